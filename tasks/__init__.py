@@ -1,0 +1,1 @@
+"""Tasks: batches, loss mask, metrics and sizes behind one protocol (`tlstm_jax.typing.Task`)."""

@@ -1,0 +1,34 @@
+"""The loss and the metrics that all tasks share: masked classification."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tlstm_jax.typing import Array, Batch, Sums
+
+
+def score(logits: Array, batch: Batch) -> Sums:
+    """Sums and counts over the scored outputs of a batch.
+
+    Args:
+      logits: [T, B, V] float32 ([1, B, V] where only the last output is scored).
+      batch: targets and mask of shape [T, B] (or [1, B]).
+
+    Returns:
+      "loss" (negative log-likelihood in nats, per scored output), "accuracy" (per scored output) and
+      "sequence_accuracy" (all of a sequence's scored outputs right, per sequence that has any).
+    """
+    nll = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)  # [T, B]
+    right = jnp.argmax(logits, axis=-1) == batch.targets
+    scored = jnp.any(batch.mask, axis=0)  # [B]
+    whole = scored & jnp.all(right | ~batch.mask, axis=0)
+    count = _count(batch.mask)
+    return {
+        "loss": (jnp.sum(jnp.where(batch.mask, nll, jnp.zeros_like(nll))), count),
+        "accuracy": (_count(right & batch.mask), count),
+        "sequence_accuracy": (_count(whole), _count(scored)),
+    }
+
+
+def _count(mask: Array) -> jax.Array:
+    return jnp.sum(mask, dtype=jnp.float32)

@@ -1,0 +1,170 @@
+"""The protocols that hold the project together, and the legend of axis letters.
+
+Axis letters, used in every shape comment:
+
+    T  time steps            B  batch                 I  input size
+    M  channels (features)   P  tensor locations      K  kernel size
+    Z  gate channels         V  output size (classes, vocabulary)
+
+Everything is time-major ([T, B, ..]), vectors are rows, and nothing keeps state: parameters, carry
+and key go in, new ones come out.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+
+Array = jax.Array
+PyTree = Any
+Params = Mapping[str, Any]  # nested dicts of arrays, with Flax's names: kernel, bias, scale
+Carry = PyTree  # the recurrent state, a NamedTuple of arrays [B, ..]
+State = PyTree  # what a model keeps beside parameters (running statistics); () where there is none
+Aux = Mapping[str, Array]  # costs that a model adds to the loss; {} where there are none
+Hyper = Mapping[str, Any]  # traced floats that override float fields of the same name
+Sums = dict[str, tuple[Array, Array]]  # metric name -> (sum, count), both scalar
+
+
+@runtime_checkable
+class Cell(Protocol):
+    """One step of one recurrent transition; a frozen dataclass of static settings.
+
+    A cell may also give its step in three parts, of which `step` is then the composition:
+
+    * `project(params, x) -> z`: what depends on x alone, for inputs with any leading axes;
+    * `mix(params, carry, z) -> a`: where weight matrices meet the state, linear in the weights and
+      separate for every example;
+    * `update(params, carry, a) -> (carry, y)`: the rest, without a state-weight product.
+
+    A projecting cell's inputs are projected for all steps at once, outside the loop over time.
+    """
+
+    @property
+    def features(self) -> int:
+        """Width of the output y."""
+
+    @property
+    def delay(self) -> int:
+        """Steps between reading x_t and emitting y_t; 0 for ordinary cells."""
+
+    @property
+    def causal(self) -> bool:
+        """Whether y_t depends on no input after x_t."""
+
+    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+        """Parameters, float32, for inputs of `input_size` features (or tokens)."""
+
+    def init_carry(self, batch_size: int, dtype: Any = ...) -> Carry:
+        """The carry before the first step."""
+
+    def step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        """x: float [B, I], or integer tokens [B] where -1 is the zero input. Returns y [B, M]."""
+
+    def init_token_carry(self, batch_size: int, dtype: Any = ...) -> Carry:
+        """The carry of `token_step` before the first token."""
+
+    def token_step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        """One whole token, free of delay: y answers this x. The same as `step` where delay is 0."""
+
+
+@runtime_checkable
+class SequenceModel(Protocol):
+    """Anything that maps a sequence to a sequence; `as_sequence(cell)` lifts a Cell into one."""
+
+    @property
+    def features(self) -> int:
+        """Width of the output y."""
+
+    @property
+    def delay(self) -> int:
+        """Steps by which a stream's outputs lag its inputs."""
+
+    @property
+    def causal(self) -> bool:
+        """Whether y_t depends on no input after x_t."""
+
+    def init(
+        self, key: Array, input_size: int, *, hyper: Hyper | None = None
+    ) -> tuple[Params, State]:
+        """Parameters and the model's initial state."""
+
+    def init_carry(
+        self, batch_size: int, dtype: Any = ..., *, params: Params | None = None
+    ) -> Carry:
+        """The carry before the first step; `params` for models that learn it."""
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        carry: Carry,
+        xs: Array,
+        *,
+        flush: bool = True,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        key: Array | None = None,
+        train: bool = False,
+        hyper: Hyper | None = None,
+    ) -> tuple[Carry, Array, State, Aux]:
+        """xs [T, B, I] or tokens [T, B] to ys [T, B, M]; see `unroll` for the other arguments."""
+
+    def init_token_carry(
+        self, batch_size: int, dtype: Any = ..., *, params: Params | None = None
+    ) -> Carry:
+        """The carry of `token_step` before the first token."""
+
+    def token_step(
+        self, params: Params, state: State, carry: Carry, x: Array
+    ) -> tuple[Carry, Array]:
+        """One whole token, free of delay."""
+
+
+class Batch(NamedTuple):
+    """What a task hands to the training loop for one step."""
+
+    inputs: Array  # [T, B, I] float32, or tokens [T, B] int32 (-1: the zero input)
+    targets: Array  # [T, B] int32 classes; [1, B] where only the last output is scored
+    mask: Array  # like targets, bool: which outputs are scored
+    lengths: Array | None = None  # [B] int32, None: every sequence fills all T steps
+    reset: Array | None = None  # [B] bool, streams only: examples whose state starts anew here
+
+
+class Task(Protocol):
+    """Batches, a loss mask, metrics and sizes. A frozen dataclass of settings.
+
+    `data` is a pytree of host arrays (() for synthetic tasks) that the training loop puts on the
+    device once and hands back to the pure functions below, which run inside the compiled step. A
+    training batch is a function of `(data, key, step)` alone, so that a run can resume anywhere.
+    """
+
+    name: str
+    input_size: int  # features of an input vector, or number of input tokens
+    output_size: int  # classes
+    tokens: bool  # inputs are integer tokens
+    stream: bool  # the carry goes on from one batch to the next, and outputs come `delay` late
+    last_only: bool  # only the output at the last step is scored
+    batch_size: int
+    unit: str  # what a run counts: "samples" or "characters"
+    units_per_step: int
+    metric: str  # the entry of `metrics` that chooses the best checkpoint
+    maximize: bool
+    target: float | None  # "units to target": first of two evaluations in a row that reach it
+    data: PyTree
+
+    def train_batch(self, data: PyTree, key: Array, step: Array, delay: int) -> Batch:
+        """The batch of training step `step` (int32 scalar, from 0); key: the run's data key."""
+
+    def num_eval_batches(self, split: str, delay: int) -> int:
+        """How many batches make up an evaluation on `split` ("valid" or "test")."""
+
+    def eval_batch(
+        self, data: PyTree, key: Array, split: str, index: Array, delay: int
+    ) -> Batch:
+        """Batch `index` of `split`; a task on fresh samples draws them from `key`."""
+
+    def metrics(self, logits: Array, batch: Batch) -> Sums:
+        """(sum, count) of each metric, "loss" (nats) among them; logits [T or 1, B, V] float32."""
+
+
+Observe = Callable[[Carry], PyTree]
