@@ -1,0 +1,72 @@
+"""The Elman network.
+
+Elman, "Finding Structure in Time", Cognitive Science 14, 1990.
+
+    h_t = tanh(x_t W + h_{t-1} U + b)        y_t = h_t
+"""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.cells.linear import input_kernel, linear, recurrent_kernel, with_hyper
+from tlstm_jax.typing import Array, Hyper, Params
+
+
+class ElmanCarry(NamedTuple):
+    hidden: Array  # h [B, M]
+
+
+@dataclasses.dataclass(frozen=True)
+class Elman:
+    """The Elman RNN.
+
+    Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}}.
+    torch.nn.RNNCell with its two biases summed, flax.linen.SimpleCell.
+
+    Attributes:
+      features: M.
+      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
+      dtype: what is computed in; None is the parameters' dtype.
+    """
+
+    features: int
+    input_scale: float | None = None
+    dtype: Any = None
+
+    delay: ClassVar[int] = 0
+    causal: ClassVar[bool] = True
+
+    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+        s, M = with_hyper(self, hyper), self.features
+        w, u = jax.random.split(key)
+        return {
+            "input": {"kernel": input_kernel(w, (input_size, M), s.input_scale)},
+            "recurrent": {"kernel": recurrent_kernel(u, M, gates=1), "bias": jnp.zeros((M,))},
+        }
+
+    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> ElmanCarry:
+        return ElmanCarry(jnp.zeros((batch_size, self.features), self.dtype or dtype))
+
+    def project(self, params: Params, x: Array) -> Array:
+        """x W: [.., M]."""
+        return linear(x, params["input"], self.dtype)
+
+    def mix(self, params: Params, carry: ElmanCarry, z: Array) -> Array:
+        """z + h U + b: [B, M]."""
+        return z + linear(carry.hidden, params["recurrent"], z.dtype)
+
+    def update(self, params: Params, carry: ElmanCarry, a: Array) -> tuple[ElmanCarry, Array]:
+        """h_t = tanh(a)."""
+        del params
+        hidden = jnp.tanh(a).astype(carry.hidden.dtype)
+        return ElmanCarry(hidden), hidden
+
+    def step(self, params: Params, carry: ElmanCarry, x: Array) -> tuple[ElmanCarry, Array]:
+        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
+        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
+
+    init_token_carry = init_carry
+    token_step = step

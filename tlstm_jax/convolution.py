@@ -1,0 +1,169 @@
+"""The two convolutions of the tensorized LSTM, its normalizations, and the geometry of its waves.
+
+Source: He et al., "Wider and Deeper, Cheaper and Faster: Tensorized LSTMs for Sequence Learning",
+NIPS 2017 (arXiv 1711.01577), sections 2 and 3 and appendix A.
+
+D is the number of tensor axes, P = (P_1..P_D) the tensor shape, K the kernel size along every axis,
+and r = K // 2 the locations that one step carries information towards the output corner. Location p
+reads locations p - r + k, for the taps k in {0..K-1}^D.
+"""
+
+import itertools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from tlstm_jax.typing import Array
+
+
+def depth(tensor_shape: tuple[int, ...], kernel_size: int) -> int:
+    """L = max_d ceil(P_d / r): steps from the input corner to the output corner, both included."""
+    r = kernel_size // 2
+    return max(math.ceil(size / r) for size in tensor_shape)
+
+
+def wave_index(tensor_shape: tuple[int, ...], kernel_size: int) -> np.ndarray:
+    """u(p) = max_d floor(p_d / r): steps after x_t at which location p works on it; int32 [P..]."""
+    r = kernel_size // 2
+    return np.max(np.indices(tensor_shape) // r, axis=0).astype(np.int32)
+
+
+def taps(tensor_shape: tuple[int, ...], kernel_size: int) -> np.ndarray:
+    """Coordinates p - r + k that each location reads, unclipped: int64 [P.., K^D, D], k row-major."""
+    D = len(tensor_shape)
+    offsets = np.array(list(itertools.product(range(kernel_size), repeat=D))) - kernel_size // 2
+    locations = np.moveaxis(np.indices(tensor_shape), 0, -1)  # [P.., D]
+    return locations[..., None, :] + offsets
+
+
+def sum_dtype(dtype: Any) -> Any:
+    """What sums of `dtype` are made in: float32 or wider."""
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+
+
+def concatenate_corner(hidden: Array, corner: Array) -> Array:
+    """H^cat: the tensor with one more location in front on every axis, `corner` at the first.
+
+    Args:
+      hidden: H_{t-1} [B, P_1..P_D, M].
+      corner: the projected input X'_t [B, M], of the same dtype.
+
+    Returns:
+      [B, P_1 + 1..P_D + 1, M], zero on the new faces but for their first corner.
+    """
+    D = hidden.ndim - 2
+    padded = jnp.pad(hidden, ((0, 0), *((1, 0),) * D, (0, 0)))
+    first = corner.reshape(corner.shape[0], *(1,) * D, corner.shape[-1])
+    return lax.dynamic_update_slice(padded, first, (0,) * padded.ndim)
+
+
+def cross_layer_convolution(hidden: Array, corner: Array, kernel: Array) -> Array:
+    """A_t(p) = sum_k H^cat(p - r + k) W(k), without the bias.
+
+    Reads outside the tensor are zero, but for the input corner. Sums and the gradient by the kernel
+    are made in float32 or wider. Reverse-mode only: its gradient is its own (matrix products, since
+    XLA's gradient of a convolution inside a loop is several times slower on a CPU).
+
+    Args:
+      hidden: H_{t-1} [B, P_1..P_D, M].
+      corner: X'_t [B, M].
+      kernel: W [K,..,K, M, Z], of the same dtype as both.
+
+    Returns:
+      [B, P_1..P_D, Z] in the dtype of `hidden`.
+    """
+    return _correlate(concatenate_corner(hidden, corner), kernel)
+
+
+@jax.custom_vjp
+def _correlate(cat: Array, kernel: Array) -> Array:
+    """[B, P + 1, M] with [K.., M, Z] to [B, P, Z]; P + 1 and K.. stand for D axes each."""
+    D, K = kernel.ndim - 2, kernel.shape[0]
+    r = K // 2
+    return _convolve(cat, kernel, ((r - 1, K - 1 - r),) * D)
+
+
+def _convolve(x: Array, kernel: Array, padding: tuple[tuple[int, int], ...]) -> Array:
+    D = kernel.ndim - 2
+    spatial = "XYSTUVW"[:D]
+    out = lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1,) * D,
+        padding=padding,
+        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
+        preferred_element_type=sum_dtype(x.dtype),
+    )
+    return out.astype(x.dtype)
+
+
+def _correlate_fwd(cat: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _correlate(cat, kernel), (cat, kernel)
+
+
+def _correlate_bwd(saved: tuple[Array, Array], da: Array) -> tuple[Array, Array]:
+    cat, kernel = saved
+    D, K = kernel.ndim - 2, kernel.shape[0]
+    r = K // 2
+    axes = tuple(range(D))
+    # By the input: the correlation of da with the kernel turned around.
+    turned = jnp.swapaxes(jnp.flip(kernel, axes), -1, -2)  # [K.., Z, M]
+    dcat = _convolve(da, turned, ((K - r, r),) * D)
+    # By the kernel: for each tap, the product of what it read with da.
+    padded = jnp.pad(cat, ((0, 0), *((r - 1, K - 1 - r),) * D, (0, 0)))
+    read = [
+        padded[(slice(None), *(slice(k, k + n) for k, n in zip(tap, da.shape[1:-1], strict=True)))]
+        for tap in itertools.product(range(K), repeat=D)
+    ]
+    read = jnp.stack(read, axis=-2).reshape(-1, K**D * cat.shape[-1])  # [B P, K^D M]
+    dkernel = lax.dot_general(
+        read,
+        da.reshape(-1, da.shape[-1]),
+        (((0,), (0,)), ((), ())),
+        preferred_element_type=sum_dtype(da.dtype),
+    )
+    return dcat, dkernel.reshape(kernel.shape).astype(kernel.dtype)
+
+
+_correlate.defvjp(_correlate_fwd, _correlate_bwd)
+
+
+@jax.checkpoint
+def memory_cell_convolution(memory: Array, q: Array) -> Array:
+    """C^conv(p) = sum_k Q(p)[k] C_{t-1}(clip(p - r + k)): each location's own kernel.
+
+    clip repeats the border value, so that no memory is lost at the edges. The gradient recomputes
+    the K^D shifted copies instead of saving them.
+
+    Args:
+      memory: C_{t-1} [B, P_1..P_D, M].
+      q: Q_t [B, P_1..P_D, K^D], taps in row-major order, of the same dtype.
+
+    Returns:
+      [B, P_1..P_D, M].
+    """
+    shape, D = memory.shape[1:-1], memory.ndim - 2
+    K = round(q.shape[-1] ** (1 / D))
+    r = K // 2
+    padded = jnp.pad(memory, ((0, 0), *((r, K - 1 - r),) * D, (0, 0)), mode="edge")
+    total = jnp.zeros_like(memory)
+    for i, tap in enumerate(itertools.product(range(K), repeat=D)):
+        window = (slice(None), *(slice(k, k + n) for k, n in zip(tap, shape, strict=True)))
+        total += q[..., i : i + 1] * padded[window]
+    return total
+
+
+def normalize(z: Array, scale: Array, bias: Array, axes: tuple[int, ...], epsilon: float) -> Array:
+    """(z - mean) / sqrt(var + epsilon) * scale + bias, mean and biased variance over `axes`.
+
+    Args:
+      z: [B, P_1..P_D, M]. Channel normalization: axes (-1,); layer normalization: all but the first.
+      scale, bias: z.shape[1:].
+    """
+    mean = jnp.mean(z, axis=axes, keepdims=True)
+    variance = jnp.mean(jnp.square(z - mean), axis=axes, keepdims=True)
+    return (z - mean) * lax.rsqrt(variance + epsilon) * scale[None] + bias[None]
