@@ -9,10 +9,10 @@ scored on c_{g-d+1}, and the first d outputs of a stream are not scored.
 
 Training: stream b is the b-th of `batch_size` pieces of equal length, a whole number of segments.
 The state goes on from segment to segment; after the last segment the streams start anew with their
-first, which is the next epoch. Never read are the characters at the end of the training part that do
-not fill a segment of every stream, at most `batch_size * segment_length`. Never scored, in any epoch,
-are the last d characters of each stream, whose outputs would come after its end. The last d inputs
-of a segment get truncated gradients: their outputs fall into the next one.
+first, which is the next epoch. Never read are the characters at the end of the training part that
+do not fill a segment of every stream, at most `batch_size * segment_length`. Never scored are the
+last d characters of each stream, whose outputs would come after its end. The last d inputs of a
+segment get truncated gradients: their outputs fall into the next one.
 
 Evaluation: all characters of a part but its first, each once. They are divided among
 `eval_batch_size` streams, as evenly as can be; a stream's first input is the character before the

@@ -1,10 +1,10 @@
 """MNIST and Fashion-MNIST from IDX files, through tensorflow-datasets without TensorFlow.
 
-`load` looks for the four IDX files in `data_dir/<name>`, then in `data_dir`; without any, and nothing
-prepared earlier, it downloads them to `data_dir/<name>`. The first time it prepares them with a
-builder of its own; thereafter it reads the preparation, kept in `data_dir/prepared` under a
-fingerprint of the files, so that one is never taken for another. Files that lie in `data_dir` itself
-count as whichever dataset is asked for.
+`load` looks for the four IDX files in `data_dir/<name>`, then in `data_dir`; without any, and with
+nothing prepared earlier, it downloads them to `data_dir/<name>`. The first time it prepares them
+with a builder of its own; thereafter it reads the preparation, kept in `data_dir/prepared` under a
+fingerprint of the files, so that one is never taken for another. Files that lie in `data_dir`
+itself count as whichever dataset is asked for.
 
 The download was tried against a local HTTP server only, never against the hosts in `SOURCES`; the
 sizes and checksums are those that tensorflow-datasets records for these files.
@@ -211,14 +211,23 @@ def _prepare(directory: Path, splits: Splits) -> None:
     print(f"Preparing {directory}", file=sys.stderr)
     tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(try_download_gcs=False)
-    with contextlib.redirect_stdout(io.StringIO()):  # it announces a download
-        IdxImages(directory, splits).download_and_prepare(download_config=config)
+    builder = IdxImages(directory, splits)
+    with (
+        contextlib.redirect_stdout(io.StringIO()),  # it announces a download
+        contextlib.suppress(FileExistsError),  # another process was faster
+    ):
+        builder.download_and_prepare(download_config=config)
 
 
 def _read(directory: Path) -> Splits:
     splits = {}
     for part, records in IdxImages(directory).as_data_source().items():
-        examples = records.__getitems__(range(len(records)))  # far faster than one by one
+        try:
+            examples = records.__getitems__(range(len(records)))  # far faster than one by one
+        except RuntimeError as error:
+            raise ValueError(
+                f"{directory} is damaged ({error}); delete it to have it prepared anew"
+            ) from error
         images, labels = zip(*((e["image"], e["label"]) for e in examples), strict=True)
-        splits[part] = np.stack(images), np.stack(labels)
+        splits[part] = np.stack(images), np.array(labels, np.int32)
     return splits

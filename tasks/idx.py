@@ -77,7 +77,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     if size == 0:
         raise ValueError(f"{path}: empty file; accepted: an IDX file")
     compressed = path.suffix == ".gz"
-    # A header can announce any size, and a small .gz unpack to any: both are bounded before reading.
+    # A header can announce any size, and a small .gz unpack to any: bound both before reading.
     most = min(size * (_DEFLATE_RATIO if compressed else 1), _MAX_BYTES)
     try:
         with gzip.open(path) if compressed else path.open("rb") as file:

@@ -1,8 +1,8 @@
 """Text as bytes: reading it from a file, and writing it in the symbols of a vocabulary.
 
 A vocabulary is the sorted distinct bytes of a training text, V of them. Symbol i < V stands for
-byte `vocabulary[i]`; symbol V, the last, is the unknown symbol, for every other byte. The symbols of
-a text always fit uint8: where V is 256, no byte is left to be unknown.
+byte `vocabulary[i]`; symbol V, the last, is the unknown symbol, for every other byte. The symbols
+of a text always fit uint8: where V is 256, no byte is left to be unknown.
 """
 
 import gzip
@@ -28,6 +28,7 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
+    UnicodeDecodeError,  # zipfile's for a damaged name
 )
 
 

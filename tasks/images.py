@@ -1,0 +1,243 @@
+"""Sequential image classification: an image is read pixel by pixel and classified at the end.
+
+`mnist`, `fashion_mnist` and `digits` read the rows from top to bottom; `pmnist`, `pfashion_mnist`
+and `pdigits` read the pixels in a random order, the same for every image. digits are scikit-learn's
+bundled 8x8 digits, which need no files; the others come from `tasks.datasets`.
+
+A part of the training set is held out as "valid" and chooses; "test" is only reported. Pixels are
+standardized with the mean and the standard deviation over all pixels of what remains for training.
+"""
+
+import functools
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tasks.scoring import score
+from tlstm_jax.typing import Array, Batch, Sums
+
+Data = Mapping[str, Any]
+Split = tuple[np.ndarray, np.ndarray]  # images [N, H, W], labels [N]
+
+NAMES = ("mnist", "pmnist", "fashion_mnist", "pfashion_mnist", "digits", "pdigits")
+_EVAL_SPLITS = ("valid", "test")
+_SPLIT_SEED = 1  # of the parts, whatever the run's seed is
+_DIGITS_TEST = 360  # of 1,797
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Images:
+    """Images as sequences of pixels; made by `load` or `from_arrays`.
+
+    Attributes:
+      name: of the task.
+      data: for each part "train", "valid" and "test" its "images", uint8 [N, T] in the order in
+        which they are read, and "labels", int32 [N]; "mean" and "std" of the training pixels,
+        float32 scalars.
+      batch_size: images of a training batch.
+      eval_batch_size: images of an evaluation batch.
+      permutation_seed: of the order of the pixels; None: row by row.
+    """
+
+    name: str
+    data: Data
+    batch_size: int = 50
+    eval_batch_size: int = 250
+    permutation_seed: int | None = None
+
+    input_size = 1
+    output_size = 10
+    tokens = False
+    stream = False
+    last_only = True
+    unit = "samples"
+    metric = "accuracy"
+    maximize = True
+    target = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= self.size("train"):
+            raise ValueError(
+                f"batch_size={self.batch_size}; accepted: 1 to {self.size('train')}, the number of "
+                f"training images of {self.name}"
+            )
+        if self.eval_batch_size < 1:
+            raise ValueError(f"eval_batch_size={self.eval_batch_size}; accepted: at least 1")
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{split}={self.size(split)}" for split in ("train", *_EVAL_SPLITS))
+        return (
+            f"Images(name={self.name!r}, steps={self.steps}, {sizes}, "
+            f"batch_size={self.batch_size}, eval_batch_size={self.eval_batch_size}, "
+            f"permutation_seed={self.permutation_seed})"
+        )
+
+    @property
+    def steps(self) -> int:
+        """Pixels of an image, T."""
+        return self.data["train"]["images"].shape[1]
+
+    @property
+    def units_per_step(self) -> int:
+        """Images read by one training step."""
+        return self.batch_size
+
+    def size(self, split: str) -> int:
+        """Images of the part "train", "valid" or "test"."""
+        return len(self.data[split]["labels"])
+
+    def train_batch(self, data: Data, key: Array, step: Array, delay: int) -> Batch:
+        """Batch `step` of the endless sequence of epochs, B = batch_size.
+
+        Every epoch has its own order of the images, drawn from `key`; the images left over when no
+        whole batch remains are skipped in that epoch.
+        """
+        del delay
+        count = data["train"]["labels"].shape[0]
+        epoch, batch = jnp.divmod(jnp.asarray(step, jnp.int32), count // self.batch_size)
+        order = jax.random.permutation(jax.random.fold_in(key, epoch), count)
+        index = jax.lax.dynamic_slice_in_dim(order, batch * self.batch_size, self.batch_size)
+        return _gather(data, "train", index, jnp.ones(index.shape, bool))
+
+    def num_eval_batches(self, split: str, delay: int) -> int:
+        """Batches that hold every image of `split`, the last one filled up."""
+        del delay
+        _check_split(split)
+        return math.ceil(self.size(split) / self.eval_batch_size)
+
+    def eval_batch(self, data: Data, key: Array, split: str, index: Array, delay: int) -> Batch:
+        """Batch `index` of `split` in order, B = eval_batch_size; what fills up is masked out."""
+        del key, delay
+        _check_split(split)
+        count = data[split]["labels"].shape[0]
+        position = jnp.arange(self.eval_batch_size, dtype=jnp.int32)
+        position = position + jnp.asarray(index, jnp.int32) * self.eval_batch_size
+        return _gather(data, split, jnp.minimum(position, count - 1), position < count)
+
+    def metrics(self, logits: Array, batch: Batch) -> Sums:
+        """The loss (nats) and the accuracy per image; logits [1, B, 10]."""
+        sums = score(logits, batch)
+        return {name: sums[name] for name in ("loss", "accuracy")}
+
+
+def load(
+    name: str,
+    data_dir: str | os.PathLike = "data",
+    *,
+    batch_size: int = 50,
+    eval_batch_size: int = 250,
+    valid_fraction: float = 0.1,
+    permutation_seed: int = 0,
+) -> Images:
+    """The task `name`, one of `NAMES`.
+
+    Args:
+      name: a leading "p" permutes the pixels.
+      data_dir: where the IDX files lie or are downloaded to; digits need none.
+      batch_size: images of a training batch.
+      eval_batch_size: images of an evaluation batch.
+      valid_fraction: share of the training set that is held out.
+      permutation_seed: of the order of the pixels; unused where they are not permuted.
+
+    Raises:
+      ValueError: a setting is out of range, or a file is damaged.
+      FileNotFoundError: files are missing, and cannot be downloaded.
+    """
+    if name not in NAMES:
+        raise ValueError(f"unknown image task {name!r}; accepted: {', '.join(NAMES)}")
+    dataset = name.removeprefix("p")
+    if dataset == "digits":
+        train, test = _load_digits()
+    else:
+        from tasks import datasets  # imports tensorflow-datasets
+
+        splits = datasets.load(dataset, data_dir)
+        train, test = splits["train"], splits["test"]
+    return from_arrays(
+        name,
+        train,
+        test,
+        batch_size=batch_size,
+        eval_batch_size=eval_batch_size,
+        valid_fraction=valid_fraction,
+        permutation_seed=None if name == dataset else permutation_seed,
+    )
+
+
+mnist = functools.partial(load, "mnist")
+pmnist = functools.partial(load, "pmnist")
+fashion_mnist = functools.partial(load, "fashion_mnist")
+pfashion_mnist = functools.partial(load, "pfashion_mnist")
+digits = functools.partial(load, "digits")
+pdigits = functools.partial(load, "pdigits")
+
+
+def from_arrays(
+    name: str,
+    train: Split,
+    test: Split,
+    *,
+    batch_size: int = 50,
+    eval_batch_size: int = 250,
+    valid_fraction: float = 0.1,
+    permutation_seed: int | None = None,
+) -> Images:
+    """A task from images uint8 [N, H, W] and labels int32 [N] (0 to 9); see `load`.
+
+    Raises:
+      ValueError: a setting is out of range, or all training pixels are alike.
+    """
+    images, labels = train
+    held_out = round(len(labels) * valid_fraction)
+    if not 1 <= held_out < len(labels):
+        raise ValueError(
+            f"valid_fraction={valid_fraction} holds out {held_out} of {len(labels)} training "
+            f"images; accepted: 1 to {len(labels) - 1} images"
+        )
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
+    parts = {
+        "train": (images[order[held_out:]], labels[order[held_out:]]),
+        "valid": (images[order[:held_out]], labels[order[:held_out]]),
+        "test": test,
+    }
+    pixels = np.arange(images[0].size)
+    if permutation_seed is not None:
+        pixels = np.random.default_rng(permutation_seed).permutation(pixels)
+    data = {
+        split: {"images": images.reshape(len(labels), -1).take(pixels, axis=1), "labels": labels}
+        for split, (images, labels) in parts.items()
+    }
+    mean, std = data["train"]["images"].mean(), data["train"]["images"].std()
+    if std == 0:
+        raise ValueError(f"all training pixels of {name} are {mean:g}; accepted: not all alike")
+    data |= {"mean": np.array(mean, np.float32), "std": np.array(std, np.float32)}
+    return Images(name, data, batch_size, eval_batch_size, permutation_seed)
+
+
+def _load_digits() -> tuple[Split, Split]:
+    from sklearn.datasets import load_digits  # slow to import, and not needed for the others
+
+    bundle = load_digits()
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(bundle.target))
+    images = bundle.images[order].astype(np.uint8)  # 0 to 16
+    labels = bundle.target[order].astype(np.int32)
+    train, test = slice(_DIGITS_TEST, None), slice(_DIGITS_TEST)
+    return (images[train], labels[train]), (images[test], labels[test])
+
+
+def _gather(data: Data, split: str, index: Array, mask: Array) -> Batch:
+    images = jnp.asarray(data[split]["images"])[index].astype(jnp.float32)  # [B, T]
+    labels = jnp.asarray(data[split]["labels"])[index]  # [B]
+    inputs = ((images - data["mean"]) / data["std"]).T[:, :, None]  # [T, B, 1]
+    return Batch(inputs, targets=labels[None], mask=mask[None])
+
+
+def _check_split(split: str) -> None:
+    if split not in _EVAL_SPLITS:
+        raise ValueError(f"unknown split {split!r}; accepted: {', '.join(_EVAL_SPLITS)}")

@@ -1,0 +1,41 @@
+"""Memorization: repeat a sequence of symbols once all of it was read.
+
+Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016, in the form of He et al.,
+NIPS 2017. For n = 5 symbols, 2n + 2 steps, `-` being the blank:
+
+    input   - a b c c b - - - - - -
+    target  - - - - - - a b c c b -
+"""
+
+import jax
+import jax.numpy as jnp
+
+from tasks.synthetic import Synthetic
+from tlstm_jax.typing import Array, Batch
+
+
+def memorization(
+    num_symbols: int = 20,
+    alphabet_size: int = 64,
+    batch_size: int = 15,
+    eval_samples: int = 1000,
+    eval_batch_size: int = 250,
+) -> Synthetic:
+    """Repetition of `num_symbols` symbols out of `alphabet_size`, one step after the last of them."""
+    for name, value in (("num_symbols", num_symbols), ("alphabet_size", alphabet_size)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; accepted are integers >= 1")
+    n, blank = num_symbols, alphabet_size
+
+    def sample(key: Array, batch_size: int) -> Batch:
+        symbols = jax.random.randint(key, (n, batch_size), 0, alphabet_size, jnp.int32)
+        gap = jnp.full((n + 1, batch_size), blank, jnp.int32)
+        inputs = jnp.concatenate([gap[:1], symbols, gap])
+        targets = jnp.concatenate([gap, symbols, gap[:1]])
+        step = jnp.broadcast_to(jnp.arange(2 * n + 2)[:, None], targets.shape)
+        return Batch(inputs, targets, mask=(step > n) & (step <= 2 * n))
+
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/"
+    names = letters if alphabet_size <= len(letters) else [f"<{i}>" for i in range(alphabet_size)]
+    alphabet = (*names[:alphabet_size], "-")
+    return Synthetic("memorization", sample, alphabet, batch_size, eval_samples, eval_batch_size)

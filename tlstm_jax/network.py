@@ -1,0 +1,124 @@
+"""Tokens or vectors, a recurrent model, and a linear readout: what a task trains."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.cells.linear import linear, scaled_normal
+from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
+
+TOKEN_INPUT_SCALE = 1.0  # rows of W^x ~ N(0, 1): a one-hot vector has one active input
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """logits_t = y_t W + b, with y from `model`.
+
+    Parameters: {"model": .., "readout": {"kernel" [M, V], "bias" [V]}}.
+
+    Attributes:
+      model: a SequenceModel, or a Cell.
+      input_size: I, features of an input vector or number of tokens.
+      output_size: V, the number of classes.
+      tokens: whether inputs are integer tokens; where the model leaves `input_scale` None, it then
+        starts at 1.
+    """
+
+    model: SequenceModel | Cell
+    input_size: int
+    output_size: int
+    tokens: bool = False
+
+    @property
+    def sequence(self) -> SequenceModel:
+        return as_sequence(self.model)
+
+    @property
+    def delay(self) -> int:
+        return self.model.delay
+
+    @property
+    def causal(self) -> bool:
+        return self.model.causal
+
+    def init(self, key: Array, *, hyper: Hyper | None = None) -> tuple[Params, State]:
+        """Parameters (float32) and the model's initial state."""
+        model_key, readout_key = jax.random.split(key)
+        if self.tokens and getattr(self.model, "input_scale", None) is None:
+            hyper = {"input_scale": TOKEN_INPUT_SCALE, **(hyper or {})}
+        params, state = self.sequence.init(model_key, self.input_size, hyper=hyper)
+        kernel = scaled_normal(readout_key, (self.model.features, self.output_size), 1.0)
+        readout = {"kernel": kernel, "bias": jnp.zeros((self.output_size,))}
+        return {"model": params, "readout": readout}, state
+
+    def init_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        model_params = None if params is None else params["model"]
+        return self.sequence.init_carry(batch_size, dtype, params=model_params)
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        carry: Carry,
+        inputs: Array,
+        *,
+        last_only: bool = False,
+        flush: bool = True,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        key: Array | None = None,
+        train: bool = False,
+        hyper: Hyper | None = None,
+    ) -> tuple[Carry, Array, State, Aux]:
+        """Logits of a batch of sequences or segments; see `unroll` for flush, lengths and reset.
+
+        Args:
+          inputs: [T, B, I] float, or tokens [T, B].
+          last_only: read out the last output of each example only.
+
+        Returns:
+          (carry, logits [T, B, V] or [1, B, V] float32, state, aux).
+        """
+        carry, ys, state, aux = self.sequence.apply(
+            params["model"],
+            state,
+            carry,
+            inputs,
+            flush=flush,
+            lengths=lengths,
+            reset=reset,
+            key=key,
+            train=train,
+            hyper=hyper,
+        )
+        if last_only:
+            ys = ys[-1:] if lengths is None else _at(ys, lengths - 1)
+        return carry, self.readout(params, ys), state, aux
+
+    def readout(self, params: Params, ys: Array) -> Array:
+        """y [.., M] to logits [.., V] in float32 or wider."""
+        kernel = params["readout"]["kernel"]
+        return linear(ys.astype(kernel.dtype), params["readout"], None)
+
+    def init_token_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        model_params = None if params is None else params["model"]
+        return self.sequence.init_token_carry(batch_size, dtype, params=model_params)
+
+    def token_step(
+        self, params: Params, state: State, carry: Carry, x: Array
+    ) -> tuple[Carry, Array]:
+        """One token or vector x to the logits [B, V] that answer it, free of delay."""
+        carry, y = self.sequence.token_step(params["model"], state, carry, x)
+        return carry, self.readout(params, y)
+
+
+def _at(ys: Array, index: Array) -> Array:
+    """ys[index[b], b]: [T, B, M] to [1, B, M]."""
+    return jnp.take_along_axis(ys, index[None, :, None].astype(jnp.int32), axis=0)

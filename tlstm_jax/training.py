@@ -1,0 +1,393 @@
+"""Training: pure functions over a network and a task, and the loop that calls them.
+
+A run is a function of its settings and a seed alone: every batch, evaluation sample and dropout mask
+follows from the run's key and the step number, so that a run that stops and resumes from its
+TrainState and Progress ends with the same parameters, bit for bit.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from tlstm_jax.network import Network
+from tlstm_jax.typing import Array, Batch, Carry, Params, PyTree, State, Sums, Task
+
+OPTIMIZERS = ("adam", "adamw")
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """How a network is trained.
+
+    Attributes:
+      num_steps: optimizer steps of the whole run.
+      learning_rate: peak learning rate.
+      schedule: "constant", or "cosine": decay to zero at num_steps.
+      warmup_steps: linear warm-up from zero, with either schedule.
+      optimizer: "adam" or "adamw".
+      weight_decay: AdamW's decoupled weight decay.
+      clip_norm: gradients are clipped at this global norm.
+      eval_every, checkpoint_every: steps between evaluations on the validation split, and checkpoints.
+      steps_per_call: steps in one compiled call; must divide the three numbers of steps above. Runs
+        stop and save between calls only.
+      patience: stop after so many evaluations in a row without a better metric; None: never.
+      stop_at_target: stop once the task's target is reached in two evaluations in a row.
+      seed: of the parameters, batches and evaluation samples.
+    """
+
+    num_steps: int = 1000
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    eval_every: int = 100
+    checkpoint_every: int = 500
+    steps_per_call: int = 10
+    patience: int | None = None
+    stop_at_target: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "eval_every", "checkpoint_every", "steps_per_call"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; accepted are integers >= 1")
+        for name in ("num_steps", "eval_every", "checkpoint_every"):
+            if getattr(self, name) % self.steps_per_call:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; accepted are multiples of "
+                    f"steps_per_call, {self.steps_per_call}"
+                )
+        for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in accepted:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; accepted are {', '.join(accepted)}"
+                )
+        if self.schedule == "cosine" and not 0 <= self.warmup_steps < self.num_steps:
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps}; accepted are 0 to num_steps - 1 "
+                f"({self.num_steps - 1})"
+            )
+        if self.clip_norm <= 0 or self.learning_rate <= 0:
+            raise ValueError(
+                f"learning_rate is {self.learning_rate}, clip_norm is {self.clip_norm}; "
+                "accepted are numbers > 0"
+            )
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience is {self.patience}; accepted are None and integers >= 1")
+
+    def learning_rate_schedule(self) -> optax.Schedule:
+        """Step -> learning rate."""
+        if self.schedule == "cosine":
+            return optax.warmup_cosine_decay_schedule(
+                0.0 if self.warmup_steps else self.learning_rate,
+                self.learning_rate,
+                self.warmup_steps,
+                self.num_steps,
+            )
+        if self.warmup_steps:
+            return optax.linear_schedule(0.0, self.learning_rate, self.warmup_steps)
+        return optax.constant_schedule(self.learning_rate)
+
+    def make_optimizer(self) -> optax.GradientTransformation:
+        """Clipping by global norm, then Adam or AdamW."""
+        rate = self.learning_rate_schedule()
+        rule = (
+            optax.adam(rate)
+            if self.optimizer == "adam"
+            else optax.adamw(rate, weight_decay=self.weight_decay)
+        )
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), rule)
+
+
+class TrainState(NamedTuple):
+    """All that the next step depends on, beside the settings and the data."""
+
+    step: Array  # int32 scalar: steps done, and thereby the position in the data
+    key: Array  # the run's PRNG key; constant
+    params: Params
+    opt_state: PyTree
+    model_state: State
+    carry: Carry  # of a stream task; () else
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What the loop remembers between evaluations; plain numbers, for JSON.
+
+    Attributes:
+      step: steps done.
+      units: samples or characters seen.
+      best_metric, best_step: the best evaluation so far.
+      evals_since_best: evaluations since then.
+      reached_at: units at the last evaluation, if it was at the target and the one before was not.
+      units_to_target: units at the first of two evaluations in a row at the target.
+    """
+
+    step: int = 0
+    units: int = 0
+    best_metric: float | None = None
+    best_step: int | None = None
+    evals_since_best: int = 0
+    reached_at: int | None = None
+    units_to_target: int | None = None
+
+
+class Report(NamedTuple):
+    """The state of a run after a compiled call."""
+
+    state: TrainState
+    progress: Progress
+    train: dict[str, float]  # means over the call's steps
+    valid: dict[str, float] | None  # metrics of the evaluation, where there was one
+    improved: bool  # whether that evaluation is the best so far
+    stop: str | None  # why the run ends here, where it does
+    finished: bool  # whether it would end here if resumed, too
+
+
+class NonFiniteError(FloatingPointError):
+    """The loss or the gradient stopped being finite.
+
+    Attributes:
+      step: the first step (from 1) at which it was not.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the loss or the gradient is not finite at step {step}")
+        self.step = step
+
+
+def _key(state_key: Array, purpose: str) -> Array:
+    return jax.random.fold_in(state_key, ("init", "data", "eval", "model").index(purpose))
+
+
+@functools.partial(jax.jit, static_argnames=("network", "task", "settings"))
+def init_state(network: Network, task: Task, settings: TrainSettings, key: Array) -> TrainState:
+    """The state before the first step; `key` is the run's key, `jax.random.key(settings.seed)`."""
+    params, model_state = network.init(_key(key, "init"))
+    carry = network.init_carry(task.batch_size, params=params) if task.stream else ()
+    opt_state = settings.make_optimizer().init(params)
+    return TrainState(jnp.zeros((), jnp.int32), key, params, opt_state, model_state, carry)
+
+
+def train_step(
+    network: Network, task: Task, settings: TrainSettings, state: TrainState, data: PyTree
+) -> tuple[TrainState, dict[str, Any]]:
+    """One optimizer step on the task's next batch.
+
+    Returns:
+      The new state, and {"sums": the task's metrics, "loss", "grad_norm": scalars}.
+    """
+    batch = task.train_batch(data, _key(state.key, "data"), state.step, network.delay)
+    model_key = jax.random.fold_in(_key(state.key, "model"), state.step)
+
+    def loss_fn(params: Params) -> tuple[Array, tuple[Carry, State, Sums]]:
+        carry, logits, model_state, aux = network.apply(
+            params,
+            state.model_state,
+            _start(network, task, params, state.carry, batch),
+            batch.inputs,
+            last_only=task.last_only,
+            flush=not task.stream,
+            lengths=batch.lengths,
+            key=model_key,
+            train=True,
+        )
+        sums = task.metrics(logits, batch)
+        loss = _mean(sums["loss"]) + sum(aux.values())
+        return loss, (carry if task.stream else (), model_state, sums)
+
+    grad = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, (carry, model_state, sums)), grads = grad(state.params)
+    updates, opt_state = settings.make_optimizer().update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    state = TrainState(state.step + 1, state.key, params, opt_state, model_state, carry)
+    return state, {"sums": sums, "loss": loss, "grad_norm": optax.global_norm(grads)}
+
+
+@functools.partial(
+    jax.jit, static_argnames=("network", "task", "settings"), donate_argnames=("state",)
+)
+def train_call(
+    network: Network, task: Task, settings: TrainSettings, state: TrainState, data: PyTree
+) -> tuple[TrainState, dict[str, Any]]:
+    """`steps_per_call` steps in one compiled call, with a leading axis of steps on what they return.
+
+    `state` is donated: its buffers are gone after the call.
+    """
+    step = functools.partial(train_step, network, task, settings, data=data)
+    return jax.lax.scan(
+        lambda state, _: step(state=state), state, None, length=settings.steps_per_call
+    )
+
+
+def _start(network: Network, task: Task, params: Params, carry: Carry, batch: Batch) -> Carry:
+    """The carry that a batch starts from: the stream's, anew where the batch says so."""
+    if not task.stream:
+        return network.init_carry(batch.inputs.shape[1], params=params)
+    if batch.reset is None:
+        return carry
+
+    def select(new: Array, old: Array) -> Array:
+        anew = batch.reset.reshape(-1, *(1,) * (old.ndim - 1))
+        return jnp.where(jnp.broadcast_to(anew, old.shape), new.astype(old.dtype), old)
+
+    return jax.tree.map(select, network.init_carry(batch.reset.shape[0], params=params), carry)
+
+
+def _mean(pair: tuple[Array, Array]) -> Array:
+    total, count = pair
+    return total / jnp.maximum(count, jnp.ones_like(count))
+
+
+@functools.partial(jax.jit, static_argnames=("network", "task", "split"))
+def _eval_step(
+    network: Network,
+    task: Task,
+    split: str,
+    state: tuple[Params, State, Carry],
+    data: PyTree,
+    key: Array,
+    index: Array,
+) -> tuple[Carry, Sums]:
+    params, model_state, carry = state
+    batch = task.eval_batch(data, key, split, index, network.delay)
+    if not task.stream:
+        carry = network.init_carry(batch.inputs.shape[1], params=params)
+    carry, logits, _, _ = network.apply(
+        params,
+        model_state,
+        carry,
+        batch.inputs,
+        last_only=task.last_only,
+        flush=not task.stream,
+        lengths=batch.lengths,
+    )
+    return carry if task.stream else (), task.metrics(logits, batch)
+
+
+def evaluate(
+    network: Network,
+    task: Task,
+    params: Params,
+    model_state: State,
+    data: PyTree,
+    *,
+    split: str,
+    key: Array,
+) -> dict[str, float]:
+    """The task's metrics over the whole of `split` ("valid" or "test").
+
+    Args:
+      data: `task.data`, best on the device.
+      key: draws the samples of tasks that evaluate on fresh ones.
+    """
+    first = jax.eval_shape(
+        lambda: task.eval_batch(task.data, key, split, jnp.int32(0), network.delay)
+    )
+    batch_size = first.inputs.shape[1]
+    carry = network.init_carry(batch_size, params=params) if task.stream else ()
+    totals = None
+    for i in range(task.num_eval_batches(split, network.delay)):
+        carry, sums = _eval_step(
+            network, task, split, (params, model_state, carry), data, key, jnp.int32(i)
+        )
+        totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
+    return {name: float(_mean(pair)) for name, pair in totals.items()}
+
+
+def eval_key(state: TrainState) -> Array:
+    """The key of the evaluation after `state.step` steps: fresh samples every time."""
+    return jax.random.fold_in(_key(state.key, "eval"), state.step)
+
+
+def fit(
+    network: Network,
+    task: Task,
+    settings: TrainSettings,
+    *,
+    state: TrainState | None = None,
+    progress: Progress | None = None,
+    should_stop: Callable[[], str | None] = lambda: None,
+) -> Iterator[Report]:
+    """Trains, yielding a Report after every compiled call.
+
+    A report's state is donated to the next call: use it before asking for the next report.
+
+    Args:
+      state, progress: of an earlier report, to go on from; None: from the beginning.
+      should_stop: asked after every call; a reason to stop, or None.
+
+    Raises:
+      NonFiniteError: the loss or the gradient is not finite; the last report was still good.
+    """
+    if state is None:
+        state = init_state(network, task, settings, jax.random.key(settings.seed))
+    progress = progress or Progress()
+    data = jax.device_put(task.data)
+    while progress.step < settings.num_steps:
+        state, steps = train_call(network, task, settings, state, data)
+        finite = np.isfinite(steps["loss"]) & np.isfinite(steps["grad_norm"])
+        if not finite.all():
+            raise NonFiniteError(progress.step + int(np.argmin(finite)) + 1)
+        train = {k: float(_mean((s.sum(), n.sum()))) for k, (s, n) in steps["sums"].items()}
+        train["grad_norm"] = float(np.mean(steps["grad_norm"]))
+        step = progress.step + settings.steps_per_call
+        progress = dataclasses.replace(progress, step=step, units=step * task.units_per_step)
+        valid, improved = None, False
+        if step % settings.eval_every == 0 or step == settings.num_steps:
+            valid = evaluate(
+                network,
+                task,
+                state.params,
+                state.model_state,
+                data,
+                split="valid",
+                key=eval_key(state),
+            )
+            progress, improved = _judge(task, progress, valid[task.metric])
+        stop = _finished(settings, progress)
+        finished = stop is not None
+        stop = stop or should_stop()
+        yield Report(state, progress, train, valid, improved, stop, finished)
+        if stop is not None:
+            return
+
+
+def _judge(task: Task, progress: Progress, metric: float) -> tuple[Progress, bool]:
+    """Progress after an evaluation, and whether it is the best so far."""
+    sign = 1.0 if task.maximize else -1.0
+    best = progress.best_metric
+    improved = not math.isnan(metric) and (best is None or sign * metric > sign * best)
+    if improved:
+        progress = dataclasses.replace(
+            progress, best_metric=metric, best_step=progress.step, evals_since_best=0
+        )
+    else:
+        progress = dataclasses.replace(progress, evals_since_best=progress.evals_since_best + 1)
+    if task.target is None or progress.units_to_target is not None:
+        return progress, improved
+    if sign * metric < sign * task.target:
+        return dataclasses.replace(progress, reached_at=None), improved
+    if progress.reached_at is None:
+        return dataclasses.replace(progress, reached_at=progress.units), improved
+    return dataclasses.replace(progress, units_to_target=progress.reached_at), improved
+
+
+def _finished(settings: TrainSettings, progress: Progress) -> str | None:
+    if settings.stop_at_target and progress.units_to_target is not None:
+        return "target reached"
+    if settings.patience is not None and progress.evals_since_best >= settings.patience:
+        return f"no improvement in {progress.evals_since_best} evaluations"
+    if progress.step >= settings.num_steps:
+        return "all steps done"
+    return None
