@@ -29,7 +29,7 @@ from tasks import idx
 
 Splits = dict[str, idx.Split]
 
-_TIMEOUT = 10.0  # seconds to wait for a connection, and for each piece of the answer
+_TIMEOUT = 10.0  # seconds to wait for each address of a host, and for each piece of the answer
 
 
 class Source(NamedTuple):

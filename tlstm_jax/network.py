@@ -10,9 +10,6 @@ from tlstm_jax.cells.linear import linear, scaled_normal
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 
-TOKEN_INPUT_SCALE = 1.0  # rows of W^x ~ N(0, 1): a one-hot vector has one active input
-
-
 @dataclasses.dataclass(frozen=True)
 class Network:
     """logits_t = y_t W + b, with y from `model`.
@@ -23,8 +20,7 @@ class Network:
       model: a SequenceModel, or a Cell.
       input_size: I, features of an input vector or number of tokens.
       output_size: V, the number of classes.
-      tokens: whether inputs are integer tokens; where the model leaves `input_scale` None, it then
-        starts at 1.
+      tokens: whether inputs are integer tokens. A model then learns faster with input_scale=1.
     """
 
     model: SequenceModel | Cell
@@ -47,8 +43,6 @@ class Network:
     def init(self, key: Array, *, hyper: Hyper | None = None) -> tuple[Params, State]:
         """Parameters (float32) and the model's initial state."""
         model_key, readout_key = jax.random.split(key)
-        if self.tokens and getattr(self.model, "input_scale", None) is None:
-            hyper = {"input_scale": TOKEN_INPUT_SCALE, **(hyper or {})}
         params, state = self.sequence.init(model_key, self.input_size, hyper=hyper)
         kernel = scaled_normal(readout_key, (self.model.features, self.output_size), 1.0)
         readout = {"kernel": kernel, "bias": jnp.zeros((self.output_size,))}

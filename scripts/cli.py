@@ -1,0 +1,75 @@
+"""What the command-line programs share: platform, one-line errors, signals."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+from absl import app, flags, logging
+
+PLATFORMS = ("cpu", "gpu", "tpu")
+
+flags.DEFINE_enum("platform", None, PLATFORMS, "Where to run; the fastest there is if unset.")
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Parses the flags and calls `main`, whose result is the exit code."""
+
+    def start(argv: list[str]) -> None:
+        logging.set_verbosity(logging.ERROR)  # Orbax and tfds warn of what a user cannot change
+        with one_line_errors():
+            if len(argv) > 1:
+                raise ValueError(f"unexpected argument {argv[1]!r}; accepted are --flags only")
+            _choose_platform(flags.FLAGS.platform)
+        sys.exit(main() or 0)
+
+    app.run(start)
+
+
+def _choose_platform(platform: str | None) -> None:
+    import jax
+
+    if platform is None:
+        return
+    jax.config.update("jax_platforms", {"gpu": "cuda"}.get(platform, platform))
+    try:
+        jax.devices()
+    except RuntimeError:
+        raise ValueError(f"platform is {platform!r}, but JAX finds no such device here") from None
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """A user's mistake ends the program with one line, not with a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as e:
+        fail(str(e))
+
+
+def fail(message: str) -> None:
+    """Ends the program with one line on standard error and exit code 1."""
+    sys.exit("error: " + " ".join(message.split()))
+
+
+class StopSignals:
+    """Turns the first Ctrl-C or SIGTERM into a request; the second ends the program at once."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def __enter__(self) -> "StopSignals":
+        self._before = {s: signal.signal(s, self._on) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on(self, number: int, frame: object) -> None:
+        del frame
+        if self.reason is not None:
+            os._exit(128 + number)
+        self.reason = f"stopped by {signal.Signals(number).name}"
+        print(f"\n{self.reason}: finishing the running call, then saving", file=sys.stderr, flush=True)

@@ -1,0 +1,142 @@
+"""What a run writes: its settings, metrics, checkpoints and learning curves.
+
+    config.json      the settings of the run
+    metrics.jsonl    a JSON object for each report: {"step", "samples", "seconds", "train", "valid"}
+    events.out.*     the same for TensorBoard
+    checkpoints/     the latest checkpoints and the best
+    curves.png       learning curves
+    results.json     written when the run is finished: the metrics of the best checkpoint
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from scripts.settings import RunSettings
+from tlstm_jax.training import Report
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes to a new name and moves it into place."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Raises ValueError, in one line, where the file is no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (ValueError, UnicodeDecodeError) as e:
+        raise ValueError(f"{path} is damaged: {e}") from e
+
+
+class RunDirectory:
+    """The folder of one run, and where its parts lie."""
+
+    def __init__(self, path: str | pathlib.Path) -> None:
+        self.path = pathlib.Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.curves = self.path / "curves.png"
+        self.results = self.path / "results.json"
+
+    def read_config(self) -> RunSettings:
+        """The settings of the run that lies here.
+
+        Raises:
+          FileNotFoundError: none does.
+          ValueError: its settings cannot be read.
+        """
+        if not self.config.is_file():
+            raise FileNotFoundError(f"no run in {self.path}: it holds no config.json")
+        config = read_json(self.config)
+        names = [field.name for field in dataclasses.fields(RunSettings)]
+        if not isinstance(config, dict) or sorted(config) != sorted(names):
+            raise ValueError(f"{self.config} is damaged: it should hold {', '.join(names)}")
+        return RunSettings(**config)
+
+    def claim(self, settings: RunSettings) -> None:
+        """Makes the folder, or sees that it holds this very run or nothing.
+
+        Raises:
+          ValueError: it holds another run, or something else.
+        """
+        if self.config.is_file():
+            _check_same(self.path, self.read_config(), settings)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise ValueError(f"{self.path} exists and holds no run; accepted is a new or empty folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.config, dataclasses.asdict(settings))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line that a kill left incomplete is dropped."""
+        if not self.metrics.is_file():
+            return []
+        records = []
+        for line in self.metrics.read_text().splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+
+class MetricsLog:
+    """Appends reports to metrics.jsonl and to TensorBoard's events, from step `start` on."""
+
+    def __init__(self, directory: RunDirectory, start: int) -> None:
+        kept = [r for r in directory.read_metrics() if r["step"] <= start]
+        temporary = directory.metrics.with_name("metrics.jsonl.tmp")
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        os.replace(temporary, directory.metrics)
+        self.seconds = kept[-1]["seconds"] if kept else 0.0
+        self._file = directory.metrics.open("a")
+        self._events = SummaryWriter(str(directory.path), purge_step=start + 1)
+
+    def write(self, report: Report, unit: str, seconds: float) -> None:
+        """One report; `seconds` of training since the run's beginning."""
+        step, units = report.progress.step, report.progress.units
+        record = {"step": step, unit: units, "seconds": round(seconds, 3), "train": report.train}
+        if report.valid is not None:
+            record["valid"] = report.valid
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        for part in ("train", "valid"):
+            for name, value in record.get(part, {}).items():
+                self._events.add_scalar(f"{part}/{name}", value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._events.close()
+
+
+def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings) -> None:
+    """Raises ValueError unless a run of settings `new` can go on from one of `old`."""
+    before, after = _flat(old), _flat(new)
+    if after.get("schedule") == "constant" and after["num_steps"] > before.get("num_steps", 0):
+        before.pop("num_steps", None), after.pop("num_steps")
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            raise ValueError(
+                f"{path} already holds another run: its {name} is {before.get(name)}, here it is "
+                f"{after.get(name)}; accepted are the same settings or another --workdir"
+            )
+
+
+def _flat(settings: RunSettings) -> dict[str, Any]:
+    flat = {"task": settings.task, "model": settings.model}
+    parts: list[Mapping[str, Any]] = [
+        settings.task_settings,
+        settings.model_settings,
+        settings.train_settings,
+    ]
+    for part in parts:
+        flat |= {k: list(v) if isinstance(v, tuple) else v for k, v in part.items()}
+    return flat

@@ -1,0 +1,177 @@
+"""The flags of all scripts, and how they, a preset and the defaults become the settings of a run."""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from absl import flags
+
+from tasks.addition import addition
+from tasks.char_lm import char_lm
+from tasks.images import digits, fashion_mnist, mnist, pdigits, pfashion_mnist, pmnist
+from tasks.memorization import memorization
+from tlstm_jax import zoo
+from tlstm_jax.network import Network
+from tlstm_jax.presets import PRESETS
+from tlstm_jax.training import TrainSettings
+from tlstm_jax.typing import Task
+
+TASKS: Mapping[str, Callable[..., Task]] = {
+    "addition": addition,
+    "memorization": memorization,
+    "mnist": mnist,
+    "pmnist": pmnist,
+    "fashion_mnist": fashion_mnist,
+    "pfashion_mnist": pfashion_mnist,
+    "digits": digits,
+    "pdigits": pdigits,
+    "char_lm": char_lm,
+}
+
+
+def task_settings(name: str) -> dict[str, Any]:
+    """The settings of a task and their defaults."""
+    if name not in TASKS:
+        raise ValueError(f"task is {name!r}; accepted are {', '.join(TASKS)}")
+    return {k: p.default for k, p in inspect.signature(TASKS[name]).parameters.items()}
+
+
+def train_settings() -> dict[str, Any]:
+    """The settings of training and their defaults."""
+    return {field.name: field.default for field in dataclasses.fields(TrainSettings)}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """All that a run is a function of; plain values, for JSON."""
+
+    task: str
+    model: str
+    task_settings: Mapping[str, Any]
+    model_settings: Mapping[str, Any]
+    train_settings: Mapping[str, Any]
+
+    def make(self) -> tuple[Task, Network, TrainSettings]:
+        """The task, the network for it, and the settings of its training.
+
+        Raises:
+          ValueError, OSError: in one line, what was given and what is accepted.
+        """
+        training = TrainSettings(**self.train_settings)
+        zoo.model_settings(self.model)
+        task = TASKS[self.task](**self.task_settings)
+        return task, zoo.make_network(self.model, task, **self.model_settings), training
+
+
+def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
+    """The settings of a run: what was given, over the preset, over the defaults.
+
+    Args:
+      given: settings by name, "task" and "model" among them.
+      preset: a preset's name.
+
+    Raises:
+      ValueError: an unknown preset, task, model or setting.
+    """
+    given, base = dict(given), {}
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ValueError(f"preset is {preset!r}; accepted are {', '.join(PRESETS)}")
+        chosen = PRESETS[preset]
+        base = {"task": chosen.task, "model": chosen.model, **chosen.settings}
+    task = given.pop("task", base.pop("task", None))
+    model = given.pop("model", base.pop("model", "tlstm"))
+    if task is None:
+        raise ValueError(f"neither --task nor --preset is given; tasks are {', '.join(TASKS)}")
+    kinds = (task_settings(task), zoo.model_settings(model), train_settings())
+    for name in given:
+        if not any(name in kind for kind in kinds):
+            raise ValueError(
+                f"--{name} is not a setting of task {task}, model {model} or training; accepted are "
+                + ", ".join(sorted(set().union(*kinds)))
+            )
+    chosen = [
+        {k: given.get(k, base.get(k, default)) for k, default in kind.items()} for kind in kinds
+    ]
+    training = chosen[2]
+    if "steps_per_call" not in given:
+        multiples = ("steps_per_call", "num_steps", "eval_every", "checkpoint_every")
+        training["steps_per_call"] = math.gcd(*(max(training[name], 0) for name in multiples)) or 1
+    return RunSettings(task, model, *chosen)
+
+
+def define_run_flags() -> tuple[str, ...]:
+    """Defines the flags of a run's settings, all unset; returns their names."""
+    integer, number, boolean = flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool
+    holders = [
+        flags.DEFINE_string("task", None, f"What is learned: {', '.join(TASKS)}."),
+        flags.DEFINE_string("model", None, f"What learns it: {', '.join(zoo.MODELS)}."),
+        # Model.
+        integer("channels", None, "M, the width of one location, or of a layer."),
+        _DEFINE_shape("tensor_shape", "Tensor shape P_1,..,P_D: 4 or 3,3 or 4x4."),
+        integer("kernel_size", None, "K, the kernel size along every tensor axis."),
+        boolean("memory_convolution", None, "Whether memory is convolved with gated kernels."),
+        flags.DEFINE_string("normalization", None, "Of the tensorized LSTM: none, channel, layer."),
+        number("forget_bias", None, "Initial bias of the forget gate."),
+        number("input_scale", None, "Standard deviation of the input weights at the start."),
+        integer("num_layers", None, "Layers of a stacked LSTM."),
+        boolean("shared", None, "Whether the layers of a stacked LSTM share their weights."),
+        flags.DEFINE_string("reset", None, "Of the GRU: before or after."),
+        integer("remat_every", None, "Save the carry every so many steps, recompute the rest."),
+        flags.DEFINE_string("dtype", None, f"What is computed in: {', '.join(zoo.DTYPES)}."),
+        # Task.
+        integer("batch_size", None, "Samples, or streams of text, in a training batch."),
+        integer("eval_batch_size", None, "Samples, or streams of text, in an evaluation batch."),
+        integer("eval_samples", None, "Fresh samples of an evaluation."),
+        integer("num_digits", None, "Digits of a summand (addition)."),
+        integer("num_symbols", None, "Symbols to be repeated (memorization)."),
+        integer("alphabet_size", None, "Symbols to choose from (memorization)."),
+        integer("permutation_seed", None, "Fixes the permutation of the pixels."),
+        number("valid_fraction", None, "Part of the training images that is held out."),
+        flags.DEFINE_string("data_dir", None, "Folder of the IDX files, and of prepared data."),
+        flags.DEFINE_string("data_path", None, "A text file, plain or zipped (char_lm)."),
+        integer("segment_length", None, "Characters of a segment (char_lm)."),
+        # Training.
+        integer("num_steps", None, "Optimizer steps."),
+        number("learning_rate", None, "Peak learning rate."),
+        flags.DEFINE_string("schedule", None, "Of the learning rate: constant or cosine."),
+        integer("warmup_steps", None, "Steps of linear warm-up."),
+        flags.DEFINE_string("optimizer", None, "adam or adamw."),
+        number("weight_decay", None, "Decoupled weight decay of AdamW."),
+        number("clip_norm", None, "Global norm at which gradients are clipped."),
+        integer("eval_every", None, "Steps between evaluations."),
+        integer("checkpoint_every", None, "Steps between checkpoints."),
+        integer("steps_per_call", None, "Steps in one compiled call."),
+        integer("patience", None, "Stop after so many evaluations without improvement."),
+        boolean("stop_at_target", None, "Stop when the task's target is reached twice in a row."),
+        integer("seed", None, "Of parameters, batches and evaluation samples."),
+    ]
+    return tuple(holder.name for holder in holders)
+
+
+def _DEFINE_shape(name: str, text: str) -> flags.FlagHolder:  # noqa: N802
+    return flags.DEFINE(_ShapeParser(), name, None, text, serializer=_ShapeSerializer())
+
+
+class _ShapeParser(flags.ArgumentParser):
+    syntactic_help = "integers joined by , or x"
+
+    def parse(self, argument: Any) -> tuple[int, ...]:
+        if not isinstance(argument, str):
+            return tuple(argument)
+        try:
+            return tuple(int(size) for size in argument.strip("()").rstrip(",").replace("x", ",").split(","))
+        except ValueError:
+            raise ValueError(f"{argument!r}; accepted are integers joined by , or x") from None
+
+
+class _ShapeSerializer(flags.ArgumentSerializer):
+    def serialize(self, value: Any) -> str:
+        return ",".join(map(str, value))
+
+
+def given_flags(names: tuple[str, ...]) -> dict[str, Any]:
+    """The settings that stand on the command line."""
+    return {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}

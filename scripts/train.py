@@ -1,0 +1,196 @@
+"""Trains a model on a task.
+
+    python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
+    python -m scripts.train --task=addition --num_digits=5 --tensor_shape=4,4 --normalization=channel
+    python -m scripts.train --workdir=runs/quickstart        # goes on with the run that lies there
+    python -m scripts.train --list_presets
+"""
+
+import dataclasses
+import functools
+import time
+
+import jax
+from absl import flags
+
+from scripts import cli, settings
+from scripts.display import Display, describe
+from scripts.plotting import plot_curves
+from scripts.run_directory import MetricsLog, RunDirectory, write_json
+from tlstm_jax import checkpointing, training
+from tlstm_jax.network import Network
+from tlstm_jax.presets import PRESETS, Preset
+from tlstm_jax.training import TrainSettings
+from tlstm_jax.typing import Task
+
+RUN_FLAGS = settings.define_run_flags()
+PRESET = flags.DEFINE_string("preset", None, "Named settings, which other flags override.")
+LIST_PRESETS = flags.DEFINE_bool("list_presets", False, "Prints the presets and exits.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/.. by default.")
+MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after so many minutes.")
+
+
+def main() -> int:
+    if LIST_PRESETS.value:
+        print("\n\n".join(_describe_preset(name, preset) for name, preset in PRESETS.items()))
+        return 0
+    with cli.one_line_errors():
+        directory, chosen = _settings()
+        task, network, train = chosen.make()
+        state = jax.eval_shape(
+            functools.partial(training.init_state, network, task, train), jax.random.key(0)
+        )
+        jax.eval_shape(task.train_batch, task.data, state.key, state.step, network.delay)
+        directory.claim(chosen)
+        saved = None
+        if checkpointing.steps(directory.checkpoints):
+            saved = checkpointing.restore(directory.checkpoints, state)
+        _announce(directory, task, network, state, chosen.model)
+        return _train(directory, task, network, train, saved, chosen.model)
+    return 1
+
+
+def _settings() -> tuple[RunDirectory, settings.RunSettings]:
+    """The folder and the settings of the run: of the one that lies there, if nothing else is given."""
+    given = settings.given_flags(RUN_FLAGS)
+    if MAX_MINUTES.value is not None and MAX_MINUTES.value <= 0:
+        raise ValueError(f"max_minutes is {MAX_MINUTES.value}; accepted are numbers > 0")
+    if WORKDIR.value and not given and PRESET.value is None:
+        directory = RunDirectory(WORKDIR.value)
+        return directory, directory.read_config()
+    chosen = settings.resolve(given, PRESET.value)
+    name = (PRESET.value or f"{chosen.task}/{chosen.model}").replace("/", "-")
+    return RunDirectory(WORKDIR.value or f"runs/{name}"), chosen
+
+
+def _announce(
+    directory: RunDirectory, task: Task, network: Network, state: training.TrainState, model: str
+) -> None:
+    size = sum(p.size for p in jax.tree.leaves(state.params))
+    print(f"{task.name} with {model}: {size:,} parameters, delay {network.delay}, in {directory.path}")
+    if source := getattr(task, "source", None):
+        print(source)
+    if not network.causal and task.stream:
+        print("the model is not causal: it sees its own targets; not comparable")
+
+
+def _train(
+    directory: RunDirectory,
+    task: Task,
+    network: Network,
+    train: TrainSettings,
+    saved: checkpointing.Checkpoint | None,
+    model: str,
+) -> int:
+    start = saved.progress.step if saved else 0
+    if saved:
+        print(f"resuming from step {start}")
+    log = MetricsLog(directory, start)
+    begun = time.monotonic()
+    display = Display(
+        num_steps=train.num_steps,
+        start=start,
+        unit=task.unit,
+        units_per_step=task.units_per_step,
+    )
+
+    def out_of_time() -> bool:
+        limit = MAX_MINUTES.value
+        return limit is not None and time.monotonic() - begun > 60 * limit
+
+    def save(report: training.Report) -> None:
+        checkpointing.save(directory.checkpoints, report.state, report.progress)
+
+    def plot() -> None:
+        plot_curves(
+            directory.curves,
+            directory.read_metrics(),
+            unit=task.unit,
+            metric=task.metric,
+            title=f"{task.name}, {model}",
+        )
+
+    report = None
+    with cli.StopSignals() as signals:
+        try:
+            for report in training.fit(
+                network,
+                task,
+                train,
+                state=saved.state if saved else None,
+                progress=saved.progress if saved else None,
+                should_stop=lambda: signals.reason or ("out of time" if out_of_time() else None),
+            ):
+                log.write(report, task.unit, log.seconds + time.monotonic() - begun)
+                display.show(report)
+                if (
+                    report.improved
+                    or report.stop
+                    or report.progress.step % train.checkpoint_every == 0
+                ):
+                    save(report)
+        except training.NonFiniteError as e:
+            there = checkpointing.steps(directory.checkpoints)
+            last = f"{directory.checkpoints / str(there[-1])}" if there else "none was written yet"
+            cli.fail(f"{e}; the last good checkpoint: {last}")
+        finally:
+            display.close()
+            log.close()
+    plot()
+    finished = report is None or report.finished
+    if not finished:
+        print(f"{report.stop}: saved step {report.progress.step} in {directory.checkpoints}")
+        print(f"resume with: python -m scripts.train --workdir={directory.path}")
+        return 0 if report.stop == "out of time" else 130
+    _finish(directory, task, network, train, report.stop if report else "nothing left to do")
+    return 0
+
+
+def _finish(
+    directory: RunDirectory, task: Task, network: Network, train: TrainSettings, why: str
+) -> None:
+    """Reports the best checkpoint on the test split."""
+    like = jax.eval_shape(
+        functools.partial(training.init_state, network, task, train), jax.random.key(0)
+    )
+    best = checkpointing.restore(directory.checkpoints, like, step="best")
+    last = checkpointing.restore(directory.checkpoints, like).progress
+    state = best.state
+    test = training.evaluate(
+        network,
+        task,
+        state.params,
+        state.model_state,
+        jax.device_put(task.data),
+        split="test",
+        key=training.eval_key(state),
+    )
+    seconds = directory.read_metrics()[-1]["seconds"]
+    results = {
+        "stop": why,
+        "seconds": seconds,
+        "parameters": sum(p.size for p in jax.tree.leaves(state.params)),
+        **dataclasses.asdict(last),
+        "test": test,
+    }
+    write_json(directory.results, results)
+    print(f"{why} after {last.step} steps, {last.units:,} {task.unit}, {seconds / 60:.1f} minutes")
+    if task.target is not None:
+        reached = last.units_to_target
+        what = f"{task.unit} to {100 * task.target:g} % {task.metric}"
+        print(f"{what}: {'not reached' if reached is None else f'{reached:,}'}")
+    print(f"best checkpoint, step {last.best_step}, on test: {describe(test)}")
+    print(f"learning curves: {directory.curves}")
+
+
+def _describe_preset(name: str, preset: Preset) -> str:
+    return (
+        f"{name}\n"
+        f"  python -m scripts.train --preset={name}\n"
+        f"  published: {preset.published}\n"
+        f"  measured: {preset.measured}"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

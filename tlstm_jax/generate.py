@@ -1,0 +1,113 @@
+"""Token-by-token generation.
+
+A network generates through `token_step` alone: each token passes every location of a tensorized cell
+once, in waves, with the same numbers as a run over the whole sequence.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.network import Network
+from tlstm_jax.typing import Array, Carry, Params, State
+
+
+@functools.partial(jax.jit, static_argnames=("network",))
+def read(
+    network: Network, params: Params, state: State, carry: Carry, xs: Array
+) -> tuple[Carry, Array]:
+    """Feeds xs ([T, B] tokens or [T, B, I] vectors) to the network one after the other.
+
+    Args:
+      carry: `network.init_token_carry(B, params=params)`, or what an earlier call returned.
+
+    Returns:
+      (carry, logits [T, B, V]): logits[t] answers xs[t].
+    """
+    return jax.lax.scan(lambda c, x: network.token_step(params, state, c, x), carry, xs)
+
+
+@functools.partial(jax.jit, static_argnames=("network", "num_tokens", "temperature", "top_k"))
+def _generate(
+    network: Network,
+    params: Params,
+    state: State,
+    prompt: Array,
+    key: Array,
+    num_tokens: int,
+    temperature: float,
+    top_k: int | None,
+) -> Array:
+    carry = network.init_token_carry(prompt.shape[1], params=params)
+    carry, logits = read(network, params, state, carry, prompt)
+
+    def next_token(loop: tuple[Carry, Array], key: Array) -> tuple[Any, Array]:
+        carry, logits = loop
+        token = sample(key, logits, temperature=temperature, top_k=top_k)
+        return network.token_step(params, state, carry, token), token
+
+    _, tokens = jax.lax.scan(next_token, (carry, logits[-1]), jax.random.split(key, num_tokens))
+    return tokens
+
+
+def generate(
+    network: Network,
+    params: Params,
+    state: State,
+    prompt: Array,
+    num_tokens: int,
+    *,
+    key: Array | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+) -> Array:
+    """Continues a prompt.
+
+    Args:
+      network: a causal network over tokens whose classes are its input tokens.
+      params, state: of the network.
+      prompt: [T, B] int tokens, T >= 1.
+      num_tokens: how many to generate, static.
+      key: PRNG key for sampling; not needed with temperature 0.
+      temperature: logits are divided by it before sampling; 0 takes the likeliest token.
+      top_k: sample among the k likeliest tokens only; None: among all.
+
+    Returns:
+      [num_tokens, B] int32.
+
+    Raises:
+      ValueError: the network is not causal or not over tokens, the prompt is empty, or a number is
+        out of range.
+    """
+    if not network.causal:
+        raise ValueError("the model is not causal, so it cannot generate token by token")
+    if not network.tokens or network.input_size != network.output_size:
+        raise ValueError(
+            f"the network reads {network.input_size} {'tokens' if network.tokens else 'features'} "
+            f"and writes {network.output_size} classes; accepted is one that writes what it reads"
+        )
+    if prompt.ndim != 2 or prompt.shape[0] < 1:
+        raise ValueError(f"prompt has shape {prompt.shape}; accepted is [T, B] with T >= 1")
+    if num_tokens < 1:
+        raise ValueError(f"num_tokens is {num_tokens}; accepted are integers >= 1")
+    if temperature < 0:
+        raise ValueError(f"temperature is {temperature}; accepted are numbers >= 0")
+    if top_k is not None and not 1 <= top_k <= network.output_size:
+        raise ValueError(f"top_k is {top_k}; accepted are None and 1 to {network.output_size}")
+    if key is None:
+        if temperature > 0:
+            raise ValueError("sampling needs a key; temperature 0 does not")
+        key = jax.random.key(0)
+    return _generate(network, params, state, prompt, key, num_tokens, temperature, top_k)
+
+
+def sample(key: Array, logits: Array, *, temperature: float, top_k: int | None = None) -> Array:
+    """One token from each row of logits [B, V]: [B] int32. Temperature and top_k are static."""
+    if temperature == 0:
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    if top_k is not None:
+        least = jax.lax.top_k(logits, top_k)[0][..., -1:]
+        logits = jnp.where(logits < jnp.broadcast_to(least, logits.shape), -jnp.inf, logits)
+    return jax.random.categorical(key, logits / temperature).astype(jnp.int32)

@@ -1,0 +1,141 @@
+"""Named settings: the quickstart, the paper's configurations, and what this project measured.
+
+A preset is flat: the task's, the model's and the training's settings in one mapping, each under the
+name of its command-line flag.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+PAPER = "He et al., NIPS 2017"
+NOT_RUN = "not run"
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Settings of a run, and what is known of its result.
+
+    Attributes:
+      task, model: names.
+      settings: of task, model and training, where they differ from the defaults.
+      published: the figure of the paper that the configuration is from, cited; "none" if it is ours.
+      measured: what this project measured, with hardware and minutes, or "not run".
+    """
+
+    task: str
+    model: str
+    settings: Mapping[str, Any]
+    published: str = "none"
+    measured: str = NOT_RUN
+
+
+def _paper_algorithmic(shape: tuple[int, ...], channels: int) -> dict[str, Any]:
+    """Section 4.2: batches of 15, Adam at 1e-3, up to 5 M samples, forget bias 1."""
+    return {
+        "tensor_shape": shape,
+        "channels": channels,
+        "normalization": "channel",
+        "batch_size": 15,
+        "learning_rate": 1e-3,
+        "num_steps": 333_000,
+        "eval_every": 200,
+        "checkpoint_every": 2000,
+        "steps_per_call": 50,
+        "stop_at_target": True,
+    }
+
+
+def _paper_images(depth: int) -> dict[str, Any]:
+    """Section 4.3: batches of 50, M = 100, forget bias 4, loss at the last step."""
+    return {
+        "tensor_shape": (depth, depth),
+        "channels": 100,
+        "normalization": "channel",
+        "forget_bias": 4.0,
+        "batch_size": 50,
+        "learning_rate": 1e-3,
+        "num_steps": 100_000,
+        "eval_every": 1000,
+        "checkpoint_every": 1000,
+        "steps_per_call": 20,
+        "patience": 20,
+    }
+
+
+def _paper_enwik8(depth: int, channels: int) -> dict[str, Any]:
+    """Section 4.1: 100 streams, segments of 50, state carried on, 50 epochs."""
+    return {
+        "tensor_shape": (depth, depth),
+        "channels": channels,
+        "normalization": "channel",
+        "batch_size": 100,
+        "segment_length": 50,
+        "learning_rate": 1e-3,
+        "num_steps": 900_000,
+        "eval_every": 18_000,
+        "checkpoint_every": 1000,
+        "steps_per_call": 20,
+    }
+
+
+PRESETS: Mapping[str, Preset] = {
+    "memorization/quickstart": Preset(
+        "memorization",
+        "tlstm",
+        {
+            "num_symbols": 5,
+            "alphabet_size": 8,
+            "channels": 64,
+            "tensor_shape": (3,),
+            "normalization": "channel",
+            "learning_rate": 3e-3,
+            "num_steps": 1000,
+            "eval_every": 50,
+            "checkpoint_every": 250,
+            "steps_per_call": 50,
+        },
+    ),
+    "memorization/paper-3d-l7": Preset(
+        "memorization",
+        "tlstm",
+        _paper_algorithmic((7, 7), 100),
+        published=f"115 K samples to 99 % ({PAPER}, table 2)",
+    ),
+    "memorization/paper-3d-l10": Preset(
+        "memorization",
+        "tlstm",
+        _paper_algorithmic((10, 10), 100),
+        published=f"54 K samples to 99 % ({PAPER}, table 2)",
+    ),
+    "addition/paper-3d-l7": Preset(
+        "addition",
+        "tlstm",
+        _paper_algorithmic((7, 7), 400),
+        published=f"298 K samples to 99 % ({PAPER}, table 2)",
+    ),
+    "addition/paper-3d-l10": Preset(
+        "addition",
+        "tlstm",
+        _paper_algorithmic((10, 10), 400),
+        published=f"317 K samples to 99 % ({PAPER}, table 2)",
+    ),
+    "mnist/paper-3d-l3": Preset(
+        "mnist", "tlstm", _paper_images(3), published=f"99.2 % test accuracy ({PAPER}, table 3)"
+    ),
+    "mnist/paper-3d-l5": Preset(
+        "mnist", "tlstm", _paper_images(5), published=f"99.0 % test accuracy ({PAPER}, table 3)"
+    ),
+    "pmnist/paper-3d-l3": Preset(
+        "pmnist", "tlstm", _paper_images(3), published=f"94.9 % test accuracy ({PAPER}, table 3)"
+    ),
+    "pmnist/paper-3d-l5": Preset(
+        "pmnist", "tlstm", _paper_images(5), published=f"95.7 % test accuracy ({PAPER}, table 3)"
+    ),
+    "char_lm/paper-3d-l6": Preset(
+        "char_lm",
+        "tlstm",
+        _paper_enwik8(6, 1200),
+        published=f"1.264 bits per character on enwik8, 50.1 M parameters ({PAPER}, table 1)",
+    ),
+}
