@@ -72,4 +72,25 @@ class StopSignals:
         if self.reason is not None:
             os._exit(128 + number)
         self.reason = f"stopped by {signal.Signals(number).name}"
-        print(f"\n{self.reason}: finishing the running call, then saving", file=sys.stderr, flush=True)
+        print(
+            f"\n{self.reason}: finishing the running call, then saving", file=sys.stderr, flush=True
+        )
+
+
+class _CheckpointParser(flags.ArgumentParser):
+    syntactic_help = "latest, best, or a step"
+
+    def parse(self, argument: str | int) -> str | int:
+        if argument in ("latest", "best") or isinstance(argument, int):
+            return argument
+        try:
+            return int(argument)
+        except ValueError:
+            raise ValueError(f"{argument!r}; accepted are latest, best, or a step") from None
+
+
+def define_checkpoint_flag() -> flags.FlagHolder:
+    """--checkpoint, "best" by default."""
+    return flags.DEFINE(
+        _CheckpointParser(), "checkpoint", "best", "Which: latest, best, or a step."
+    )

@@ -17,10 +17,15 @@ def plot_curves(
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for axis, name in zip(axes, ("loss", metric), strict=True):
-        for part, style in (("train", {"alpha": 0.5, "lw": 1}), ("valid", {"marker": ".", "lw": 1.5})):
+        for part, style in (
+            ("train", {"alpha": 0.5, "lw": 1}),
+            ("valid", {"marker": ".", "lw": 1.5}),
+        ):
             points = [(r[unit], r[part][name]) for r in records if name in r.get(part, {})]
             if points:
-                axis.plot(*zip(*points, strict=True), label=part, color=f"C{part == 'valid':d}", **style)
+                axis.plot(
+                    *zip(*points, strict=True), label=part, color=f"C{part == 'valid':d}", **style
+                )
         axis.set_xlabel(f"{unit} seen")
         axis.set_ylabel(_LABELS.get(name, name))
         axis.grid(alpha=0.3)

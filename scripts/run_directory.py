@@ -1,24 +1,29 @@
 """What a run writes: its settings, metrics, checkpoints and learning curves.
 
-    config.json      the settings of the run
-    metrics.jsonl    a JSON object for each report: {"step", "samples", "seconds", "train", "valid"}
-    events.out.*     the same for TensorBoard
-    checkpoints/     the latest checkpoints and the best
-    curves.png       learning curves
-    results.json     written when the run is finished: the metrics of the best checkpoint
+config.json      the settings of the run
+data.json        a checksum of its data, and its vocabulary
+metrics.jsonl    a JSON object for each report: {"step", "samples", "seconds", "train", "valid"}
+events.out.*     the same for TensorBoard
+checkpoints/     the latest checkpoints and the best
+curves.png       learning curves
+results.json     written when the run is finished: the metrics of the best checkpoint
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import numpy as np
 from tensorboardX import SummaryWriter
 
 from scripts.settings import RunSettings
 from tlstm_jax.training import Report
+from tlstm_jax.typing import Task
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -42,6 +47,7 @@ class RunDirectory:
     def __init__(self, path: str | pathlib.Path) -> None:
         self.path = pathlib.Path(path)
         self.config = self.path / "config.json"
+        self.data = self.path / "data.json"
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.curves = self.path / "curves.png"
@@ -62,7 +68,7 @@ class RunDirectory:
             raise ValueError(f"{self.config} is damaged: it should hold {', '.join(names)}")
         return RunSettings(**config)
 
-    def claim(self, settings: RunSettings) -> None:
+    def claim(self, settings: RunSettings, task: Task) -> None:
         """Makes the folder, or sees that it holds this very run or nothing.
 
         Raises:
@@ -70,10 +76,26 @@ class RunDirectory:
         """
         if self.config.is_file():
             _check_same(self.path, self.read_config(), settings)
+            self.check_data(task)
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise ValueError(f"{self.path} exists and holds no run; accepted is a new or empty folder")
+            raise ValueError(
+                f"{self.path} exists and holds no run; accepted is a new or empty folder"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.data, _identity(task))
         write_json(self.config, dataclasses.asdict(settings))
+
+    def check_data(self, task: Task) -> None:
+        """Raises ValueError unless the task's data are those that the run began with."""
+        if self.data.is_file() and read_json(self.data)["sha256"] != _identity(task)["sha256"]:
+            raise ValueError(
+                f"the data of {task.name} are not those that the run in {self.path} began with"
+            )
+
+    def read_vocabulary(self) -> tuple[int, ...] | None:
+        """The bytes that a text task's tokens stand for; None for other tasks."""
+        vocabulary = read_json(self.data)["vocabulary"]
+        return None if vocabulary is None else tuple(vocabulary)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; a last line that a kill left incomplete is dropped."""
@@ -115,6 +137,14 @@ class MetricsLog:
     def close(self) -> None:
         self._file.close()
         self._events.close()
+
+
+def _identity(task: Task) -> dict[str, Any]:
+    """What data.json holds: a checksum of the task's data, and its vocabulary."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(task.data):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return {"sha256": digest.hexdigest(), "vocabulary": getattr(task, "vocabulary", None)}
 
 
 def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,9 +15,11 @@ from tasks.images import digits, fashion_mnist, mnist, pdigits, pfashion_mnist, 
 from tasks.memorization import memorization
 from tlstm_jax import zoo
 from tlstm_jax.network import Network
+from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.presets import PRESETS
-from tlstm_jax.training import TrainSettings
 from tlstm_jax.typing import Task
+
+PATHS = {"data_dir", "data_path"}  # kept absolute, so that a run can go on from another folder
 
 TASKS: Mapping[str, Callable[..., Task]] = {
     "addition": addition,
@@ -60,9 +63,17 @@ class RunSettings:
           ValueError, OSError: in one line, what was given and what is accepted.
         """
         training = TrainSettings(**self.train_settings)
-        zoo.model_settings(self.model)
+        self.make_network(input_size=1, output_size=1, tokens=False)  # before any data are read
         task = TASKS[self.task](**self.task_settings)
-        return task, zoo.make_network(self.model, task, **self.model_settings), training
+        network = self.make_network(
+            input_size=task.input_size, output_size=task.output_size, tokens=task.tokens
+        )
+        return task, network, training
+
+    def make_network(self, *, input_size: int, output_size: int, tokens: bool) -> Network:
+        """The network, for a task of these sizes."""
+        sizes = {"input_size": input_size, "output_size": output_size, "tokens": tokens}
+        return zoo.make_network(self.model, **sizes, **self.model_settings)
 
 
 def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
@@ -95,6 +106,9 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
     chosen = [
         {k: given.get(k, base.get(k, default)) for k, default in kind.items()} for kind in kinds
     ]
+    for name in PATHS & chosen[0].keys():
+        if name in given:
+            chosen[0][name] = os.path.abspath(given[name])
     training = chosen[2]
     if "steps_per_call" not in given:
         multiples = ("steps_per_call", "num_steps", "eval_every", "checkpoint_every")
@@ -162,7 +176,9 @@ class _ShapeParser(flags.ArgumentParser):
         if not isinstance(argument, str):
             return tuple(argument)
         try:
-            return tuple(int(size) for size in argument.strip("()").rstrip(",").replace("x", ",").split(","))
+            return tuple(
+                int(size) for size in argument.strip("()").rstrip(",").replace("x", ",").split(",")
+            )
         except ValueError:
             raise ValueError(f"{argument!r}; accepted are integers joined by , or x") from None
 

@@ -1,9 +1,9 @@
 """Trains a model on a task.
 
-    python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
-    python -m scripts.train --task=addition --num_digits=5 --tensor_shape=4,4 --normalization=channel
-    python -m scripts.train --workdir=runs/quickstart        # goes on with the run that lies there
-    python -m scripts.train --list_presets
+python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
+python -m scripts.train --task=addition --num_digits=5 --tensor_shape=4,4 --normalization=channel
+python -m scripts.train --workdir=runs/quickstart        # goes on with the run that lies there
+python -m scripts.train --list_presets
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ from scripts.plotting import plot_curves
 from scripts.run_directory import MetricsLog, RunDirectory, write_json
 from tlstm_jax import checkpointing, training
 from tlstm_jax.network import Network
+from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.presets import PRESETS, Preset
-from tlstm_jax.training import TrainSettings
 from tlstm_jax.typing import Task
 
 RUN_FLAGS = settings.define_run_flags()
@@ -41,7 +41,7 @@ def main() -> int:
             functools.partial(training.init_state, network, task, train), jax.random.key(0)
         )
         jax.eval_shape(task.train_batch, task.data, state.key, state.step, network.delay)
-        directory.claim(chosen)
+        directory.claim(chosen, task)
         saved = None
         if checkpointing.steps(directory.checkpoints):
             saved = checkpointing.restore(directory.checkpoints, state)
@@ -67,7 +67,9 @@ def _announce(
     directory: RunDirectory, task: Task, network: Network, state: training.TrainState, model: str
 ) -> None:
     size = sum(p.size for p in jax.tree.leaves(state.params))
-    print(f"{task.name} with {model}: {size:,} parameters, delay {network.delay}, in {directory.path}")
+    print(
+        f"{task.name} with {model}: {size:,} parameters, delay {network.delay}, in {directory.path}"
+    )
     if source := getattr(task, "source", None):
         print(source)
     if not network.causal and task.stream:

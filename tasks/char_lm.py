@@ -71,7 +71,7 @@ class CharLM:
     def __post_init__(self) -> None:
         for name in ("batch_size", "segment_length", "eval_batch_size"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}: accepted is at least 1, got {getattr(self, name)}")
+                raise ValueError(f"{name} is {getattr(self, name)}; accepted are integers >= 1")
         if self.segments_per_epoch < 1:
             raise ValueError(
                 f"the training part has {self.data['train'].size} bytes, but batch_size="
@@ -227,4 +227,4 @@ def char_lm(
 
 def _check_split(split: str) -> None:
     if split not in _EVAL_SPLITS:
-        raise ValueError(f"split: accepted are {', '.join(_EVAL_SPLITS)}, got {split!r}")
+        raise ValueError(f"split is {split!r}; accepted are {', '.join(_EVAL_SPLITS)}")

@@ -72,7 +72,7 @@ class Synthetic:
         return batch._replace(mask=batch.mask & wanted[None])
 
     def metrics(self, logits: Array, batch: Batch) -> Sums:
-        """"loss", "accuracy" per symbol and "sequence_accuracy" per whole sequence."""
+        """Loss, "accuracy" per symbol and "sequence_accuracy" per whole sequence."""
         return score(logits, batch)
 
     def text(self, tokens: Array) -> str:

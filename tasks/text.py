@@ -99,7 +99,7 @@ def decode(symbols: Iterable[int], vocabulary: Sequence[int]) -> bytes:
     symbols = [int(symbol) for symbol in symbols]
     for symbol in symbols:
         if not 0 <= symbol < len(written):
-            raise ValueError(f"symbols: accepted are 0 to {len(vocabulary)}, got {symbol}")
+            raise ValueError(f"symbols contain {symbol}; accepted are 0 to {len(vocabulary)}")
     return b"".join(written[symbol] for symbol in symbols)
 
 

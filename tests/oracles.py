@@ -21,8 +21,8 @@ def softmax(a):
 
 
 def project(dense, x):
-    """x W + b for a vector; row x of W, plus b, for a token; b alone for the token -1."""
-    kernel, bias = dense["kernel"], dense["bias"]
+    """x W + b for a vector; row x of W, plus b, for a token; b (or 0) for the token -1."""
+    kernel, bias = dense["kernel"], dense.get("bias", 0.0)
     if x.ndim == 2:
         return x @ kernel + bias
     rows = np.zeros((len(x), kernel.shape[1]))
@@ -164,3 +164,55 @@ def tensorized(
         if s >= delay:
             ys.append(hidden[corner])
     return Run(np.stack(ys), states)
+
+
+def elman(params, xs):
+    """h' = tanh(x W + h U + b)."""
+    U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    h, states = np.zeros((xs.shape[1], len(U))), []
+    for x in xs:
+        h = np.tanh(project(params["input"], x) + h @ U + b)
+        states.append((h,))
+    return Run(np.stack([h for (h,) in states]), states)
+
+
+def lstm(params, xs):
+    """c' = f c + i g, h' = o tanh(c'); gates in the order i, f, g, o."""
+    U, bias = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    M = len(U)
+    h = c = np.zeros((xs.shape[1], M))
+    states = []
+    for x in xs:
+        a = project(params["input"], x) + h @ U + bias
+        i, f, g, o = (a[:, n * M : (n + 1) * M] for n in range(4))
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        states.append((h, c))
+    return Run(np.stack([h for h, _ in states]), states)
+
+
+def gru(params, xs, *, reset_after):
+    """h' = z h + (1 - z) n; gates in the order r, z, n."""
+    U = params["recurrent"]["kernel"]
+    M = len(U)
+    U_r, U_z, U_n = U[:, :M], U[:, M : 2 * M], U[:, 2 * M :]
+    h, states = np.zeros((xs.shape[1], M)), []
+    for x in xs:
+        a = project(params["input"], x)
+        r = sigmoid(a[:, :M] + h @ U_r)
+        z = sigmoid(a[:, M : 2 * M] + h @ U_z)
+        recurrent = r * (h @ U_n + params["recurrent"]["bias"]) if reset_after else (r * h) @ U_n
+        h = z * h + (1 - z) * np.tanh(a[:, 2 * M :] + recurrent)
+        states.append((h,))
+    return Run(np.stack([h for (h,) in states]), states)
+
+
+def stacked(params, xs, layer, *, num_layers, shared):
+    """`layer` (one of the above) num_layers times; states hold one tuple for each layer."""
+    if shared:
+        xs = np.stack([project(params["input"], x) for x in xs])
+    runs = []
+    for n in range(num_layers):
+        runs.append(layer(params["layer" if shared else f"layer_{n}"], xs))
+        xs = runs[-1].ys
+    return Run(xs, list(zip(*[run.states for run in runs], strict=True)))

@@ -188,7 +188,7 @@ def test_evaluation_scores_every_character_once():
                 assert sorted(scored) == list(range(task.excluded("valid"), size))
                 assert batches[-1].mask.any()
                 lengths = np.sum([np.sum(batch.inputs >= 0, axis=0) for batch in batches], axis=0)
-                assert np.ptp(lengths) <= 1
+                assert np.ptp(lengths) <= 1 and np.sum(lengths) == size - 1
 
 
 def test_uniform_model_needs_log2_of_the_output_size():
@@ -266,9 +266,9 @@ def test_segment_must_be_longer_than_the_delay():
         (100, (1, 5, 5), "valid part has 5 bytes, but eval_batch_size=5 streams need at least 6; "),
         (30, (1, 5), "valid part has 1 bytes, but eval_batch_size=1 streams need at least 2; "),
         (1, (1, 1), "training part has 0 bytes, but batch_size=1 .* at least 2; text: .*1 bytes"),
-        (100, (0, 5), "batch_size: accepted is at least 1, got 0"),
-        (100, (1, -5), "segment_length: accepted is at least 1, got -5"),
-        (100, (1, 5, 0), "eval_batch_size: accepted is at least 1, got 0"),
+        (100, (0, 5), "batch_size is 0; accepted are integers >= 1"),
+        (100, (1, -5), "segment_length is -5; accepted are integers >= 1"),
+        (100, (1, 5, 0), "eval_batch_size is 0; accepted are integers >= 1"),
     ],
 )
 def test_sizes_refused(tmp_path, size, settings, message):
@@ -296,5 +296,5 @@ def test_unknown_split():
         lambda: task.eval_batch(task.data, KEY, "train", 0, 0),
         lambda: task.excluded("train"),
     ):
-        with pytest.raises(ValueError, match="split: accepted are valid, test, got 'train'"):
+        with pytest.raises(ValueError, match="split is 'train'; accepted are valid, test"):
             call()

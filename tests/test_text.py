@@ -83,7 +83,7 @@ def _refusals(folder):
     for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         locked[locked.index(header) + flags] |= 1  # "encrypted"
     damaged = bytearray(whole)
-    damaged[45] ^= 0xFF
+    damaged[31] = 0xFF  # the first byte of the compressed data
     return {
         "empty.txt": (b"", "is empty; accepted: a file with text"),
         "empty.gz": (gzip.compress(b""), "is empty; accepted: a file with text"),
@@ -128,10 +128,10 @@ def test_missing_file_and_directory(tmp_path):
         text.read_text(tmp_path)
 
 
-def test_help_topics_are_english_and_always_the_same():
-    topics = text.help_topics()
-    assert topics.count(b" the ") > 1000
-    assert topics == text.help_topics()
+def test_help_topics_are_english_in_the_order_of_their_names(monkeypatch):
+    assert text.help_topics().count(b" the ") > 1000
+    monkeypatch.setattr(text, "topics", {"b": "second", "a": "first"})
+    assert text.help_topics() == b"first\n\nsecond"
 
 
 def test_vocabulary_is_sorted_and_distinct():
@@ -161,5 +161,5 @@ def test_all_bytes_known():
 
 @pytest.mark.parametrize("symbol", [-1, 4])
 def test_decode_refuses_what_is_no_symbol(symbol):
-    with pytest.raises(ValueError, match=f"symbols: accepted are 0 to 3, got {symbol}"):
+    with pytest.raises(ValueError, match=f"symbols contain {symbol}; accepted are 0 to 3"):
         text.decode(np.array([0, symbol]), b"abc")

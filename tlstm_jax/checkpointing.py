@@ -16,10 +16,12 @@ from orbax.checkpoint.checkpoint_managers import (
     CustomSteps,
     LatestN,
     PreservationPolicy,
+    preservation_policy,
 )
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from tlstm_jax.network import Network
 from tlstm_jax.training import Progress, TrainState
+from tlstm_jax.typing import Params, PyTree, State
 
 
 class Checkpoint(NamedTuple):
@@ -74,7 +76,7 @@ def steps(directory: str | pathlib.Path) -> list[int]:
 def restore(
     directory: str | pathlib.Path, like: TrainState, *, step: int | str = "latest"
 ) -> Checkpoint:
-    """Restores a checkpoint.
+    """Restores a checkpoint, to the default device.
 
     Args:
       directory: what `save` was given.
@@ -85,24 +87,58 @@ def restore(
       FileNotFoundError: there is no such checkpoint.
       ValueError: it is damaged, or of another configuration.
     """
-    directory = pathlib.Path(directory)
+    args = ocp.args.StandardRestore(_on_default_device(like._asdict()))
+    state, progress = _restore(pathlib.Path(directory), step, args)
+    return Checkpoint(TrainState(**state), progress)
+
+
+def restore_params(
+    directory: str | pathlib.Path, network: Network, *, step: int | str = "best"
+) -> tuple[Params, State, Progress]:
+    """The parameters and the model's state of a checkpoint, for a network to use; see `restore`."""
+    params, model_state = jax.eval_shape(network.init, jax.random.key(0))
+    like = _on_default_device({"params": params, "model_state": model_state})
+    args = ocp.args.PyTreeRestore(
+        item=like,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+        partial_restore=True,
+    )
+    found, progress = _restore(pathlib.Path(directory), step, args)
+    missing = [
+        jax.tree_util.keystr(path)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(found["params"])
+        if not isinstance(leaf, jax.Array)
+    ]
+    if missing:
+        raise ValueError(
+            f"checkpoint {directory} is of another configuration: it has no {missing[0]}"
+        )
+    return found["params"], model_state and found["model_state"], progress
+
+
+def _on_default_device(like: PyTree) -> PyTree:
+    """Abstract arrays with a sharding, so that a checkpoint of another machine can be read."""
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
+
+
+def _restore(directory: pathlib.Path, step: int | str, args: Any) -> tuple[Any, Progress]:
     there = steps(directory)
     if not there:
         raise FileNotFoundError(f"no checkpoint in {directory}")
     with _manager(directory) as manager:
         if step == "best":
-            latest = _progress(manager, directory, there[-1])
-            step = there[-1] if latest.best_step is None else latest.best_step
+            best = _progress(manager, directory, there[-1]).best_step
+            step = there[-1] if best is None else best
         elif step == "latest":
             step = there[-1]
         if step not in there:
             known = ", ".join(map(str, there))
             raise FileNotFoundError(f"no checkpoint {step} in {directory}; there are {known}")
         progress = _progress(manager, directory, step)
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        state = _read(directory / str(step), lambda: manager.restore(step, args=args)["state"])
-    return Checkpoint(TrainState(**state), progress)
+        composite = ocp.args.Composite(state=args)
+        state = _read(directory / str(step), lambda: manager.restore(step, args=composite)["state"])
+    return state, progress
 
 
 def _progress(manager: Any, directory: pathlib.Path, step: int) -> Progress:

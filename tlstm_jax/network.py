@@ -10,6 +10,7 @@ from tlstm_jax.cells.linear import linear, scaled_normal
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 
+
 @dataclasses.dataclass(frozen=True)
 class Network:
     """logits_t = y_t W + b, with y from `model`.

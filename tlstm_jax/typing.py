@@ -158,9 +158,7 @@ class Task(Protocol):
     def num_eval_batches(self, split: str, delay: int) -> int:
         """How many batches make up an evaluation on `split` ("valid" or "test")."""
 
-    def eval_batch(
-        self, data: PyTree, key: Array, split: str, index: Array, delay: int
-    ) -> Batch:
+    def eval_batch(self, data: PyTree, key: Array, split: str, index: Array, delay: int) -> Batch:
         """Batch `index` of `split`; a task on fresh samples draws them from `key`."""
 
     def metrics(self, logits: Array, batch: Batch) -> Sums:

@@ -149,7 +149,9 @@ def _anew(cell: Cell, carry: Carry, batch_size: int) -> Carry:
 def _check(xs: Array, lengths: Array | None, reset: Array | None, remat_every: int | None) -> None:
     tokens = jnp.issubdtype(xs.dtype, jnp.integer)
     if xs.ndim != (2 if tokens else 3):
-        raise ValueError(f"xs has shape {xs.shape}; accepted are [T, B, I] floats and [T, B] integers")
+        raise ValueError(
+            f"xs has shape {xs.shape}; accepted are [T, B, I] floats and [T, B] integers"
+        )
     if lengths is not None and lengths.shape != xs.shape[1:2]:
         raise ValueError(f"lengths has shape {lengths.shape}; accepted is [B] = {xs.shape[1:2]}")
     if reset is not None and reset.shape != xs.shape[:2]:

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
 from tlstm_jax.cells.lstm import LSTM
-from tlstm_jax.cells.tensorized import TensorizedLSTM, TensorizedRNN
+from tlstm_jax.cells.tensorized import TensorizedLSTM
+from tlstm_jax.cells.tensorized_rnn import TensorizedRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
 from tlstm_jax.network import Network
-from tlstm_jax.typing import SequenceModel, Task
+from tlstm_jax.typing import SequenceModel
 
 DTYPES = ("float32", "bfloat16")
 
@@ -144,8 +145,10 @@ def model_settings(name: str) -> dict[str, Any]:
     return {k: p.default for k, p in inspect.signature(MODELS[name]).parameters.items()}
 
 
-def make_network(name: str, task: Task, **settings: Any) -> Network:
-    """The network of a named model for a task.
+def make_network(
+    name: str, *, input_size: int, output_size: int, tokens: bool, **settings: Any
+) -> Network:
+    """The network of a named model, for inputs and classes as a task has them.
 
     For tokens, `input_scale` defaults to 1: a one-hot vector has one active input.
 
@@ -155,7 +158,9 @@ def make_network(name: str, task: Task, **settings: Any) -> Network:
     known = model_settings(name)
     for key in settings:
         if key not in known:
-            raise ValueError(f"{key} is not a setting of model {name}; accepted are {', '.join(known)}")
-    if task.tokens and settings.get("input_scale") is None:
+            raise ValueError(
+                f"{key} is not a setting of model {name}; accepted are {', '.join(known)}"
+            )
+    if tokens and settings.get("input_scale") is None:
         settings["input_scale"] = 1.0
-    return Network(MODELS[name](**settings), task.input_size, task.output_size, task.tokens)
+    return Network(MODELS[name](**settings), input_size, output_size, tokens)

@@ -117,7 +117,10 @@ class ResetBeforeGRU:
 def _init_params(key: Array, input_size: int, M: int, scale: Any) -> dict[str, dict[str, Array]]:
     w, u = jax.random.split(key)
     return {
-        "input": {"kernel": input_kernel(w, (input_size, 3 * M), scale), "bias": jnp.zeros((3 * M,))},
+        "input": {
+            "kernel": input_kernel(w, (input_size, 3 * M), scale),
+            "bias": jnp.zeros((3 * M,)),
+        },
         "recurrent": {"kernel": recurrent_kernel(u, M, gates=3)},
     }
 

@@ -23,12 +23,18 @@ def scaled_normal(
 ) -> Array:
     """N(0, scale^2 / fan_in), float32; fan_in defaults to the product of all axes but the last."""
     fan_in = fan_in or math.prod(shape[:-1])
-    return jax.random.normal(key, shape, jnp.float32) * jnp.asarray(scale / fan_in**0.5, jnp.float32)
+    return jax.random.normal(key, shape, jnp.float32) * jnp.asarray(
+        scale / fan_in**0.5, jnp.float32
+    )
 
 
 def input_kernel(key: Array, shape: tuple[int, int], scale: Any) -> Array:
     """W^x [I, ..]: standard deviation `scale`, or variance scaling (1 / sqrt(I)) where it is None."""
-    return scaled_normal(key, shape, 1.0) if scale is None else scaled_normal(key, shape, scale, fan_in=1)
+    return (
+        scaled_normal(key, shape, 1.0)
+        if scale is None
+        else scaled_normal(key, shape, scale, fan_in=1)
+    )
 
 
 def recurrent_kernel(key: Array, features: int, *, gates: int) -> Array:
@@ -64,7 +70,9 @@ def linear(x: Array, params: Params, dtype: Any) -> Array:
         out = jnp.where((x == -1)[..., None], jnp.zeros_like(rows), rows)
     else:
         if x.shape[-1] != kernel.shape[0]:
-            raise ValueError(f"x has {x.shape[-1]} features, the input kernel takes {kernel.shape[0]}")
+            raise ValueError(
+                f"x has {x.shape[-1]} features, the input kernel takes {kernel.shape[0]}"
+            )
         out = x.astype(dtype) @ kernel
     return add_bias(out, params["bias"]) if "bias" in params else out
 

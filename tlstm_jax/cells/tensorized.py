@@ -16,8 +16,6 @@ sequential steps, since a step works on L inputs at once, each in its own wave o
     H_t      = tanh(norm(C_t)) * O
     y_t      = H_{t+L-1}(P - 1)                                     [M]        read at the last corner
 
-The tensorized RNN has Z = M and H_t = tanh(A_t).
-
 Where the paper is silent: a location waits, its H and C zero, until the wave of the sequence's first
 input reaches it (u(p) steps), which the carry's `age` counts; memory is normalized on its way to the
 output only, and carried as it is.
@@ -32,8 +30,8 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import convolution
-from tlstm_jax.cells import waves
-from tlstm_jax.cells.linear import add_bias, input_kernel, linear, scaled_normal, with_hyper
+from tlstm_jax.cells import tensor, waves
+from tlstm_jax.cells.linear import linear, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 NORMALIZATIONS = (None, "channel", "layer")
@@ -48,15 +46,6 @@ class TensorizedLSTMCarry(NamedTuple):
 class TensorizedLSTMTokenCarry(NamedTuple):
     hidden: Array  # [B, 2, N, M]: H of every location (N = P_1 .. P_D) on the last token and the one before
     memory: Array  # [B, 2, N, M]: C likewise
-
-
-class TensorizedRNNCarry(NamedTuple):
-    hidden: Array  # H [B, P_1..P_D, M]
-    age: Array  # [B] int32
-
-
-class TensorizedRNNTokenCarry(NamedTuple):
-    hidden: Array  # [B, 2, N, M]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +93,7 @@ class TensorizedLSTM:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensor_shape", tuple(self.tensor_shape))
-        _check_sizes(self.channels, self.tensor_shape, self.kernel_size)
+        tensor.check_sizes(self.channels, self.tensor_shape, self.kernel_size)
         if self.normalization not in NORMALIZATIONS:
             raise ValueError(
                 f"normalization is {self.normalization!r}; accepted are None, 'channel' and 'layer'"
@@ -137,9 +126,11 @@ class TensorizedLSTM:
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         s = with_hyper(self, hyper)
-        params = _init_params(s, key, input_size, self.gates)
+        params = tensor.init_params(s, key, input_size, self.gates)
         M = self.channels
-        params["cross_layer"]["bias"] = params["cross_layer"]["bias"].at[2 * M : 3 * M].set(s.forget_bias)
+        params["cross_layer"]["bias"] = (
+            params["cross_layer"]["bias"].at[2 * M : 3 * M].set(s.forget_bias)
+        )
         if self.normalization is not None:
             shape = (*self.tensor_shape, M)
             params["norm"] = {"scale": jnp.ones(shape), "bias": jnp.zeros(shape)}
@@ -159,7 +150,7 @@ class TensorizedLSTM:
 
     def mix(self, params: Params, carry: TensorizedLSTMCarry, z: Array) -> Array:
         """A_t: [B, P.., Z] from H_{t-1} and z = X'_t."""
-        return _mix(params["cross_layer"], carry.hidden, z)
+        return tensor.mix(params["cross_layer"], carry.hidden, z)
 
     def update(
         self, params: Params, carry: TensorizedLSTMCarry, a: Array
@@ -171,11 +162,11 @@ class TensorizedLSTM:
             carry.memory,
             lambda q: convolution.memory_cell_convolution(carry.memory, q),
         )
-        awake = _awake(self, carry.age)
+        awake = tensor.awake(self, carry.age)
         hidden = jnp.where(awake, hidden, jnp.zeros_like(hidden)).astype(carry.hidden.dtype)
         memory = jnp.where(awake, memory, jnp.zeros_like(memory))
         age = jnp.minimum(carry.age + 1, self.delay)
-        return TensorizedLSTMCarry(hidden, memory, age), _output_corner(hidden)
+        return TensorizedLSTMCarry(hidden, memory, age), tensor.output_corner(hidden)
 
     def step(
         self, params: Params, carry: TensorizedLSTMCarry, x: Array
@@ -238,137 +229,11 @@ class TensorizedLSTM:
                 params.get("norm"),
             )
             hidden, memory = self._gate(
-                norm, a, C[:, wave.own], lambda q: jnp.sum(q[..., None] * near, axis=-2)  # noqa: B023
+                norm,
+                a,
+                C[:, wave.own],
+                lambda q: jnp.sum(q[..., None] * near, axis=-2),  # noqa: B023
             )
             H = H.at[:, wave.locations].set(hidden.astype(H.dtype))
             C = C.at[:, wave.locations].set(memory)
         return TensorizedLSTMTokenCarry(waves.tokens(H), waves.tokens(C)), waves.output(H)
-
-
-@dataclasses.dataclass(frozen=True)
-class TensorizedRNN:
-    """The tensorized RNN (tRNN): H_t = tanh(A_t). Fields and parameters as in `TensorizedLSTM`."""
-
-    channels: int
-    tensor_shape: tuple[int, ...]
-    kernel_size: int = 3
-    input_scale: float | None = None
-    input_bias_scale: float = 0.1
-    kernel_scale: float = 1.0
-    dtype: Any = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tensor_shape", tuple(self.tensor_shape))
-        _check_sizes(self.channels, self.tensor_shape, self.kernel_size)
-
-    @property
-    def features(self) -> int:
-        return self.channels
-
-    @property
-    def depth(self) -> int:
-        """L, as in `TensorizedLSTM`."""
-        return convolution.depth(self.tensor_shape, self.kernel_size)
-
-    @property
-    def delay(self) -> int:
-        """L - 1: steps between reading x_t and emitting y_t."""
-        return self.depth - 1
-
-    @property
-    def causal(self) -> bool:
-        return True
-
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        return _init_params(with_hyper(self, hyper), key, input_size, self.channels)
-
-    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> TensorizedRNNCarry:
-        shape = (batch_size, *self.tensor_shape, self.channels)
-        hidden = jnp.zeros(shape, self.dtype or dtype)
-        return TensorizedRNNCarry(hidden, age=jnp.zeros((batch_size,), jnp.int32))
-
-    def project(self, params: Params, x: Array) -> Array:
-        """X' = x W^x + b^x: [.., I] or tokens [..] to [.., M]."""
-        return linear(x, params["input"], self.dtype)
-
-    def mix(self, params: Params, carry: TensorizedRNNCarry, z: Array) -> Array:
-        """A_t: [B, P.., M] from H_{t-1} and z = X'_t."""
-        return _mix(params["cross_layer"], carry.hidden, z)
-
-    def update(
-        self, params: Params, carry: TensorizedRNNCarry, a: Array
-    ) -> tuple[TensorizedRNNCarry, Array]:
-        """H_t from A_t, and the output corner."""
-        del params
-        hidden = jnp.where(_awake(self, carry.age), jnp.tanh(a), jnp.zeros_like(a))
-        hidden = hidden.astype(carry.hidden.dtype)
-        age = jnp.minimum(carry.age + 1, self.delay)
-        return TensorizedRNNCarry(hidden, age), _output_corner(hidden)
-
-    def step(
-        self, params: Params, carry: TensorizedRNNCarry, x: Array
-    ) -> tuple[TensorizedRNNCarry, Array]:
-        """One step: x [B, I] or tokens [B]; returns the carry and H_t's output corner [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32
-    ) -> TensorizedRNNTokenCarry:
-        shape = (batch_size, 2, math.prod(self.tensor_shape), self.channels)
-        return TensorizedRNNTokenCarry(jnp.zeros(shape, self.dtype or dtype))
-
-    def token_step(
-        self, params: Params, carry: TensorizedRNNTokenCarry, x: Array
-    ) -> tuple[TensorizedRNNTokenCarry, Array]:
-        """y_t [B, M] of x_t at once, computing every location once, wave after wave."""
-        H = waves.table(carry.hidden, self.project(params, x))
-        for wave in waves.schedule(self.tensor_shape, self.kernel_size):
-            hidden = jnp.tanh(waves.mix(params["cross_layer"], H, wave))
-            H = H.at[:, wave.locations].set(hidden.astype(H.dtype))
-        return TensorizedRNNTokenCarry(waves.tokens(H)), waves.output(H)
-
-
-def _check_sizes(channels: int, tensor_shape: tuple[int, ...], kernel_size: int) -> None:
-    if not tensor_shape or not all(isinstance(p, int) and p >= 1 for p in tensor_shape):
-        raise ValueError(f"tensor_shape is {tensor_shape}; accepted are one or more sizes >= 1")
-    if not isinstance(kernel_size, int) or kernel_size < 2:
-        raise ValueError(
-            f"kernel_size is {kernel_size}; accepted are integers >= 2 "
-            "(a kernel of 1 would carry nothing from the input to the output corner)"
-        )
-    if not isinstance(channels, int) or channels < 1:
-        raise ValueError(f"channels is {channels}; accepted are integers >= 1")
-
-
-def _init_params(s: Any, key: Array, input_size: int, gates: int) -> dict[str, dict[str, Array]]:
-    M, K, D = s.channels, s.kernel_size, len(s.tensor_shape)
-    input_key, bias_key, kernel_key = jax.random.split(key, 3)
-    return {
-        "input": {
-            "kernel": input_kernel(input_key, (input_size, M), s.input_scale),
-            "bias": scaled_normal(bias_key, (M,), s.input_bias_scale, fan_in=1),
-        },
-        "cross_layer": {
-            "kernel": scaled_normal(kernel_key, (*(K,) * D, M, gates), s.kernel_scale),
-            "bias": jnp.zeros((gates,)),
-        },
-    }
-
-
-def _mix(cross_layer: Params, hidden: Array, z: Array) -> Array:
-    kernel = cross_layer["kernel"].astype(z.dtype)
-    a = convolution.cross_layer_convolution(hidden.astype(z.dtype), z, kernel)
-    return add_bias(a, cross_layer["bias"])
-
-
-def _awake(cell: TensorizedLSTM | TensorizedRNN, age: Array) -> Array:
-    """[B, P_1..P_D, 1] bool: the locations that the wave of the first input has reached."""
-    u = convolution.wave_index(cell.tensor_shape, cell.kernel_size)[None, ..., None]
-    age = age.reshape(-1, *(1,) * (u.ndim - 1))
-    shape = (age.shape[0], *u.shape[1:])
-    return jnp.broadcast_to(age, shape) >= jnp.broadcast_to(u, shape)
-
-
-def _output_corner(hidden: Array) -> Array:
-    """H(P - 1): [B, M]."""
-    return hidden[(slice(None), *(-1,) * (hidden.ndim - 2))]

@@ -25,7 +25,9 @@ class Wave(NamedTuple):
     """The n locations of one wave, and the table rows that they read; static int arrays."""
 
     locations: np.ndarray  # [n]
-    reads: np.ndarray  # [n, K^D]: the hidden states under the taps; outside the tensor, corner or zero
+    reads: (
+        np.ndarray
+    )  # [n, K^D]: the hidden states under the taps; outside the tensor, corner or zero
     neighbours: np.ndarray  # [n, K^D]: the memories under the taps, clipped into the tensor
     own: np.ndarray  # [n]: the location's own memory on the last token
 
@@ -39,7 +41,9 @@ def schedule(tensor_shape: tuple[int, ...], kernel_size: int) -> list[Wave]:
 
     def row(at: np.ndarray, reader: np.ndarray) -> np.ndarray:
         """Table row of coordinates [N, K^D, D] inside the tensor, for readers in the waves [N, 1]."""
-        token = 1 + u[tuple(np.moveaxis(at, -1, 0))] - reader  # 0: this token, 1: the last, 2: before
+        token = (
+            1 + u[tuple(np.moveaxis(at, -1, 0))] - reader
+        )  # 0: this token, 1: the last, 2: before
         return token * N + np.ravel_multi_index(np.moveaxis(at, -1, 0), tensor_shape)
 
     reader = u.reshape(N, 1)

@@ -1,0 +1,50 @@
+# make train        a virtual environment, the installation, and the quickstart
+# make test         the tests (no torch needed)
+# make test-peers   the tests against torch; TORCH_PIP_ARGS chooses its build
+# make lint         ruff
+#
+# PYTHON, VENV and TORCH_PIP_ARGS can be set: make test PYTHON=python3.12 VENV=.venv-312
+
+PYTHON ?= python3
+VENV ?= .venv
+# On Linux a plain torch from the package index brings a CUDA build of some gigabytes; see pytorch.org
+# for the arguments of the CPU build.
+TORCH_PIP_ARGS ?= torch==2.13.0
+
+BIN := $(VENV)/bin
+CONSTRAINTS = constraints/py$(shell $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
+PIP = $(BIN)/python -m pip --disable-pip-version-check install $(if $(wildcard $(CONSTRAINTS)),-c $(CONSTRAINTS))
+
+.PHONY: train test test-peers lint clean
+
+train: $(VENV)/.train
+	$(BIN)/python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not peers"
+
+test-peers: $(VENV)/.peers
+	$(BIN)/python -m pytest -m peers tests/peers
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: $(PYTHON) is Python %d.%d; accepted is 3.11 or newer, as in make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.train: setup.py $(wildcard constraints/*.txt) | $(BIN)/python
+	$(PIP) -q -e .[train]
+	@touch $@
+
+$(VENV)/.test: setup.py $(wildcard constraints/*.txt) | $(BIN)/python
+	$(PIP) -q -e .[test]
+	@touch $@ $(VENV)/.train
+
+$(VENV)/.peers: $(VENV)/.test
+	$(BIN)/python -m pip --disable-pip-version-check install -q $(TORCH_PIP_ARGS)
+	@touch $@

@@ -1,0 +1,49 @@
+"""Evaluates a checkpoint of a run; prints its metrics as JSON.
+
+python -m scripts.evaluate --workdir=runs/quickstart --split=test --checkpoint=best
+"""
+
+import dataclasses
+import json
+
+import jax
+from absl import flags
+
+from scripts import cli
+from scripts.run_directory import RunDirectory
+from scripts.settings import PATHS
+from tlstm_jax import checkpointing, training
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+SPLIT = flags.DEFINE_enum("split", "test", ("valid", "test"), "What is evaluated on.")
+CHECKPOINT = cli.define_checkpoint_flag()
+EVAL_SEED = flags.DEFINE_integer("eval_seed", 0, "Of the samples of tasks on fresh ones.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie now, if not where they did.")
+DATA_PATH = flags.DEFINE_string("data_path", None, "Where the text lies now, if not where it did.")
+
+
+def main() -> int:
+    with cli.one_line_errors():
+        directory = RunDirectory(WORKDIR.value)
+        chosen = directory.read_config()
+        moved = {name: flags.FLAGS[name].value for name in PATHS}
+        moved = {name: value for name, value in moved.items() if value is not None}
+        if unknown := moved.keys() - chosen.task_settings.keys():
+            raise ValueError(f"--{min(unknown)} is not a setting of task {chosen.task}")
+        chosen = dataclasses.replace(chosen, task_settings={**chosen.task_settings, **moved})
+        task, network, _ = chosen.make()
+        directory.check_data(task)
+        params, state, progress = checkpointing.restore_params(
+            directory.checkpoints, network, step=CHECKPOINT.value
+        )
+        data = jax.device_put(task.data)
+        key = jax.random.fold_in(jax.random.key(EVAL_SEED.value), progress.step)
+        metrics = training.evaluate(network, task, params, state, data, split=SPLIT.value, key=key)
+        print(
+            json.dumps({"task": task.name, "split": SPLIT.value, "step": progress.step, **metrics})
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

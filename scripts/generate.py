@@ -1,0 +1,95 @@
+"""Lets a trained model write: a character model continues a prompt, an algorithmic one answers it.
+
+python -m scripts.generate --workdir=runs/text --prompt="The " --num_tokens=500 --temperature=0.8
+python -m scripts.generate --workdir=runs/addition --prompt=-123-900-----
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from scripts import cli
+from scripts.run_directory import RunDirectory
+from scripts.settings import TASKS
+from tasks import text
+from tasks.synthetic import Synthetic
+from tlstm_jax import checkpointing, generate
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+PROMPT = flags.DEFINE_string("prompt", None, "What to go on from, or to answer.", required=True)
+NUM_TOKENS = flags.DEFINE_integer("num_tokens", 500, "Characters to write.")
+TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Of sampling; 0 takes the likeliest.")
+TOP_K = flags.DEFINE_integer("top_k", None, "Sample among the k likeliest only.")
+SEED = flags.DEFINE_integer("seed", 0, "Of sampling.")
+CHECKPOINT = cli.define_checkpoint_flag()
+
+
+def main() -> int:
+    with cli.one_line_errors():
+        if not PROMPT.value:
+            raise ValueError("prompt is empty; accepted is at least one character")
+        directory = RunDirectory(WORKDIR.value)
+        task = directory.read_config().task
+        vocabulary = directory.read_vocabulary()
+        if vocabulary is not None:
+            _continue(directory, vocabulary)
+        elif task in ("addition", "memorization"):
+            _answer(directory, task)
+        else:
+            raise ValueError(
+                f"task {task} has nothing to generate; accepted are runs of char_lm, addition and "
+                "memorization"
+            )
+    return 0
+
+
+def _continue(directory: RunDirectory, vocabulary: tuple[int, ...]) -> None:
+    size = len(vocabulary) + 1
+    network = directory.read_config().make_network(input_size=size, output_size=size, tokens=True)
+    params, state, _ = checkpointing.restore_params(
+        directory.checkpoints, network, step=CHECKPOINT.value
+    )
+    prompt = text.encode(PROMPT.value.encode(), vocabulary)
+    unknown = int(np.sum(prompt == len(vocabulary)))
+    if unknown:
+        print(f"{unknown} bytes of the prompt are unknown to the model", file=sys.stderr)
+    tokens = generate.generate(
+        network,
+        params,
+        state,
+        jnp.asarray(prompt)[:, None],
+        NUM_TOKENS.value,
+        key=jax.random.key(SEED.value),
+        temperature=TEMPERATURE.value,
+        top_k=TOP_K.value,
+    )
+    written = text.decode(np.asarray(tokens[:, 0]), vocabulary)
+    print(PROMPT.value + written.decode(errors="replace"))
+
+
+def _answer(directory: RunDirectory, name: str) -> None:
+    chosen = directory.read_config()
+    task: Synthetic = TASKS[name](**chosen.task_settings)
+    network = chosen.make_network(
+        input_size=task.input_size, output_size=task.output_size, tokens=True
+    )
+    if not network.causal:
+        raise ValueError("the model is not causal, so it cannot answer token by token")
+    for letter in PROMPT.value:
+        if letter not in task.alphabet:
+            raise ValueError(f"prompt holds {letter!r}; accepted are {''.join(task.alphabet)}")
+    prompt = jnp.array([[task.alphabet.index(letter)] for letter in PROMPT.value], jnp.int32)
+    params, state, _ = checkpointing.restore_params(
+        directory.checkpoints, network, step=CHECKPOINT.value
+    )
+    carry = network.init_token_carry(1, params=params)
+    _, logits = generate.read(network, params, state, carry, prompt)
+    print(PROMPT.value)
+    print(task.text(jnp.argmax(logits[:, 0], axis=-1)))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,30 @@
+"""Installs tlstm_jax, tasks and scripts. Importing tlstm_jax needs the core requirements only."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tlstm_jax/__init__.py").read_text())[1]
+
+DATA = ["scikit-learn", "tensorflow-datasets>=4.9.10", "array_record", "importlib_resources"]
+TRAIN = ["absl-py", "matplotlib", "orbax-checkpoint>=0.12", "tensorboardX", "tqdm", *DATA]
+
+setup(
+    name="tlstm-jax",
+    version=VERSION,
+    description="Recurrent networks in JAX, centred on the tensorized LSTM",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["tlstm_jax*", "tasks*", "scripts*"]),
+    install_requires=["jax>=0.10.2", "flax>=0.12.8", "optax>=0.2.8", "chex>=0.1.92", "numpy"],
+    extras_require={
+        "train": TRAIN,  # the command-line programs and all data
+        "test": [*TRAIN, "pytest", "ruff"],
+        "cuda": ["jax[cuda12]"],
+        "tpu": ["jax[tpu]"],
+    },
+)

@@ -1,0 +1,130 @@
+"""The table of cells that every test of cells inherits, and what those tests share.
+
+A new cell is a new row in CASES: the cell, and its independent version from `oracles`.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+
+from tlstm_jax.cells.elman import Elman
+from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
+from tlstm_jax.cells.lstm import LSTM
+from tlstm_jax.cells.tensorized import TensorizedLSTM
+from tlstm_jax.cells.tensorized_rnn import TensorizedRNN
+
+T, B, I, M = 5, 2, 2, 3  # noqa: E741
+
+
+class Case(NamedTuple):
+    name: str
+    cell: Any
+    oracle: Callable[[Any, np.ndarray], oracles.Run]
+
+
+def _tlstm(name, tensor_shape, kernel_size, memory_convolution=True, normalization=None):
+    settings = {
+        "tensor_shape": tensor_shape,
+        "kernel_size": kernel_size,
+        "memory_convolution": memory_convolution,
+        "normalization": normalization,
+    }
+    oracle = functools.partial(oracles.tensorized, gated=True, **settings)
+    return Case(name, TensorizedLSTM(channels=M, **settings), oracle)
+
+
+def _trnn(name, tensor_shape, kernel_size):
+    settings = {"tensor_shape": tensor_shape, "kernel_size": kernel_size}
+    oracle = functools.partial(oracles.tensorized, gated=False, **settings)
+    return Case(name, TensorizedRNN(channels=M, **settings), oracle)
+
+
+CASES = [
+    Case("elman", Elman(M), oracles.elman),
+    Case("lstm", LSTM(M), oracles.lstm),
+    Case("gru", GRU(M), functools.partial(oracles.gru, reset_after=True)),
+    Case("gru-before", ResetBeforeGRU(M), functools.partial(oracles.gru, reset_after=False)),
+    _trnn("trnn-4-k3", (4,), 3),
+    _trnn("trnn-3x2-k2", (3, 2), 2),
+    _tlstm("tlstm-1-k3", (1,), 3),
+    _tlstm("tlstm-4-k2-nomem", (4,), 2, memory_convolution=False),
+    _tlstm("tlstm-3-k2", (3,), 2),
+    _tlstm("tlstm-4-k3", (4,), 3),
+    _tlstm("tlstm-3-k3-ln", (3,), 3, normalization="layer"),
+    _tlstm("tlstm-2-k5-ln", (2,), 5, normalization="layer"),  # depth 1
+    _tlstm("tlstm-5-k4-cn", (5,), 4, normalization="channel"),
+    _tlstm("tlstm-6-k5-nomem-cn", (6,), 5, memory_convolution=False, normalization="channel"),
+    _tlstm("tlstm-3x3-k3-cn", (3, 3), 3, normalization="channel"),
+    _tlstm("tlstm-2x3-k2-nomem-ln", (2, 3), 2, memory_convolution=False, normalization="layer"),
+    _tlstm("tlstm-5x2-k4", (5, 2), 4),
+    _tlstm("tlstm-2x5-k5-cn", (2, 5), 5, normalization="channel"),
+    _tlstm("tlstm-2x2x2-k3-cn", (2, 2, 2), 3, normalization="channel"),
+    _tlstm("tlstm-2x1x3-k2", (2, 1, 3), 2),
+]
+BY_NAME = {case.name: case for case in CASES}
+# One of each kind, for what does not depend on the tensor's shape.
+FEW = ["elman", "lstm", "gru", "gru-before", "trnn-4-k3", "tlstm-4-k3", "tlstm-3x3-k3-cn"]
+
+
+def each(cases):
+    """Parametrizes a test by cases, given as cases or names."""
+    cases = [BY_NAME[case] if isinstance(case, str) else case for case in cases]
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
+
+
+def random_params(init, seed=0):
+    """Random float64 parameters in the tree that `init(key)` makes; no bias is zero."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        value = rng.normal(size=leaf.shape)
+        match path[-1].key:
+            case "kernel":
+                return value / np.sqrt(np.prod(leaf.shape[:-1]))
+            case "scale":
+                return 1.0 + 0.3 * value
+            case "bias":
+                return 0.5 * value
+            case name:
+                raise ValueError(f"no rule for the parameter {name}")
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(init, jax.random.key(0)))
+
+
+def cell_params(cell, input_size=I, seed=0):
+    return random_params(lambda key: cell.init(key, input_size), seed)
+
+
+def vectors(*, steps=T, batch=B, size=I, seed=1):
+    return np.random.default_rng(seed).normal(size=(steps, batch, size))
+
+
+def tokens(*, steps=T, batch=B, size=I, seed=1):
+    """Tokens, among them -1, the zero input."""
+    drawn = np.random.default_rng(seed).integers(-1, size, size=(steps, batch))
+    drawn[1, 0] = -1
+    return drawn.astype(np.int32)
+
+
+def on_device(tree):
+    return jax.tree.map(jnp.asarray, tree)
+
+
+def floats(carry):
+    """The floating-point leaves of a carry, in order: what the oracles call a state."""
+    return [leaf for leaf in jax.tree.leaves(carry) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+def assert_close(actual, expected, tolerance=1e-12):
+    """Two trees of the same structure, leaf by leaf; NaN equals nothing."""
+    actual, expected = jax.tree.leaves(actual), jax.tree.leaves(expected)
+    assert len(actual) == len(expected)
+    for a, b in zip(actual, expected, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=False)

@@ -1,0 +1,189 @@
+"""Linen modules over the functional cells and models; the same parameters, the same numbers.
+
+`variables["params"]` of either module is the functional parameter tree itself, so that
+
+    variables = {"params": params}      params = variables["params"]
+
+load functional parameters into a module, and take them out again.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from tlstm_jax import typing
+from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.typing import Array, Carry, Params, SequenceModel
+
+
+class Cell(nn.RNNCellBase):
+    """A cell without delay, for `flax.linen.RNN`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from flax import linen as nn
+    >>> from tlstm_jax import linen
+    >>> from tlstm_jax.cells.lstm import LSTM
+    >>> rnn = nn.RNN(linen.Cell(LSTM(features=4)))
+    >>> ys, variables = rnn.init_with_output(jax.random.key(0), jnp.ones((2, 5, 3)))
+    >>> ys.shape
+    (2, 5, 4)
+    >>> jax.tree.map(jnp.shape, variables["params"]["cell"])
+    {'input': {'kernel': (3, 16)}, 'recurrent': {'bias': (16,), 'kernel': (4, 16)}}
+
+    Attributes:
+      cell: a functional Cell.
+
+    Raises:
+      ValueError: the cell has a delay.
+    """
+
+    cell: typing.Cell
+
+    def __post_init__(self) -> None:
+        if self.cell.delay:
+            raise ValueError(
+                f"{type(self.cell).__name__} has a delay of {self.cell.delay} steps, so flax's RNN "
+                "would read outputs before they exist; accepted are cells without delay (else Recurrent)"
+            )
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        """One step: x [B, I] float; returns the carry and y [B, M].
+
+        Raises:
+          ValueError: x is of another shape, or integer (`Recurrent` takes tokens).
+        """
+        if x.ndim != 2 or jnp.issubdtype(x.dtype, jnp.integer):
+            raise ValueError(
+                f"x is {x.dtype} {x.shape}; accepted is float [B, I] (tokens: Recurrent)"
+            )
+        params = _declare(self, lambda key: self.cell.init(key, x.shape[-1]))
+        return self.cell.step(params, carry, x)
+
+    @nn.nowrap
+    def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Carry:
+        """`cell.init_carry(B)` for inputs of shape (B, I); `rng` is not used.
+
+        Raises:
+          ValueError: input_shape has other than one batch axis.
+        """
+        del rng
+        if len(input_shape) != 2:
+            raise ValueError(f"input_shape is {input_shape}; accepted is (B, I), one batch axis")
+        return self.cell.init_carry(input_shape[0])
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1
+
+
+class Recurrent(nn.Module):
+    """A sequence model, or a cell over time, delay included: ys[:, t] answers inputs[:, t].
+
+    A model's running statistics, where it has any, are kept in the collection "state", which must be
+    mutable in training. Costs that it adds to the loss are sown as "aux" in "intermediates". A model
+    that draws in training takes its key from the stream "dropout".
+
+    >>> import jax, jax.numpy as jnp
+    >>> from tlstm_jax import linen
+    >>> from tlstm_jax.cells.tensorized import TensorizedLSTM
+    >>> model = linen.Recurrent(TensorizedLSTM(channels=4, tensor_shape=(3,)), input_size=10)
+    >>> tokens = jnp.zeros((2, 5), jnp.int32)
+    >>> ys, variables = model.init_with_output(jax.random.key(0), tokens)
+    >>> ys.shape
+    (2, 5, 4)
+    >>> carry, ys = model.apply(variables, tokens, seq_lengths=jnp.array([5, 3]), return_carry=True)
+    >>> carry.memory.shape
+    (2, 3, 4)
+
+    Attributes:
+      model: a SequenceModel or a Cell.
+      input_size: I, needed for tokens (their number); inferred from float inputs if None.
+      time_major: whether inputs and outputs are [T, B, ..] rather than [B, T, ..].
+    """
+
+    model: SequenceModel | typing.Cell
+    input_size: int | None = None
+    time_major: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Array,
+        *,
+        initial_carry: Carry | None = None,
+        seq_lengths: Array | None = None,
+        return_carry: bool = False,
+        flush: bool = True,
+        train: bool = False,
+    ) -> Array | tuple[Carry, Array]:
+        """Applies the model to a batch of sequences, or of segments of streams.
+
+        Args:
+          inputs: [B, T, I] float, or tokens [B, T] int, where -1 is the zero input.
+          initial_carry: what an earlier call returned; None is `model.init_carry(B)`.
+          seq_lengths: [B] int, how many of the T inputs belong to each example. Outputs beyond are
+            zero, unlike those of flax's RNN.
+          return_carry: whether to return the state after each example's last real input as well.
+          flush: whether the sequences end here. If not, these are segments of streams, and outputs
+            lag inputs by `model.delay`; see `tlstm_jax.unroll.unroll`.
+          train: as in `SequenceModel.apply`.
+
+        Returns:
+          ys [B, T, M], or (carry, ys).
+
+        Raises:
+          ValueError: inputs or seq_lengths have shapes that do not fit, or inputs are integer and
+            input_size is None.
+        """
+        tokens = jnp.issubdtype(inputs.dtype, jnp.integer)
+        if inputs.ndim != (2 if tokens else 3):
+            raise ValueError(
+                f"inputs are {inputs.dtype} {inputs.shape}; accepted are float [B, T, I] and "
+                "integer [B, T]"
+            )
+        if tokens and self.input_size is None:
+            raise ValueError(
+                "input_size is None; accepted for integer inputs is the number of tokens"
+            )
+        model = as_sequence(self.model)
+        size = self.input_size or inputs.shape[-1]
+        params = _declare(self, lambda key: model.init(key, size)[0])
+        stored = self._stored_state(lambda key: model.init(key, size)[1])
+        xs = inputs if self.time_major else jnp.swapaxes(inputs, 0, 1)
+        if initial_carry is None:
+            initial_carry = model.init_carry(xs.shape[1], params=params)
+        carry, ys, state, aux = model.apply(
+            params,
+            stored.value if stored else (),
+            initial_carry,
+            xs,
+            flush=flush,
+            lengths=seq_lengths,
+            key=self.make_rng("dropout") if train and self.has_rng("dropout") else None,
+            train=train,
+        )
+        if stored and train and not self.is_initializing():
+            stored.value = state
+        if aux:
+            self.sow("intermediates", "aux", aux)
+        ys = ys if self.time_major else jnp.swapaxes(ys, 0, 1)
+        return (carry, ys) if return_carry else ys
+
+    def _stored_state(self, init: Callable[[Array], Any]) -> nn.Variable | None:
+        """The model's state as a variable, None where it has none."""
+        if not jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))):
+            return None
+        return self.variable("state", "model", lambda: init(self.make_rng("params")))
+
+
+def _declare(module: nn.Module, init: Callable[[Array], Params]) -> Params:
+    """Each entry of init(key) as a parameter of its name."""
+    # Without an rng, in `apply`, only the shapes are looked at.
+    key = module.make_rng("params") if module.has_rng("params") else jax.random.key(0)
+    names = jax.eval_shape(init, key)
+    return {name: module.param(name, lambda _, name=name: init(key)[name]) for name in names}

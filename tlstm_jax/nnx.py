@@ -1,0 +1,162 @@
+"""NNX modules over the functional cells and models; the same parameters, the same numbers.
+
+Both keep the functional parameter tree, its leaves `nnx.Param`, in the attribute `params`, so that
+
+    nnx.update(module.params, params)      params = nnx.as_pure(module.params)
+
+load functional parameters into a module, and take them out again.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from tlstm_jax import typing
+from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.typing import Array, Carry, SequenceModel
+
+
+class Cell(nnx.RNNCellBase):
+    """A cell without delay, for `flax.nnx.RNN`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from tlstm_jax.cells.lstm import LSTM
+    >>> from tlstm_jax.nnx import Cell
+    >>> cell = Cell(LSTM(features=4), in_features=3, rngs=nnx.Rngs(0))
+    >>> nnx.RNN(cell)(jnp.ones((2, 5, 3))).shape
+    (2, 5, 4)
+    >>> jax.tree.map(jnp.shape, nnx.as_pure(cell.params))
+    {'input': {'kernel': (3, 16)}, 'recurrent': {'bias': (16,), 'kernel': (4, 16)}}
+
+    Attributes:
+      cell: the functional Cell.
+      params: its parameters.
+
+    Raises:
+      ValueError: the cell has a delay.
+    """
+
+    def __init__(self, cell: typing.Cell, in_features: int, *, rngs: nnx.Rngs) -> None:
+        if cell.delay:
+            raise ValueError(
+                f"{type(cell).__name__} has a delay of {cell.delay} steps, so flax's RNN "
+                "would read outputs before they exist; accepted are cells without delay (else Recurrent)"
+            )
+        self.cell = cell
+        self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), in_features)))
+
+    def __call__(self, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        """One step: x [B, I] float, or tokens [B]; returns the carry and y [B, M]."""
+        return self.cell.step(nnx.as_pure(self.params), carry, x)
+
+    def initialize_carry(
+        self, input_shape: tuple[int, ...], rngs: nnx.Rngs | nnx.RngStream | None = None
+    ) -> Carry:
+        """`cell.init_carry(B)` for inputs of shape (B, I); `rngs` is not used.
+
+        Raises:
+          ValueError: input_shape has other than one batch axis.
+        """
+        del rngs
+        if len(input_shape) != 2:
+            raise ValueError(f"input_shape is {input_shape}; accepted is (B, I), one batch axis")
+        return self.cell.init_carry(input_shape[0])
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1
+
+
+class Recurrent(nnx.Module):
+    """A sequence model, or a cell over time, delay included: ys[:, t] answers inputs[:, t].
+
+    Costs that a model adds to the loss are sown as "aux" (`nnx.Intermediate`, see `nnx.capture`).
+
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from tlstm_jax.cells.tensorized import TensorizedLSTM
+    >>> from tlstm_jax.nnx import Recurrent
+    >>> cell = TensorizedLSTM(channels=4, tensor_shape=(3,))
+    >>> model = Recurrent(cell, in_features=10, rngs=nnx.Rngs(0))
+    >>> tokens = jnp.zeros((2, 5), jnp.int32)
+    >>> carry, ys = model(tokens, seq_lengths=jnp.array([5, 3]), return_carry=True)
+    >>> carry.memory.shape, ys.shape
+    ((2, 3, 4), (2, 5, 4))
+
+    Attributes:
+      model: the SequenceModel (a Cell is lifted into one).
+      time_major: whether inputs and outputs are [T, B, ..] rather than [B, T, ..].
+      params: the model's parameters.
+      state: its running statistics, `nnx.BatchStat`; () where it has none.
+    """
+
+    def __init__(
+        self,
+        model: SequenceModel | typing.Cell,
+        in_features: int,
+        *,
+        time_major: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.model = as_sequence(model)
+        self.time_major = time_major
+        params, state = self.model.init(rngs.params(), in_features)
+        self.params = nnx.data(jax.tree.map(nnx.Param, params))
+        self.state = nnx.data(jax.tree.map(nnx.BatchStat, state))
+
+    def __call__(
+        self,
+        inputs: Array,
+        *,
+        initial_carry: Carry | None = None,
+        seq_lengths: Array | None = None,
+        return_carry: bool = False,
+        flush: bool = True,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
+    ) -> Array | tuple[Carry, Array]:
+        """Applies the model to a batch of sequences, or of segments of streams.
+
+        Args:
+          inputs: [B, T, I] float, or tokens [B, T] int, where -1 is the zero input.
+          initial_carry: what an earlier call returned; None is `model.init_carry(B)`.
+          seq_lengths: [B] int, how many of the T inputs belong to each example. Outputs beyond are
+            zero, unlike those of flax's RNN.
+          return_carry: whether to return the state after each example's last real input as well.
+          flush: whether the sequences end here. If not, these are segments of streams, and outputs
+            lag inputs by `model.delay`; see `tlstm_jax.unroll.unroll`.
+          train: as in `SequenceModel.apply`; running statistics are updated.
+          rngs: the stream "dropout" is the key of models that draw, when they are trained.
+
+        Returns:
+          ys [B, T, M], or (carry, ys).
+
+        Raises:
+          ValueError: inputs or seq_lengths have shapes that do not fit.
+        """
+        if inputs.ndim != (2 if jnp.issubdtype(inputs.dtype, jnp.integer) else 3):
+            raise ValueError(
+                f"inputs are {inputs.dtype} {inputs.shape}; accepted are float [B, T, I] and "
+                "integer [B, T]"
+            )
+        params = nnx.as_pure(self.params)
+        xs = inputs if self.time_major else jnp.swapaxes(inputs, 0, 1)
+        if initial_carry is None:
+            initial_carry = self.model.init_carry(xs.shape[1], params=params)
+        carry, ys, state, aux = self.model.apply(
+            params,
+            nnx.as_pure(self.state),
+            initial_carry,
+            xs,
+            flush=flush,
+            lengths=seq_lengths,
+            key=rngs.dropout() if train and rngs is not None else None,
+            train=train,
+        )
+        if train:
+            nnx.update(self.state, state)
+        if aux:
+            self.sow(nnx.Intermediate, "aux", aux)
+        ys = ys if self.time_major else jnp.swapaxes(ys, 0, 1)
+        return (carry, ys) if return_carry else ys

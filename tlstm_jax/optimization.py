@@ -1,0 +1,94 @@
+"""How a network is trained: steps, learning rate, optimizer; as plain values."""
+
+import dataclasses
+
+import optax
+
+OPTIMIZERS = ("adam", "adamw")
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """How a network is trained.
+
+    Attributes:
+      num_steps: optimizer steps of the whole run.
+      learning_rate: peak learning rate.
+      schedule: "constant", or "cosine": decay to zero at num_steps.
+      warmup_steps: linear warm-up from zero, with either schedule.
+      optimizer: "adam" or "adamw".
+      weight_decay: AdamW's decoupled weight decay.
+      clip_norm: gradients are clipped at this global norm.
+      eval_every, checkpoint_every: steps between evaluations on the validation split, and checkpoints.
+      steps_per_call: steps in one compiled call; must divide the three numbers of steps above. Runs
+        stop and save between calls only.
+      patience: stop after so many evaluations in a row without a better metric; None: never.
+      stop_at_target: stop once the task's target is reached in two evaluations in a row.
+      seed: of the parameters, batches and evaluation samples.
+    """
+
+    num_steps: int = 1000
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    eval_every: int = 100
+    checkpoint_every: int = 500
+    steps_per_call: int = 10
+    patience: int | None = None
+    stop_at_target: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "eval_every", "checkpoint_every", "steps_per_call"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; accepted are integers >= 1")
+        for name in ("num_steps", "eval_every", "checkpoint_every"):
+            if getattr(self, name) % self.steps_per_call:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; accepted are multiples of "
+                    f"steps_per_call, {self.steps_per_call}"
+                )
+        for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in accepted:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; accepted are {', '.join(accepted)}"
+                )
+        if self.schedule == "cosine" and not 0 <= self.warmup_steps < self.num_steps:
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps}; accepted are 0 to num_steps - 1 "
+                f"({self.num_steps - 1})"
+            )
+        if self.clip_norm <= 0 or self.learning_rate <= 0:
+            raise ValueError(
+                f"learning_rate is {self.learning_rate}, clip_norm is {self.clip_norm}; "
+                "accepted are numbers > 0"
+            )
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience is {self.patience}; accepted are None and integers >= 1")
+
+    def learning_rate_schedule(self) -> optax.Schedule:
+        """Step -> learning rate."""
+        if self.schedule == "cosine":
+            return optax.warmup_cosine_decay_schedule(
+                0.0 if self.warmup_steps else self.learning_rate,
+                self.learning_rate,
+                self.warmup_steps,
+                self.num_steps,
+            )
+        if self.warmup_steps:
+            return optax.linear_schedule(0.0, self.learning_rate, self.warmup_steps)
+        return optax.constant_schedule(self.learning_rate)
+
+    def make_optimizer(self) -> optax.GradientTransformation:
+        """Clipping by global norm, then Adam or AdamW."""
+        rate = self.learning_rate_schedule()
+        rule = (
+            optax.adam(rate)
+            if self.optimizer == "adam"
+            else optax.adamw(rate, weight_decay=self.weight_decay)
+        )
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), rule)
