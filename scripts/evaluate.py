@@ -12,6 +12,7 @@ from absl import flags
 from scripts import cli
 from scripts.run_directory import RunDirectory
 from scripts.settings import PATHS
+from tasks.char_lm import CharLM
 from tlstm_jax import checkpointing, training
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
@@ -39,9 +40,13 @@ def main() -> int:
         data = jax.device_put(task.data)
         key = jax.random.fold_in(jax.random.key(EVAL_SEED.value), progress.step)
         metrics = training.evaluate(network, task, params, state, data, split=SPLIT.value, key=key)
-        print(
-            json.dumps({"task": task.name, "split": SPLIT.value, "step": progress.step, **metrics})
-        )
+        result = {"task": task.name, "split": SPLIT.value, "step": progress.step, **metrics}
+        if isinstance(task, CharLM):
+            result["excluded_characters"] = task.excluded(SPLIT.value)
+            result["unknown_characters"] = task.unknown_counts[SPLIT.value]
+            if not network.causal:
+                result["note"] = "not causal, not comparable"
+        print(json.dumps(result))
     return 0
 
 

@@ -17,6 +17,7 @@ from scripts import cli, settings
 from scripts.display import Display, describe
 from scripts.plotting import plot_curves
 from scripts.run_directory import MetricsLog, RunDirectory, write_json
+from tasks.char_lm import CharLM
 from tlstm_jax import checkpointing, training
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
@@ -70,8 +71,9 @@ def _announce(
     print(
         f"{task.name} with {model}: {size:,} parameters, delay {network.delay}, in {directory.path}"
     )
-    if source := getattr(task, "source", None):
-        print(source)
+    if isinstance(task, CharLM):
+        unknown = ", ".join(f"{n} in {split}" for split, n in task.unknown_counts.items() if n)
+        print(f"{task.source}; bytes unseen in its training part: {unknown or 'none'}")
     if not network.causal and task.stream:
         print("the model is not causal: it sees its own targets; not comparable")
 

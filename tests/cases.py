@@ -13,13 +13,12 @@ import numpy as np
 import oracles
 import pytest
 
-from tlstm_jax.cells.elman import Elman
-from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
-from tlstm_jax.cells.lstm import LSTM
-from tlstm_jax.cells.tensorized import TensorizedLSTM
-from tlstm_jax.cells.tensorized_rnn import TensorizedRNN
+from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN
 
 T, B, I, M = 5, 2, 2, 3  # noqa: E741
+
+# At these sizes XLA's optimization takes longer than what it saves.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 class Case(NamedTuple):

@@ -1,32 +1,38 @@
 """Every cell against its independent version in NumPy, and what all cells have in common."""
 
+import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from cases import (
     CASES,
+    FEW,
     B,
+    I,
+    M,
     T,
     assert_close,
     cell_params,
     each,
     floats,
+    jit,
     on_device,
     tokens,
     vectors,
 )
 
-from tlstm_jax.unroll import unroll
+from tlstm_jax import unroll
+from tlstm_jax.typing import Cell
 
 
-@each(CASES)
-@pytest.mark.parametrize("inputs", [vectors, tokens])
-def test_cell_equals_its_independent_version(case, inputs, x64):
-    params, xs = cell_params(case.cell), inputs()
+def check_against_the_oracle(case, xs):
+    params = cell_params(case.cell)
     carry = case.cell.init_carry(B, jnp.float64)
-    run = jax.jit(functools.partial(unroll, case.cell, observe=floats))
+    run = jit(functools.partial(unroll, case.cell, observe=floats))
     carry, ys, observed = run(on_device(params), carry, jnp.asarray(xs))
     expected = case.oracle(params, xs)
     assert ys.shape == (T, B, case.cell.features)
@@ -34,3 +40,141 @@ def test_cell_equals_its_independent_version(case, inputs, x64):
     assert_close(floats(carry), list(expected.states[-1]))
     for t, state in enumerate(expected.states):
         assert_close([leaf[t] for leaf in observed], list(state))
+
+
+@each(CASES)
+def test_equals_its_independent_version(case, x64):
+    check_against_the_oracle(case, vectors())
+
+
+@each(FEW)
+def test_equals_its_independent_version_on_tokens(case, x64):
+    check_against_the_oracle(case, tokens())
+
+
+@each(FEW)
+def test_tokens_are_one_hot_vectors_and_minus_one_is_zero(case, x64):
+    params = on_device(cell_params(case.cell))
+    xs = tokens()
+    one_hot = (xs[..., None] == np.arange(I)).astype(np.float64)
+    carry = case.cell.init_carry(B, jnp.float64)
+    advance = jit(case.cell.step)
+    for x, vector in zip(xs, one_hot, strict=True):
+        of_token = advance(params, carry, x)
+        assert_close(of_token, advance(params, carry, vector))
+        carry, _ = of_token
+
+
+@each(["gru", "tlstm-4-k3"])
+def test_a_token_out_of_range_gives_nan(case, x64):
+    params = on_device(cell_params(case.cell))
+    x = jnp.array([I, -2, 1, -1])
+    carry, _ = jit(case.cell.step)(params, case.cell.init_carry(4, jnp.float64), x)
+    first = carry.hidden.reshape(4, -1, M)[:, 0]  # where a tensorized cell's input enters
+    assert np.isnan(first[:2]).all() and np.isfinite(first[2:]).all()
+
+
+@each(CASES)
+def test_a_cell_is_a_hashable_cell(case):
+    assert isinstance(case.cell, Cell)
+    assert hash(dataclasses.replace(case.cell)) == hash(case.cell)
+    assert dataclasses.replace(case.cell) == case.cell
+
+
+@each(FEW)
+def test_parts_compose_to_the_step(case, x64):
+    cell, params = case.cell, on_device(cell_params(case.cell))
+    if not hasattr(cell, "project"):
+        pytest.skip("no parts")
+    x = jnp.asarray(vectors()[0])
+    carry, _ = cell.step(params, cell.init_carry(B, jnp.float64), x)
+    whole = cell.step(params, carry, x)
+    a = cell.mix(params, carry, cell.project(params, x))
+    assert_close(cell.update(params, carry, a), whole)
+
+
+@each(["gru-before", "tlstm-3-k2"])
+def test_jit_equals_no_jit(case, x64):
+    params, x = on_device(cell_params(case.cell)), jnp.asarray(vectors()[0])
+    carry = jax.tree.map(lambda leaf: leaf + 1, case.cell.init_carry(B, jnp.float64))
+    jitted = jax.jit(case.cell.step)(params, carry, x)
+    with jax.disable_jit():
+        assert_close(case.cell.step(params, carry, x), jitted, 1e-14)
+
+
+def loss(cell, params, xs):
+    carry = cell.init_carry(xs.shape[1], xs.dtype)
+    return jnp.sum(jnp.square(unroll(cell, params, carry, xs)[1].astype(xs.dtype)))
+
+
+@each(["lstm", "gru-before", "tlstm-3-k2"])
+def test_vmap_over_members_equals_a_loop(case, x64):
+    # Parameters, inputs and gradients of three members, as a sweep over seeds has them.
+    members = [on_device(cell_params(case.cell, seed=seed)) for seed in range(3)]
+    xs = jnp.stack([vectors(seed=seed) for seed in range(3)])
+    gradient = jax.value_and_grad(functools.partial(loss, case.cell))
+    together = jit(jax.vmap(gradient))(jax.tree.map(lambda *x: jnp.stack(x), *members), xs)
+    one = jit(gradient)
+    for n, params in enumerate(members):
+        assert_close(jax.tree.map(lambda x: x[n], together), one(params, xs[n]))  # noqa: B023
+
+
+@each(["lstm", "tlstm-3-k2"])
+def test_one_trace_per_configuration(case):
+    chex.clear_trace_counter()
+    params = case.cell.init(jax.random.key(0), I)
+
+    @functools.partial(jax.jit, static_argnames="cell")
+    @chex.assert_max_traces(n=1)
+    def run(cell, params, carry, xs):
+        return unroll(cell, params, carry, xs, flush=False)
+
+    carry = case.cell.init_carry(B)
+    for seed in range(3):
+        carry, _ = run(
+            dataclasses.replace(case.cell), params, carry, vectors(seed=seed).astype(np.float32)
+        )
+    with pytest.raises(AssertionError, match="traced"):
+        run(dataclasses.replace(case.cell, input_scale=2.0), params, carry, vectors())
+
+
+def float32_params(cell):
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), cell_params(cell))
+
+
+@each(FEW)
+def test_bfloat16_computes_in_it_and_keeps_memory_wide(case):
+    cell = dataclasses.replace(case.cell, dtype=jnp.bfloat16)
+    params, xs = float32_params(cell), jnp.asarray(vectors(), jnp.float32)
+    carry, ys = jit(functools.partial(unroll, cell))(params, cell.init_carry(B), xs)
+    assert ys.dtype == jnp.bfloat16
+    if "gru" in case.name:  # its hidden state is its memory
+        assert carry.hidden.dtype == jnp.float32
+    else:
+        assert carry.hidden.dtype == jnp.bfloat16
+        assert getattr(carry, "memory", jnp.zeros(())).dtype == jnp.float32
+        assert getattr(carry, "age", jnp.zeros((), jnp.int32)).dtype == jnp.int32
+    expected = case.oracle(cell_params(cell), vectors()).ys
+    assert np.abs(ys.astype(jnp.float32) - expected).max() < 0.05 * np.abs(expected).max()
+
+
+@each(FEW)
+def test_bfloat16_gradients_are_float32(case):
+    cell = dataclasses.replace(case.cell, dtype=jnp.bfloat16)
+    xs = jnp.asarray(vectors(), jnp.float32)
+    gradient = functools.partial(jax.grad(loss, argnums=1), cell)
+    grads = jax.eval_shape(gradient, float32_params(cell), xs)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(grads))
+
+
+@each(["lstm", "tlstm-3-k2"])
+def test_bfloat16_gradients_are_near_float32_ones(case):
+    xs, params = jnp.asarray(vectors(), jnp.float32), float32_params(case.cell)
+    narrow = dataclasses.replace(case.cell, dtype=jnp.bfloat16)
+    gradient = jit(jax.grad(loss, argnums=1), static_argnums=0)
+    pairs = zip(
+        *map(jax.tree.leaves, (gradient(narrow, params, xs), gradient(case.cell, params, xs))),
+        strict=True,
+    )
+    for a, b in pairs:
+        assert jnp.linalg.norm(a - b) < 0.05 * jnp.linalg.norm(b)

@@ -147,9 +147,7 @@ class Recurrent(nn.Module):
                 "integer [B, T]"
             )
         if tokens and self.input_size is None:
-            raise ValueError(
-                "input_size is None; accepted for integer inputs is the number of tokens"
-            )
+            raise ValueError("input_size is None; for integer inputs it is the number of tokens")
         model = as_sequence(self.model)
         size = self.input_size or inputs.shape[-1]
         params = _declare(self, lambda key: model.init(key, size)[0])

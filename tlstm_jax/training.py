@@ -120,7 +120,8 @@ def train_step(
 
     grad = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (carry, model_state, sums)), grads = grad(state.params)
-    updates, opt_state = settings.make_optimizer().update(grads, state.opt_state, state.params)
+    with jax.numpy_dtype_promotion("standard"):  # Optax's bias correction relies on it
+        updates, opt_state = settings.make_optimizer().update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     state = TrainState(state.step + 1, state.key, params, opt_state, model_state, carry)
     return state, {"sums": sums, "loss": loss, "grad_norm": optax.global_norm(grads)}

@@ -1,0 +1,113 @@
+"""Where cells start (initial parameters), and which settings and inputs they refuse."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASES, FEW, B, I, M, assert_close, each, floats, jit
+
+from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN
+
+
+@each(CASES)
+def test_parameters_and_carry_are_float32(case):
+    params = jax.eval_shape(lambda key: case.cell.init(key, I), jax.random.key(0))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+    assert all(leaf.dtype == jnp.float32 for leaf in floats(case.cell.init_carry(B)))
+    assert all(not leaf.any() for leaf in jax.tree.leaves(case.cell.init_carry(B)))
+
+
+# (cell, path of a kernel, its standard deviation for I = 50 inputs, M = 40).
+WIDE = 40
+INITIAL = [
+    (Elman(WIDE), ("input", "kernel"), 50**-0.5),
+    (LSTM(WIDE, input_scale=1.0), ("input", "kernel"), 1.0),
+    (GRU(WIDE, input_scale=0.5), ("input", "kernel"), 0.5),
+    (ResetBeforeGRU(WIDE), ("input", "kernel"), 50**-0.5),
+    (LSTM(WIDE), ("recurrent", "kernel"), WIDE**-0.5),
+    (TensorizedLSTM(WIDE, (3,)), ("input", "kernel"), 50**-0.5),
+    (TensorizedLSTM(WIDE, (3,), input_scale=1.0), ("input", "kernel"), 1.0),
+    (TensorizedLSTM(WIDE, (3,)), ("cross_layer", "kernel"), (3 * WIDE) ** -0.5),
+    (TensorizedLSTM(WIDE, (3, 3), 2), ("cross_layer", "kernel"), (4 * WIDE) ** -0.5),
+    (TensorizedRNN(WIDE, (3,), kernel_scale=2.0), ("cross_layer", "kernel"), 2 * 120**-0.5),
+    (TensorizedLSTM(4000, (1,), 2), ("input", "bias"), 0.1),
+    (TensorizedRNN(4000, (1,), 2, input_bias_scale=0.3), ("input", "bias"), 0.3),
+]
+
+
+@pytest.mark.parametrize(("cell", "path", "deviation"), INITIAL)
+def test_initial_standard_deviations(cell, path, deviation):
+    leaf = jit(lambda key: functools.reduce(lambda t, k: t[k], path, cell.init(key, 50)))(
+        jax.random.key(1)
+    )
+    assert abs(leaf.std() / deviation - 1) < 0.05
+    assert abs(leaf.mean()) < 0.1 * deviation
+
+
+@each(FEW)
+def test_initial_biases_are_zero_but_for_the_forget_gate_and_the_projection(case):
+    params = jit(lambda key: case.cell.init(key, I))(jax.random.key(0))
+    if isinstance(case.cell, LSTM):
+        expected = np.repeat([0.0, 1.0, 0.0, 0.0], M)  # i, f, g, o
+        np.testing.assert_array_equal(params["recurrent"]["bias"], expected)
+    elif isinstance(case.cell, TensorizedLSTM):
+        expected = np.zeros(case.cell.gates)  # g, i, f, o, q
+        expected[2 * M : 3 * M] = 1.0
+        np.testing.assert_array_equal(params["cross_layer"]["bias"], expected)
+        assert params["input"]["bias"].all()
+    elif isinstance(case.cell, TensorizedRNN):
+        assert not params["cross_layer"]["bias"].any() and params["input"]["bias"].all()
+    else:
+        biases = [part["bias"] for part in params.values() if "bias" in part]
+        assert biases and not any(bias.any() for bias in biases)
+    if "norm" in params:
+        assert (params["norm"]["scale"] == 1).all() and not params["norm"]["bias"].any()
+
+
+@pytest.mark.parametrize("cell", [LSTM(M), TensorizedLSTM(M, (2,))], ids=["lstm", "tlstm"])
+def test_hyper_replaces_initial_settings_under_vmap(cell):
+    key = jax.random.key(0)
+    hyper = {"forget_bias": jnp.array([0.0, 4.0]), "input_scale": jnp.array([0.5, 2.0])}
+    swept = jit(jax.vmap(lambda h: cell.init(key, I, hyper=h)))(hyper)
+    for n in range(2):
+        member = dataclasses.replace(cell, forget_bias=[0.0, 4.0][n], input_scale=[0.5, 2.0][n])
+        expected = jit(lambda cell: cell.init(key, I), static_argnums=0)(member)
+        assert_close(jax.tree.map(lambda x: x[n], swept), expected, 1e-6)  # noqa: B023
+    part, forget = ("recurrent", M) if isinstance(cell, LSTM) else ("cross_layer", 2 * M)
+    assert (swept[part]["bias"][:, forget] == hyper["forget_bias"]).all()
+
+
+REFUSED = [
+    (
+        lambda: TensorizedLSTM(4, (3,), kernel_size=1),
+        "kernel_size is 1; accepted are integers >= 2",
+    ),
+    (lambda: TensorizedRNN(4, (3,), kernel_size=0), "kernel_size is 0; accepted are integers >= 2"),
+    (lambda: TensorizedLSTM(4, (3,), kernel_size=2.0), "kernel_size is 2.0; accepted"),
+    (lambda: TensorizedLSTM(4, ()), "tensor_shape is (); accepted are one or more sizes >= 1"),
+    (lambda: TensorizedLSTM(4, (3, 0)), "tensor_shape is (3, 0); accepted"),
+    (lambda: TensorizedRNN(4, (2.5,)), "tensor_shape is (2.5,); accepted"),
+    (lambda: TensorizedLSTM(0, (3,)), "channels is 0; accepted are integers >= 1"),
+    (lambda: TensorizedRNN(-1, (3,)), "channels is -1; accepted are integers >= 1"),
+    (
+        lambda: TensorizedLSTM(4, (3,), normalization="batch"),
+        "normalization is 'batch'; accepted are None, 'channel' and 'layer'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "text"), REFUSED)
+def test_refuses_settings_that_make_no_sense(make, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        make()
+
+
+def test_refuses_vectors_of_another_size():
+    cell = LSTM(M)
+    params = cell.init(jax.random.key(0), I)
+    with pytest.raises(ValueError, match="x has 5 features, the input kernel takes 2"):
+        cell.step(params, cell.init_carry(B), jnp.zeros((B, 5)))

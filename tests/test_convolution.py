@@ -1,0 +1,194 @@
+"""The two convolutions against loops and JAX's own gradients; normalization; the waves' geometry."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from cases import assert_close, jit
+from jax import lax
+from jax.test_util import check_grads
+
+from tlstm_jax import convolution
+
+SHAPES = [
+    ((4,), 2),
+    ((3,), 3),
+    ((1,), 3),
+    ((5,), 4),
+    ((2,), 5),
+    ((2, 3), 2),
+    ((3, 2), 3),
+    ((3, 4), 4),
+    ((2, 1, 3), 2),
+    ((2, 2, 2), 3),
+]
+FEW_SHAPES = [((3,), 3), ((3,), 4), ((2, 3), 2), ((2, 2), 3)]
+B, M, Z = 2, 3, 4
+
+
+def by_location(tensor, shape):
+    return {p: np.asarray(tensor[(slice(None), *p)]) for p in oracles.locations(shape)}
+
+
+def cross_layer_inputs(shape, kernel_size, seed=0):
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(B, *shape, M))
+    corner = rng.normal(size=(B, M))
+    kernel = rng.normal(size=(*(kernel_size,) * len(shape), M, Z))
+    return hidden, corner, kernel
+
+
+def memory_inputs(shape, kernel_size, seed=0):
+    rng = np.random.default_rng(seed)
+    memory = rng.normal(size=(B, *shape, M))
+    q = oracles.softmax(rng.normal(size=(B, *shape, kernel_size ** len(shape))))
+    return memory, q
+
+
+def plain_convolution(hidden, corner, kernel):
+    """The same operation with nothing of the library in it, differentiated by JAX."""
+    D, K = kernel.ndim - 2, kernel.shape[0]
+    B, *shape, M = hidden.shape
+    inside, first = (slice(None), *(slice(1, None),) * D), (slice(None), *(0,) * D)
+    cat = jnp.zeros((B, *(n + 1 for n in shape), M), hidden.dtype)
+    cat = cat.at[inside].set(hidden).at[first].set(corner)
+    # Row 0 of H^cat is location -1, so that location 0 begins to read at row 1 - K // 2.
+    padding = [(K // 2 - 1, K - 1 - K // 2)] * D
+    spatial = "XYW"[:D]
+    layout = (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C")
+    return lax.conv_general_dilated(cat, kernel, (1,) * D, padding, dimension_numbers=layout)
+
+
+@pytest.mark.parametrize(("shape", "kernel_size"), SHAPES)
+def test_cross_layer_convolution_equals_a_loop_over_taps(shape, kernel_size, x64):
+    hidden, corner, kernel = cross_layer_inputs(shape, kernel_size)
+    a = jit(convolution.cross_layer_convolution)(hidden, corner, kernel)
+    parameters = {"kernel": kernel, "bias": np.zeros(Z)}
+    expected = oracles.cross_layer_sums(
+        parameters, by_location(hidden, shape), corner, shape, kernel_size
+    )
+    assert_close(by_location(a, shape), expected)
+
+
+@pytest.mark.parametrize(("shape", "kernel_size"), SHAPES)
+def test_cross_layer_gradient_equals_that_of_a_plain_convolution(shape, kernel_size, x64):
+    inputs = cross_layer_inputs(shape, kernel_size)
+    da = np.random.default_rng(1).normal(size=(B, *shape, Z))
+
+    def pullbacks(inputs, da):
+        return [
+            jax.vjp(convolve, *inputs)[1](da)
+            for convolve in (convolution.cross_layer_convolution, plain_convolution)
+        ]
+
+    ours, plain = jit(pullbacks)(inputs, da)
+    assert_close(ours, plain)
+
+
+@pytest.mark.parametrize(("shape", "kernel_size"), FEW_SHAPES)
+def test_cross_layer_gradient_equals_finite_differences(shape, kernel_size, x64):
+    inputs = cross_layer_inputs(shape, kernel_size)
+    check_grads(jit(convolution.cross_layer_convolution), inputs, order=1, modes=("rev",))
+
+
+def test_cross_layer_gradient_under_vmap_over_kernels(x64):
+    members = [cross_layer_inputs((3,), 3, seed=seed) for seed in range(2)]
+
+    def gradients(convolve):
+        def loss(inputs):
+            return jnp.sum(jnp.sin(convolve(*inputs)))
+
+        return jax.vmap(jax.grad(loss))
+
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *members)
+    ours = jit(gradients(convolution.cross_layer_convolution))(stacked)
+    assert_close(ours, jit(gradients(plain_convolution))(stacked))
+
+
+def test_cross_layer_convolution_is_one_convolution():
+    inputs = [jnp.asarray(x, jnp.float32) for x in cross_layer_inputs((2, 3), 3)]
+    jaxpr = str(jax.make_jaxpr(convolution.cross_layer_convolution)(*inputs))
+    assert jaxpr.count("conv_general_dilated[") == 1
+
+
+def test_cross_layer_convolution_of_bfloat16_sums_in_float32():
+    # 1 + 2^-8 repeated is lost in sums kept in bfloat16.
+    hidden = jnp.ones((1, 1, 512), jnp.bfloat16)
+    kernel = jnp.full((2, 512, 1), 1.0 / 256, jnp.bfloat16)
+    corner = jnp.zeros((1, 512), jnp.bfloat16)
+    a, pull = jax.vjp(convolution.cross_layer_convolution, hidden, corner, kernel)
+    assert a.dtype == jnp.bfloat16 and a.item() == 2.0
+    assert [g.dtype for g in pull(jnp.ones_like(a))] == [jnp.bfloat16] * 3
+
+
+@pytest.mark.parametrize(("shape", "kernel_size"), SHAPES)
+def test_memory_convolution_equals_a_loop_over_taps(shape, kernel_size, x64):
+    memory, q = memory_inputs(shape, kernel_size)
+    result = jit(convolution.memory_cell_convolution)(memory, q)
+    expected = oracles.convolve_memory(
+        by_location(memory, shape), by_location(q, shape), shape, kernel_size
+    )
+    assert_close(by_location(result, shape), expected)
+
+
+@pytest.mark.parametrize(("shape", "kernel_size"), FEW_SHAPES)
+def test_memory_convolution_gradient_equals_finite_differences(shape, kernel_size, x64):
+    inputs = memory_inputs(shape, kernel_size)
+    check_grads(jit(convolution.memory_cell_convolution), inputs, order=1, modes=("rev",))
+
+
+@pytest.mark.parametrize(("shape", "kernel_size"), [((4,), 3), ((3,), 5), ((2, 3), 2)])
+def test_memory_convolution_repeats_the_border(shape, kernel_size, x64):
+    # The same memory everywhere: any kernel whose entries sum to one must leave it, at the border too.
+    _, q = memory_inputs(shape, kernel_size)
+    memory = np.broadcast_to(np.array([1.0, -2.0, 3.0]), (B, *shape, M))
+    assert_close(jit(convolution.memory_cell_convolution)(memory, q), memory)
+
+
+@pytest.mark.parametrize("kind", ["channel", "layer"])
+def test_normalize_equals_its_independent_version(kind, x64):
+    rng, shape = np.random.default_rng(0), (2, 3)
+    z = rng.normal(size=(B, *shape, M))
+    norm = {"scale": rng.normal(size=(*shape, M)), "bias": rng.normal(size=(*shape, M))}
+    axes = (-1,) if kind == "channel" else (1, 2, 3)
+    result = convolution.normalize(z, norm["scale"], norm["bias"], axes, 1e-3)
+    expected = oracles.normalize(norm, by_location(z, shape), shape, kind, 1e-3)
+    assert_close(by_location(result, shape), expected)
+
+
+def test_normalize_of_a_constant_is_the_bias(x64):
+    z = jnp.full((B, 2, M), 7.0)
+    bias = jnp.arange(2.0 * M).reshape(2, M)
+    result = convolution.normalize(z, jnp.ones((2, M)), bias, (-1,), 1e-5)
+    assert_close(result, jnp.stack([bias] * B))
+
+
+GEOMETRIES = [
+    (shape, kernel_size)
+    for kernel_size in range(2, 8)
+    for shape in [(1,), (2,), (7,), (10,), (4, 4), (2, 5), (6, 3), (1, 1), (3, 2, 4)]
+]
+
+
+@pytest.mark.parametrize(("shape", "kernel_size"), GEOMETRIES)
+def test_waves_are_the_shortest_times_from_the_input(shape, kernel_size):
+    u = convolution.wave_index(shape, kernel_size)
+    assert u.dtype == np.int32
+    searched = oracles.waves(shape, kernel_size)
+    assert {p: u[p] for p in np.ndindex(shape)} == searched
+    depth = convolution.depth(shape, kernel_size)
+    assert depth == searched[tuple(n - 1 for n in shape)] + 1 == u.max() + 1
+    assert depth == oracles.tensor_depth(shape, kernel_size)
+
+
+@pytest.mark.parametrize(("shape", "kernel_size"), [((4,), 2), ((3,), 5), ((2, 3), 3)])
+def test_taps_are_what_each_location_reads(shape, kernel_size):
+    taps = convolution.taps(shape, kernel_size)
+    r = kernel_size // 2
+    for p in np.ndindex(shape):
+        offsets = itertools.product(range(-r, kernel_size - r), repeat=len(shape))
+        expected = [tuple(i + j for i, j in zip(p, offset, strict=True)) for offset in offsets]
+        assert [tuple(at) for at in taps[p]] == expected
