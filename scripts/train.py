@@ -41,7 +41,8 @@ def main() -> int:
         state = jax.eval_shape(
             functools.partial(training.init_state, network, task, train), jax.random.key(0)
         )
-        jax.eval_shape(task.train_batch, task.data, state.key, state.step, network.delay)
+        batch = functools.partial(task.train_batch, delay=network.delay)
+        jax.eval_shape(batch, task.data, state.key, state.step)  # a segment too short, say
         directory.claim(chosen, task)
         saved = None
         if checkpointing.steps(directory.checkpoints):

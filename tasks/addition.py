@@ -27,23 +27,24 @@ def addition(
     """
     if num_digits < 1:
         raise ValueError(f"num_digits is {num_digits}; accepted are integers >= 1")
-    n, blank = num_digits, 10
-
-    def sample(key: Array, batch_size: int) -> Batch:
-        a_key, b_key = jax.random.split(key)
-        a, b = _number(a_key, batch_size, n), _number(b_key, batch_size, n)  # [B, n]
-        total, digits = add(a, b)  # [B, n + 1], [B]
-        gap = jnp.full((batch_size, 1), blank, jnp.int32)
-        inputs = jnp.concatenate([gap, a, gap, b, jnp.tile(gap, (1, n + 2))], axis=1)
-        place = jnp.broadcast_to(jnp.arange(n + 2)[None], (batch_size, n + 2))
-        digits = jnp.broadcast_to(digits[:, None], place.shape)
-        answer = jnp.where(place < digits, jnp.concatenate([total, gap], axis=1), blank)
-        targets = jnp.concatenate([jnp.tile(gap, (1, 2 * n + 2)), answer], axis=1)
-        mask = jnp.concatenate([jnp.zeros((batch_size, 2 * n + 2), bool), place <= digits], axis=1)
-        return Batch(inputs.T, targets.T, mask.T)
-
     alphabet = (*"0123456789", "-")
-    return Synthetic("addition", sample, alphabet, batch_size, eval_samples, eval_batch_size)
+    sizes = (batch_size, eval_samples, eval_batch_size)
+    return Synthetic("addition", _sample, num_digits, alphabet, *sizes)
+
+
+def _sample(key: Array, batch_size: int, n: int, blank: int) -> Batch:
+    a_key, b_key = jax.random.split(key)
+    a, b = _number(a_key, batch_size, n), _number(b_key, batch_size, n)  # [B, n]
+    total, digits = add(a, b)  # [B, n + 1], [B]
+    gap = jnp.full((batch_size, 1), blank, jnp.int32)
+    inputs = jnp.concatenate([gap, a, gap, b, jnp.tile(gap, (1, n + 2))], axis=1)
+    place = jnp.broadcast_to(jnp.arange(n + 2)[None], (batch_size, n + 2))
+    digits = jnp.broadcast_to(digits[:, None], place.shape)
+    answer = jnp.where(place < digits, jnp.concatenate([total, gap], axis=1), blank)
+    targets = jnp.concatenate([jnp.tile(gap, (1, 2 * n + 2)), answer], axis=1)
+    unscored = jnp.zeros((batch_size, 2 * n + 2), bool)
+    mask = jnp.concatenate([unscored, place <= digits], axis=1)
+    return Batch(inputs.T, targets.T, mask.T)
 
 
 def _number(key: Array, batch_size: int, n: int) -> Array:

@@ -25,17 +25,17 @@ def memorization(
     for name, value in (("num_symbols", num_symbols), ("alphabet_size", alphabet_size)):
         if value < 1:
             raise ValueError(f"{name} is {value}; accepted are integers >= 1")
-    n, blank = num_symbols, alphabet_size
-
-    def sample(key: Array, batch_size: int) -> Batch:
-        symbols = jax.random.randint(key, (n, batch_size), 0, alphabet_size, jnp.int32)
-        gap = jnp.full((n + 1, batch_size), blank, jnp.int32)
-        inputs = jnp.concatenate([gap[:1], symbols, gap])
-        targets = jnp.concatenate([gap, symbols, gap[:1]])
-        step = jnp.broadcast_to(jnp.arange(2 * n + 2)[:, None], targets.shape)
-        return Batch(inputs, targets, mask=(step > n) & (step <= 2 * n))
-
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/"
     names = letters if alphabet_size <= len(letters) else [f"<{i}>" for i in range(alphabet_size)]
     alphabet = (*names[:alphabet_size], "-")
-    return Synthetic("memorization", sample, alphabet, batch_size, eval_samples, eval_batch_size)
+    sizes = (batch_size, eval_samples, eval_batch_size)
+    return Synthetic("memorization", _sample, num_symbols, alphabet, *sizes)
+
+
+def _sample(key: Array, batch_size: int, n: int, blank: int) -> Batch:
+    symbols = jax.random.randint(key, (n, batch_size), 0, blank, jnp.int32)
+    gap = jnp.full((n + 1, batch_size), blank, jnp.int32)
+    inputs = jnp.concatenate([gap[:1], symbols, gap])
+    targets = jnp.concatenate([gap, symbols, gap[:1]])
+    step = jnp.broadcast_to(jnp.arange(2 * n + 2)[:, None], targets.shape)
+    return Batch(inputs, targets, mask=(step > n) & (step <= 2 * n))

@@ -15,13 +15,16 @@ class Synthetic:
     """A Task on endless fresh samples: no sample is seen twice, in training or in evaluation.
 
     Attributes:
-      sample: (key, batch_size) -> Batch, pure and traceable.
+      sample: (key, batch_size, size, blank) -> Batch, pure and traceable; a function of a module, so
+        that equal tasks compare equal and compile once.
+      size: digits of a summand, or symbols.
       alphabet: what the tokens stand for, the blank last.
       eval_samples: fresh samples of an evaluation.
     """
 
     name: str
-    sample: Callable[[Array, int], Batch]
+    sample: Callable[[Array, int, int, int], Batch]
+    size: int
     alphabet: tuple[str, ...]
     batch_size: int
     eval_samples: int
@@ -56,7 +59,7 @@ class Synthetic:
     def train_batch(self, data: tuple, key: Array, step: Array, delay: int) -> Batch:
         """A fresh batch for every step."""
         del data, delay
-        return self.sample(jax.random.fold_in(key, step), self.batch_size)
+        return self._draw(jax.random.fold_in(key, step), self.batch_size)
 
     def num_eval_batches(self, split: str, delay: int) -> int:
         del split, delay
@@ -66,7 +69,7 @@ class Synthetic:
         """Fresh samples, others for "valid" than for "test"; the last batch may be masked in part."""
         del data, delay
         key = jax.random.fold_in(jax.random.fold_in(key, 0 if split == "valid" else 1), index)
-        batch = self.sample(key, self.eval_batch_size)
+        batch = self._draw(key, self.eval_batch_size)
         left = self.eval_samples - index * self.eval_batch_size
         wanted = jnp.arange(self.eval_batch_size) < left  # [B]
         return batch._replace(mask=batch.mask & wanted[None])
@@ -74,6 +77,9 @@ class Synthetic:
     def metrics(self, logits: Array, batch: Batch) -> Sums:
         """Loss, "accuracy" per symbol and "sequence_accuracy" per whole sequence."""
         return score(logits, batch)
+
+    def _draw(self, key: Array, batch_size: int) -> Batch:
+        return self.sample(key, batch_size, self.size, len(self.alphabet) - 1)
 
     def text(self, tokens: Array) -> str:
         """One sequence of tokens [T] as text."""

@@ -62,7 +62,7 @@ def plain_convolution(hidden, corner, kernel):
     return lax.conv_general_dilated(cat, kernel, (1,) * D, padding, dimension_numbers=layout)
 
 
-@pytest.mark.parametrize(("shape", "kernel_size"), SHAPES)
+@pytest.mark.parametrize(("shape", "kernel_size"), SHAPES, ids=str)
 def test_cross_layer_convolution_equals_a_loop_over_taps(shape, kernel_size, x64):
     hidden, corner, kernel = cross_layer_inputs(shape, kernel_size)
     a = jit(convolution.cross_layer_convolution)(hidden, corner, kernel)
@@ -73,7 +73,7 @@ def test_cross_layer_convolution_equals_a_loop_over_taps(shape, kernel_size, x64
     assert_close(by_location(a, shape), expected)
 
 
-@pytest.mark.parametrize(("shape", "kernel_size"), SHAPES)
+@pytest.mark.parametrize(("shape", "kernel_size"), SHAPES, ids=str)
 def test_cross_layer_gradient_equals_that_of_a_plain_convolution(shape, kernel_size, x64):
     inputs = cross_layer_inputs(shape, kernel_size)
     da = np.random.default_rng(1).normal(size=(B, *shape, Z))
@@ -88,10 +88,10 @@ def test_cross_layer_gradient_equals_that_of_a_plain_convolution(shape, kernel_s
     assert_close(ours, plain)
 
 
-@pytest.mark.parametrize(("shape", "kernel_size"), FEW_SHAPES)
+@pytest.mark.parametrize(("shape", "kernel_size"), FEW_SHAPES, ids=str)
 def test_cross_layer_gradient_equals_finite_differences(shape, kernel_size, x64):
     inputs = cross_layer_inputs(shape, kernel_size)
-    check_grads(jit(convolution.cross_layer_convolution), inputs, order=1, modes=("rev",))
+    check_grads(jax.jit(convolution.cross_layer_convolution), inputs, order=1, modes=("rev",))
 
 
 def test_cross_layer_gradient_under_vmap_over_kernels(x64):
@@ -115,7 +115,7 @@ def test_cross_layer_convolution_is_one_convolution():
 
 
 def test_cross_layer_convolution_of_bfloat16_sums_in_float32():
-    # 1 + 2^-8 repeated is lost in sums kept in bfloat16.
+    # 512 times 2^-8: a sum kept in bfloat16 stalls at 1.
     hidden = jnp.ones((1, 1, 512), jnp.bfloat16)
     kernel = jnp.full((2, 512, 1), 1.0 / 256, jnp.bfloat16)
     corner = jnp.zeros((1, 512), jnp.bfloat16)
@@ -124,7 +124,7 @@ def test_cross_layer_convolution_of_bfloat16_sums_in_float32():
     assert [g.dtype for g in pull(jnp.ones_like(a))] == [jnp.bfloat16] * 3
 
 
-@pytest.mark.parametrize(("shape", "kernel_size"), SHAPES)
+@pytest.mark.parametrize(("shape", "kernel_size"), SHAPES, ids=str)
 def test_memory_convolution_equals_a_loop_over_taps(shape, kernel_size, x64):
     memory, q = memory_inputs(shape, kernel_size)
     result = jit(convolution.memory_cell_convolution)(memory, q)
@@ -134,13 +134,13 @@ def test_memory_convolution_equals_a_loop_over_taps(shape, kernel_size, x64):
     assert_close(by_location(result, shape), expected)
 
 
-@pytest.mark.parametrize(("shape", "kernel_size"), FEW_SHAPES)
+@pytest.mark.parametrize(("shape", "kernel_size"), FEW_SHAPES, ids=str)
 def test_memory_convolution_gradient_equals_finite_differences(shape, kernel_size, x64):
     inputs = memory_inputs(shape, kernel_size)
-    check_grads(jit(convolution.memory_cell_convolution), inputs, order=1, modes=("rev",))
+    check_grads(jax.jit(convolution.memory_cell_convolution), inputs, order=1, modes=("rev",))
 
 
-@pytest.mark.parametrize(("shape", "kernel_size"), [((4,), 3), ((3,), 5), ((2, 3), 2)])
+@pytest.mark.parametrize(("shape", "kernel_size"), [((4,), 3), ((3,), 5), ((2, 3), 2)], ids=str)
 def test_memory_convolution_repeats_the_border(shape, kernel_size, x64):
     # The same memory everywhere: any kernel whose entries sum to one must leave it, at the border too.
     _, q = memory_inputs(shape, kernel_size)
@@ -173,7 +173,7 @@ GEOMETRIES = [
 ]
 
 
-@pytest.mark.parametrize(("shape", "kernel_size"), GEOMETRIES)
+@pytest.mark.parametrize(("shape", "kernel_size"), GEOMETRIES, ids=str)
 def test_waves_are_the_shortest_times_from_the_input(shape, kernel_size):
     u = convolution.wave_index(shape, kernel_size)
     assert u.dtype == np.int32
@@ -184,7 +184,7 @@ def test_waves_are_the_shortest_times_from_the_input(shape, kernel_size):
     assert depth == oracles.tensor_depth(shape, kernel_size)
 
 
-@pytest.mark.parametrize(("shape", "kernel_size"), [((4,), 2), ((3,), 5), ((2, 3), 3)])
+@pytest.mark.parametrize(("shape", "kernel_size"), [((4,), 2), ((3,), 5), ((2, 3), 3)], ids=str)
 def test_taps_are_what_each_location_reads(shape, kernel_size):
     taps = convolution.taps(shape, kernel_size)
     r = kernel_size // 2

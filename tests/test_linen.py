@@ -232,7 +232,7 @@ def simple_variables(params):
         (GRU(M), nn.GRUCell(M), gru_variables),
         (Elman(M), nn.SimpleCell(M), simple_variables),
     ],
-    ids=lambda x: type(x).__name__,
+    ids=["LSTM", "OptimizedLSTM", "GRU", "Simple"],
 )
 def test_equals_flax_own_cell_with_copied_weights(model, peer, convert):
     params, _, xs = problem(model)

@@ -85,7 +85,7 @@ class Recurrent(nn.Module):
     """A sequence model, or a cell over time, delay included: ys[:, t] answers inputs[:, t].
 
     A model's running statistics, where it has any, are kept in the collection "state", which must be
-    mutable in training. Costs that it adds to the loss are sown as "aux" in "intermediates". A model
+    mutable in training. Costs that it adds to the training loss are sown as "aux" in "intermediates". A model
     that draws in training takes its key from the stream "dropout".
 
     >>> import jax, jax.numpy as jnp
@@ -167,7 +167,7 @@ class Recurrent(nn.Module):
         )
         if stored and train and not self.is_initializing():
             stored.value = state
-        if aux:
+        if train and aux:
             self.sow("intermediates", "aux", aux)
         ys = ys if self.time_major else jnp.swapaxes(ys, 0, 1)
         return (carry, ys) if return_carry else ys

@@ -71,7 +71,7 @@ class Cell(nnx.RNNCellBase):
 class Recurrent(nnx.Module):
     """A sequence model, or a cell over time, delay included: ys[:, t] answers inputs[:, t].
 
-    Costs that a model adds to the loss are sown as "aux" (`nnx.Intermediate`, see `nnx.capture`).
+    Costs that a model adds to the training loss are sown as "aux" (`nnx.Intermediate`, see `nnx.capture`).
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
@@ -156,7 +156,7 @@ class Recurrent(nnx.Module):
         )
         if train:
             nnx.update(self.state, state)
-        if aux:
+        if train and aux:
             self.sow(nnx.Intermediate, "aux", aux)
         ys = ys if self.time_major else jnp.swapaxes(ys, 0, 1)
         return (carry, ys) if return_carry else ys

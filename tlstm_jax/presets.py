@@ -95,6 +95,36 @@ _OURS = {
 }
 _CN = {"normalization": "channel"}
 
+# 8x8 digits and small sets of 28x28 ones: about 123,000 parameters for every model.
+_IMAGES = {
+    "batch_size": 50,
+    "forget_bias": 4.0,
+    "learning_rate": 2e-3,
+    "schedule": "cosine",
+    "warmup_steps": 50,
+    "num_steps": 2500,
+    "eval_every": 100,
+    "checkpoint_every": 500,
+    "steps_per_call": 25,
+}
+_EQUAL = {
+    "2d": ("tlstm", _CN | {"tensor_shape": (3,), "channels": 100}),
+    "3d": ("tlstm", _CN | {"tensor_shape": (3, 3), "channels": 57}),
+    "lstm": ("lstm", {"channels": 173}),
+    "stacked": ("stacked_lstm", {"channels": 123, "num_layers": 3, "shared": True}),
+}
+
+# One hour on two cores: about 0.9 M parameters for both.
+_TEXT = {
+    "batch_size": 32,
+    "segment_length": 100,
+    "learning_rate": 2e-3,
+    "num_steps": 100_000,
+    "eval_every": 500,
+    "checkpoint_every": 500,
+    "steps_per_call": 20,
+}
+
 PRESETS: Mapping[str, Preset] = {
     "memorization/quickstart": Preset(
         "memorization",
@@ -117,6 +147,34 @@ PRESETS: Mapping[str, Preset] = {
     "memorization/stacked-l4": Preset(
         "memorization", "stacked_lstm", _OURS | {"num_layers": 4, "shared": True}
     ),
+    **{
+        f"addition/{n}-digits": Preset(
+            "addition",
+            "tlstm",
+            _OURS
+            | _CN
+            | {
+                "num_digits": n,
+                "tensor_shape": (4, 4),
+                "num_steps": steps,
+                "stop_at_target": False,
+            },
+        )
+        for n, steps in ((3, 6000), (5, 10_000), (8, 10_000))
+    },
+    **{
+        f"pdigits/{kind}": Preset("pdigits", model, _IMAGES | settings)
+        for kind, (model, settings) in _EQUAL.items()
+    },
+    **{
+        f"mnist/small-{kind}": Preset("mnist", model, _IMAGES | settings | {"num_steps": 1500})
+        for kind, (model, settings) in _EQUAL.items()
+        if kind != "3d"
+    },
+    "char_lm/hour-tlstm": Preset(
+        "char_lm", "tlstm", _TEXT | _CN | {"tensor_shape": (3,), "channels": 256}
+    ),
+    "char_lm/hour-lstm": Preset("char_lm", "lstm", _TEXT | {"channels": 360}),
     "memorization/paper-3d-l7": Preset(
         "memorization",
         "tlstm",

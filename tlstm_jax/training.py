@@ -124,7 +124,7 @@ def train_step(
         updates, opt_state = settings.make_optimizer().update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     state = TrainState(state.step + 1, state.key, params, opt_state, model_state, carry)
-    return state, {"sums": sums, "loss": loss, "grad_norm": optax.global_norm(grads)}
+    return state, {"sums": sums, "loss": loss, "grad_norm": optax.tree.norm(grads)}
 
 
 @functools.partial(

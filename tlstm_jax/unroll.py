@@ -156,6 +156,11 @@ def _check(xs: Array, lengths: Array | None, reset: Array | None, remat_every: i
         raise ValueError(f"lengths has shape {lengths.shape}; accepted is [B] = {xs.shape[1:2]}")
     if reset is not None and reset.shape != xs.shape[:2]:
         raise ValueError(f"reset has shape {reset.shape}; accepted is [T, B] = {xs.shape[:2]}")
+    check_remat(remat_every)
+
+
+def check_remat(remat_every: int | None) -> None:
+    """Raises ValueError unless `remat_every` is None or at least 1."""
     if remat_every is not None and remat_every < 1:
         raise ValueError(f"remat_every is {remat_every}; accepted are None and integers >= 1")
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import unroll
+from tlstm_jax.unroll import check_remat, unroll
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +20,9 @@ class CellModel:
 
     cell: Cell
     remat_every: int | None = None
+
+    def __post_init__(self) -> None:
+        check_remat(self.remat_every)
 
     @property
     def features(self) -> int:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import input_kernel, linear, with_hyper
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, State
-from tlstm_jax.unroll import unroll
+from tlstm_jax.unroll import check_remat, unroll
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Stacked:
     remat_every: int | None = None
 
     def __post_init__(self) -> None:
+        check_remat(self.remat_every)
         if not isinstance(self.num_layers, int) or self.num_layers < 1:
             raise ValueError(f"num_layers is {self.num_layers}; accepted are integers >= 1")
         if self.cell.delay:

@@ -1,0 +1,202 @@
+"""The programs as a user runs them."""
+
+import json
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from scripts.run_directory import RunDirectory
+from tlstm_jax import checkpointing
+
+ROOT = pathlib.Path(__file__).parent.parent
+QUICK = ("--num_steps=4", "--eval_every=2", "--steps_per_call=2", "--channels=4")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Runs of one configuration compile once."""
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+    return {**os.environ, **cache, "JAX_PLATFORMS": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def program(environment):
+    def run(name, *args, code=0):
+        command = [sys.executable, "-m", f"scripts.{name}", *map(str, args)]
+        ran = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        assert "Traceback" not in ran.stderr
+        return ran
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_bytes(b"the quick brown fox jumps over the lazy dog. " * 60)
+    return path
+
+
+@pytest.fixture(scope="module")
+def idx(tmp_path_factory):
+    """A tiny MNIST: 40 training and 8 test images."""
+    path, rng = tmp_path_factory.mktemp("idx"), np.random.default_rng(0)
+    for stem, n in (("train", 40), ("t10k", 8)):
+        for kind, array in (
+            ("images-idx3", rng.integers(0, 256, (n, 28, 28), np.uint8)),
+            ("labels-idx1", np.arange(n, dtype=np.uint8) % 10),
+        ):
+            header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(
+                ">" + "I" * array.ndim, *array.shape
+            )
+            (path / f"{stem}-{kind}-ubyte").write_bytes(header + array.tobytes())
+    return path
+
+
+TASKS = {
+    "addition": ("--num_digits=2", "--eval_samples=20"),
+    "memorization": ("--num_symbols=2", "--alphabet_size=3", "--eval_samples=20", "--model=trnn"),
+    "pdigits": ("--model=gru", "--batch_size=5"),
+    "mnist": ("--model=elman", "--batch_size=5", "--data_dir={idx}"),
+    "char_lm": (
+        "--data_path={text}",
+        "--batch_size=2",
+        "--segment_length=9",
+        "--eval_batch_size=2",
+    ),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_trains_resumes_and_evaluates(task, program, text, idx, tmp_path):
+    workdir = tmp_path / "run"
+    flags = [flag.format(text=text, idx=idx) for flag in TASKS[task]]
+    command = (f"--task={task}", *QUICK, *flags, f"--workdir={workdir}")
+    out = program("train", *command).stdout
+    assert "all steps done after 4 steps" in out
+    assert f"learning curves: {workdir}/curves.png" in out
+    assert (workdir / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list(workdir.glob("events.out.tfevents.*"))
+    records = RunDirectory(workdir).read_metrics()
+    assert [r["step"] for r in records] == [2, 4]
+    assert all(np.isfinite(r["valid"]["loss"]) for r in records)
+    again = program("train", f"--workdir={workdir}").stdout
+    assert "resuming from step 4" in again and "nothing left to do" in again
+    results = json.loads((workdir / "results.json").read_text())
+    metrics = json.loads(program("evaluate", f"--workdir={workdir}").stdout)
+    assert metrics["task"] == task and metrics["step"] == results["best_step"]
+    if task in ("pdigits", "mnist", "char_lm"):  # whose test part is fixed
+        assert metrics["loss"] == pytest.approx(results["test"]["loss"], rel=1e-5)
+    if task == "char_lm":
+        assert metrics["excluded_characters"] == 1
+        written = program(
+            "generate", f"--workdir={workdir}", "--prompt=the ", "--num_tokens=7", "--top_k=3"
+        ).stdout
+        assert written.startswith("the ") and len(written) == len("the ") + 7 + 1
+    if task == "memorization":
+        answer = program("generate", f"--workdir={workdir}", "--prompt=-ab---").stdout.split()
+        assert answer[0] == "-ab---" and len(answer[1]) == 6
+
+
+def _popen(environment, *args):
+    command = [sys.executable, "-m", "scripts.train", *args]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_stopped_run_resumes_and_ends_bit_for_bit_the_same(program, environment, text, tmp_path):
+    command = (
+        "--task=char_lm", f"--data_path={text}", "--batch_size=2", "--segment_length=9",
+        "--num_steps=600", "--eval_every=50", "--steps_per_call=1", "--channels=4",
+        "--checkpoint_every=600",
+    )  # fmt: skip
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    program("train", *command, f"--workdir={whole}")
+    stops = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = _popen(environment, *command, f"--workdir={parts}")
+        for line in process.stdout:
+            if line.startswith("step"):
+                break
+        process.send_signal(number)
+        rest = process.stdout.read()
+        assert process.wait(60) == 130, rest
+        assert f"resume with: python -m scripts.train --workdir={parts}" in rest
+        stops.append(checkpointing.steps(parts / "checkpoints")[-1])
+    assert 0 < stops[0] < stops[1] < 600
+    program("train", f"--workdir={parts}")
+    records = [RunDirectory(path).read_metrics() for path in (whole, parts)]
+    assert [r["step"] for r in records[0]] == [r["step"] for r in records[1]]
+    assert [r["train"] for r in records[0]] == [r["train"] for r in records[1]]
+    _, network, _ = RunDirectory(whole).read_config().make()
+    ends = [
+        checkpointing.restore_params(path / "checkpoints", network, step="latest")
+        for path in (whole, parts)
+    ]
+    assert ends[0][2] == ends[1][2]
+    for a, b in zip(*(sorted_leaves(end[0]) for end in ends), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def sorted_leaves(params):
+    import jax
+
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+
+
+def test_time_is_limited(program, tmp_path):
+    flags = ("--task=memorization", "--channels=4", "--steps_per_call=1", "--num_steps=1000000")
+    begun = time.monotonic()
+    out = program("train", *flags, "--max_minutes=0.05", f"--workdir={tmp_path}/run").stdout
+    assert time.monotonic() - begun < 120
+    assert "out of time: saved step" in out
+
+
+def test_a_diverging_run_names_the_step_and_the_last_good_checkpoint(program, tmp_path):
+    flags = (
+        "--task=memorization", "--model=elman", "--num_symbols=2", "--learning_rate=1e38", *QUICK,
+        f"--workdir={tmp_path}/run",
+    )  # fmt: skip
+    ran = program("train", *flags, code=1)
+    assert ran.stderr.startswith("error: the loss or the gradient is not finite at step")
+    assert "the last good checkpoint: " in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--task=memorization", "--no_such_flag=1"], "Unknown command line flag 'no_such_flag'"),
+        (["--task=memorization", "stray"], "error: unexpected argument 'stray'"),
+        (["--task=memorization", "--platform=tpu"], "error: platform is 'tpu', but JAX finds no"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(args, message, program, tmp_path):
+    ran = program("train", *args, f"--workdir={tmp_path}/run", code=1)
+    assert message in ran.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluate_and_generate_say_what_is_missing(program, tmp_path):
+    ran = program("evaluate", f"--workdir={tmp_path}", code=1)
+    assert ran.stderr == f"error: no run in {tmp_path}: it holds no config.json\n"
+    ran = program("generate", f"--workdir={tmp_path}", "--prompt=a", code=1)
+    assert ran.stderr == f"error: no run in {tmp_path}: it holds no config.json\n"
