@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS = constraints/py$(shell $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
 PIP = $(BIN)/python -m pip --disable-pip-version-check install $(if $(wildcard $(CONSTRAINTS)),-c $(CONSTRAINTS))
 
-.PHONY: train test test-peers lint clean
+.PHONY: train test test-peers smoke lint clean
 
 train: $(VENV)/.train
 	$(BIN)/python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
@@ -25,6 +25,10 @@ test: $(VENV)/.test
 
 test-peers: $(VENV)/.peers
 	$(BIN)/python -m pytest -m peers tests/peers
+
+smoke: $(VENV)/.test
+	$(BIN)/python -m pytest tests/test_cells.py tests/test_linen.py tests/test_nnx.py tests/test_checkpointing.py
+	$(BIN)/python -m scripts.train --preset=memorization/quickstart --num_steps=100 --workdir=$(VENV)/smoke
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

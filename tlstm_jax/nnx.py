@@ -155,7 +155,9 @@ class Recurrent(nnx.Module):
             train=train,
         )
         if train:
-            nnx.update(self.state, state)
+            variables = jax.tree.leaves(self.state, is_leaf=lambda x: isinstance(x, nnx.Variable))
+            for variable, value in zip(variables, jax.tree.leaves(state), strict=True):
+                variable.set_value(value)
         if train and aux:
             self.sow(nnx.Intermediate, "aux", aux)
         ys = ys if self.time_major else jnp.swapaxes(ys, 0, 1)
