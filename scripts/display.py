@@ -16,8 +16,8 @@ class Display:
 
     def __init__(self, *, num_steps: int, start: int, unit: str, units_per_step: int) -> None:
         self._unit, self._per_step = unit, units_per_step
-        self._begun, self._start = time.monotonic(), start
-        self._last = self._begun
+        self._begun: tuple[float, int] | None = None  # after the first call, which compiles
+        self._last = time.monotonic()
         self._bar = (
             tqdm.tqdm(total=num_steps, initial=start, unit="step", dynamic_ncols=True)
             if sys.stderr.isatty()
@@ -30,8 +30,12 @@ class Display:
         if report.valid is not None:
             self._valid = "valid: " + describe(report.valid)
         now, step = time.monotonic(), report.progress.step
-        rate = (step - self._start) * self._per_step / max(now - self._begun, 1e-9)
-        text = f"{describe(report.train)}, {self._valid}, {rate:,.0f} {self._unit}/s"
+        text = f"{describe(report.train)}, {self._valid}"
+        if self._begun is None:
+            self._begun = now, step
+        else:
+            rate = (step - self._begun[1]) * self._per_step / max(now - self._begun[0], 1e-9)
+            text += f", {rate:,.0f} {self._unit}/s"
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(step - self._bar.n)

@@ -28,6 +28,7 @@ RUN_FLAGS = settings.define_run_flags()
 PRESET = flags.DEFINE_string("preset", None, "Named settings, which other flags override.")
 LIST_PRESETS = flags.DEFINE_bool("list_presets", False, "Prints the presets and exits.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/.. by default.")
+KEEP = flags.DEFINE_integer("keep", 2, "Latest checkpoints to keep, beside the best.", lower_bound=1)
 MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after so many minutes.")
 
 
@@ -104,7 +105,7 @@ def _train(
         return limit is not None and time.monotonic() - begun > 60 * limit
 
     def save(report: training.Report) -> None:
-        checkpointing.save(directory.checkpoints, report.state, report.progress)
+        checkpointing.save(directory.checkpoints, report.state, report.progress, keep=KEEP.value)
 
     def plot() -> None:
         plot_curves(

@@ -17,8 +17,26 @@ from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, Tensoriz
 
 T, B, I, M = 5, 2, 2, 3  # noqa: E741
 
-# At these sizes XLA's optimization takes longer than what it saves.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+# At these sizes XLA's optimizations take several times longer than what they save.
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+
+
+@functools.cache
+def _compiler_options():
+    try:
+        jax.jit(lambda: 0, compiler_options=QUICK)()
+    except RuntimeError:  # another version of XLA, without one of them
+        return None
+    return QUICK
+
+
+def jit(function, **settings):
+    """jax.jit without XLA's optimizations; not to be nested or differentiated."""
+    return jax.jit(function, compiler_options=_compiler_options(), **settings)
 
 
 class Case(NamedTuple):

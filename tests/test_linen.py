@@ -61,7 +61,7 @@ def test_recurrent_starts_from_the_initial_carry_and_may_be_time_major(inputs):
     ys = linen.Recurrent(TRNN, input_size=I).apply(variables, xs)
     assert_close(ys, expected, TOLERANCE)
     module = linen.Recurrent(TRNN, input_size=I, time_major=True)
-    ys = module.apply(variables, jnp.swapaxes(xs, 0, 1))
+    ys = module.apply(variables, jnp.swapaxes(xs, 0, 1), train=True)
     assert_close(jnp.swapaxes(ys, 0, 1), expected, TOLERANCE)
 
 

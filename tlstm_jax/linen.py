@@ -20,7 +20,7 @@ from tlstm_jax.typing import Array, Carry, Params, SequenceModel
 
 
 class Cell(nn.RNNCellBase):
-    """A cell without delay, for `flax.linen.RNN`.
+    """A cell without delay, for `flax.linen.RNN`; `Recurrent` gives the same outputs faster.
 
     >>> import jax, jax.numpy as jnp
     >>> from flax import linen as nn
@@ -85,8 +85,8 @@ class Recurrent(nn.Module):
     """A sequence model, or a cell over time, delay included: ys[:, t] answers inputs[:, t].
 
     A model's running statistics, where it has any, are kept in the collection "state", which must be
-    mutable in training. Costs that it adds to the training loss are sown as "aux" in "intermediates". A model
-    that draws in training takes its key from the stream "dropout".
+    mutable in training. Costs that it adds to the training loss are sown as "aux" in "intermediates".
+    A model that draws in training takes its key from the stream "dropout".
 
     >>> import jax, jax.numpy as jnp
     >>> from tlstm_jax import linen

@@ -17,7 +17,7 @@ from tlstm_jax.typing import Array, Carry, SequenceModel
 
 
 class Cell(nnx.RNNCellBase):
-    """A cell without delay, for `flax.nnx.RNN`.
+    """A cell without delay, for `flax.nnx.RNN`; `Recurrent` gives the same outputs faster.
 
     >>> import jax, jax.numpy as jnp
     >>> from flax import nnx
@@ -71,7 +71,8 @@ class Cell(nnx.RNNCellBase):
 class Recurrent(nnx.Module):
     """A sequence model, or a cell over time, delay included: ys[:, t] answers inputs[:, t].
 
-    Costs that a model adds to the training loss are sown as "aux" (`nnx.Intermediate`, see `nnx.capture`).
+    Costs that a model adds to the training loss are sown as "aux", an `nnx.Intermediate`: train such
+    a model inside `nnx.capture`.
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
