@@ -22,7 +22,13 @@ def run(main: Callable[[], int | None]) -> None:
             if len(argv) > 1:
                 raise ValueError(f"unexpected argument {argv[1]!r}; accepted are --flags only")
             _choose_platform(flags.FLAGS.platform)
-        sys.exit(main() or 0)
+        try:
+            code = main() or 0
+            sys.stdout.flush()
+        except BrokenPipeError:  # of a reader such as head
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
+        sys.exit(code)
 
     app.run(start)
 
@@ -44,6 +50,8 @@ def one_line_errors() -> Iterator[None]:
     """A user's mistake ends the program with one line, not with a traceback."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as e:
         fail(str(e))
 

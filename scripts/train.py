@@ -28,7 +28,9 @@ RUN_FLAGS = settings.define_run_flags()
 PRESET = flags.DEFINE_string("preset", None, "Named settings, which other flags override.")
 LIST_PRESETS = flags.DEFINE_bool("list_presets", False, "Prints the presets and exits.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/.. by default.")
-KEEP = flags.DEFINE_integer("keep", 2, "Latest checkpoints to keep, beside the best.", lower_bound=1)
+KEEP = flags.DEFINE_integer(
+    "keep", 2, "Latest checkpoints to keep, beside the best.", lower_bound=1
+)
 MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after so many minutes.")
 
 
@@ -93,12 +95,7 @@ def _train(
         print(f"resuming from step {start}")
     log = MetricsLog(directory, start)
     begun = time.monotonic()
-    display = Display(
-        num_steps=train.num_steps,
-        start=start,
-        unit=task.unit,
-        units_per_step=task.units_per_step,
-    )
+    display = Display(task, num_steps=train.num_steps, start=start)
 
     def out_of_time() -> bool:
         limit = MAX_MINUTES.value
