@@ -16,7 +16,8 @@ from scripts.run_directory import RunDirectory
 from scripts.settings import TASKS
 from tasks import text
 from tasks.synthetic import Synthetic
-from tlstm_jax import checkpointing, generate
+from tlstm_jax import checkpointing
+from tlstm_jax.generate import generate, read
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 PROMPT = flags.DEFINE_string("prompt", None, "What to go on from, or to answer.", required=True)
@@ -56,7 +57,7 @@ def _continue(directory: RunDirectory, vocabulary: tuple[int, ...]) -> None:
     unknown = int(np.sum(prompt == len(vocabulary)))
     if unknown:
         print(f"{unknown} bytes of the prompt are unknown to the model", file=sys.stderr)
-    tokens = generate.generate(
+    tokens = generate(
         network,
         params,
         state,
@@ -86,7 +87,7 @@ def _answer(directory: RunDirectory, name: str) -> None:
         directory.checkpoints, network, step=CHECKPOINT.value
     )
     carry = network.init_token_carry(1, params=params)
-    _, logits = generate.read(network, params, state, carry, prompt)
+    _, logits = read(network, params, state, carry, prompt)
     print(PROMPT.value)
     print(task.text(jnp.argmax(logits[:, 0], axis=-1)))
 

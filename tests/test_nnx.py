@@ -100,11 +100,11 @@ def test_segments_of_a_stream_are_one_run():
 def test_init_makes_the_functional_tree(model):
     expected = jax.eval_shape(lambda key: as_sequence(model).init(key, I)[0], jax.random.key(0))
     module = nnx.eval_shape(functools.partial(recurrent, model))
-    assert nnx.to_pure_dict(nnx.state(module)) == {"params": expected}
+    assert nnx.to_pure_dict(nnx.state(module, nnx.Param)) == {"params": expected}
     assert nnx.as_pure(module.params) == expected
     if model in CELLS:
         rnn = nnx.eval_shape(lambda: nnx.RNN(Cell(model, I, rngs=nnx.Rngs(0)), rngs=False))
-        assert nnx.to_pure_dict(nnx.state(rnn)) == {"cell": {"params": expected}}
+        assert nnx.to_pure_dict(nnx.state(rnn, nnx.Param)) == {"cell": {"params": expected}}
 
 
 def test_init_draws_as_the_functional_form_does():

@@ -10,6 +10,7 @@ from typing import Any
 
 PAPER = "He et al., NIPS 2017"
 NOT_RUN = "not run"
+HARDWARE = "2 cores of an AMD EPYC"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,8 +142,14 @@ PRESETS: Mapping[str, Preset] = {
             "checkpoint_every": 250,
             "steps_per_call": 50,
         },
+        measured=f"6,000 samples to 99 %, 100 % on test; 0.5 minutes on {HARDWARE}",
     ),
-    "memorization/3d-l4": Preset("memorization", "tlstm", _OURS | _CN | {"tensor_shape": (4, 4)}),
+    "memorization/3d-l4": Preset(
+        "memorization",
+        "tlstm",
+        _OURS | _CN | {"tensor_shape": (4, 4)},
+        measured=f"33,000 samples to 99 %, 99.4 % on test; 35 minutes on {HARDWARE}",
+    ),
     "memorization/2d-l4": Preset("memorization", "tlstm", _OURS | _CN | {"tensor_shape": (4,)}),
     "memorization/stacked-l4": Preset(
         "memorization", "stacked_lstm", _OURS | {"num_layers": 4, "shared": True}
