@@ -46,7 +46,7 @@ class Network:
         model_key, readout_key = jax.random.split(key)
         params, state = self.sequence.init(model_key, self.input_size, hyper=hyper)
         kernel = scaled_normal(readout_key, (self.model.features, self.output_size), 1.0)
-        readout = {"kernel": kernel, "bias": jnp.zeros((self.output_size,))}
+        readout = {"kernel": kernel, "bias": jnp.zeros((self.output_size,), jnp.float32)}
         return {"model": params, "readout": readout}, state
 
     def init_carry(

@@ -44,7 +44,10 @@ class Elman:
         w, u = jax.random.split(key)
         return {
             "input": {"kernel": input_kernel(w, (input_size, M), s.input_scale)},
-            "recurrent": {"kernel": recurrent_kernel(u, M, gates=1), "bias": jnp.zeros((M,))},
+            "recurrent": {
+                "kernel": recurrent_kernel(u, M, gates=1),
+                "bias": jnp.zeros((M,), jnp.float32),
+            },
         }
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> ElmanCarry:

@@ -46,7 +46,7 @@ class GRU:
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         s = with_hyper(self, hyper)
         params = _init_params(key, input_size, self.features, s.input_scale)
-        params["recurrent"]["bias"] = jnp.zeros((self.features,))
+        params["recurrent"]["bias"] = jnp.zeros((self.features,), jnp.float32)
         return params
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> GRUCarry:
@@ -119,7 +119,7 @@ def _init_params(key: Array, input_size: int, M: int, scale: Any) -> dict[str, d
     return {
         "input": {
             "kernel": input_kernel(w, (input_size, 3 * M), scale),
-            "bias": jnp.zeros((3 * M,)),
+            "bias": jnp.zeros((3 * M,), jnp.float32),
         },
         "recurrent": {"kernel": recurrent_kernel(u, M, gates=3)},
     }

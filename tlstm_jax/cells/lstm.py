@@ -48,7 +48,7 @@ class LSTM:
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         s, M = with_hyper(self, hyper), self.features
         w, u = jax.random.split(key)
-        bias = jnp.zeros((4 * M,)).at[M : 2 * M].set(s.forget_bias)
+        bias = jnp.zeros((4 * M,), jnp.float32).at[M : 2 * M].set(s.forget_bias)
         return {
             "input": {"kernel": input_kernel(w, (input_size, 4 * M), s.input_scale)},
             "recurrent": {"kernel": recurrent_kernel(u, M, gates=4), "bias": bias},

@@ -34,7 +34,7 @@ def init_params(s: Any, key: Array, input_size: int, gates: int) -> dict[str, di
         },
         "cross_layer": {
             "kernel": scaled_normal(kernel_key, (*(K,) * D, M, gates), s.kernel_scale),
-            "bias": jnp.zeros((gates,)),
+            "bias": jnp.zeros((gates,), jnp.float32),
         },
     }
 

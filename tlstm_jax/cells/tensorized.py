@@ -133,7 +133,10 @@ class TensorizedLSTM:
         )
         if self.normalization is not None:
             shape = (*self.tensor_shape, M)
-            params["norm"] = {"scale": jnp.ones(shape), "bias": jnp.zeros(shape)}
+            params["norm"] = {
+                "scale": jnp.ones(shape, jnp.float32),
+                "bias": jnp.zeros(shape, jnp.float32),
+            }
         return params
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> TensorizedLSTMCarry:

@@ -89,5 +89,13 @@ class CellModel:
 
 
 def as_sequence(model: Cell | SequenceModel, *, remat_every: int | None = None) -> SequenceModel:
-    """`model` itself if it is a SequenceModel, else the cell lifted into one."""
-    return model if hasattr(model, "apply") else CellModel(model, remat_every)
+    """`model` itself if it is a SequenceModel, else the cell lifted into one.
+
+    Raises:
+      ValueError: remat_every is given for a SequenceModel, which has its own.
+    """
+    if not hasattr(model, "apply"):
+        return CellModel(model, remat_every)
+    if remat_every is not None:
+        raise ValueError("remat_every is accepted for cells only; set it in the sequence model")
+    return model

@@ -72,7 +72,10 @@ class Stacked:
             kernel = input_kernel(input_key, (input_size, M), with_hyper(self, hyper).input_scale)
             inner = _without_input_scale(hyper)
             layer = self.cell.init(key, M, hyper=inner)
-            return {"input": {"kernel": kernel, "bias": jnp.zeros((M,))}, "layer": layer}, ()
+            return {
+                "input": {"kernel": kernel, "bias": jnp.zeros((M,), jnp.float32)},
+                "layer": layer,
+            }, ()
         params = {}
         for i, k in enumerate(jax.random.split(key, self.num_layers)):
             size, settings = (M, _without_input_scale(hyper)) if i else (input_size, hyper)
