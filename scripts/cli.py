@@ -28,6 +28,9 @@ def run(main: Callable[[], int | None]) -> None:
         except BrokenPipeError:  # of a reader such as head
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 0
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            code = 130
         sys.exit(code)
 
     app.run(start)

@@ -126,12 +126,11 @@ def _train(
             ):
                 log.write(report, task.unit, log.seconds + time.monotonic() - begun)
                 display.show(report)
-                if (
-                    report.improved
-                    or report.stop
-                    or report.progress.step % train.checkpoint_every == 0
-                ):
+                due = report.progress.step % train.checkpoint_every == 0
+                if report.improved or report.stop or due:
                     save(report)
+                if due:
+                    plot()
         except training.NonFiniteError as e:
             there = checkpointing.steps(directory.checkpoints)
             last = f"{directory.checkpoints / str(there[-1])}" if there else "none was written yet"

@@ -219,6 +219,8 @@ def test_patience_and_target_end_a_run(text):
     object.__setattr__(easy, "target", 0.0)
     end = _run(network, easy, dataclasses.replace(SMALL, stop_at_target=True))[-1]
     assert (end.stop, end.progress.step, end.progress.units_to_target) == ("target reached", 8, 16)
+    settings = dataclasses.replace(SMALL, stop_at_target=True)
+    assert _run(network, easy, settings, state=end.state, progress=end.progress) == []
 
 
 def test_a_request_to_stop_is_heeded_at_the_next_call_and_finishes_nothing(text):

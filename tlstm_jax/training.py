@@ -115,7 +115,8 @@ def train_step(
             train=True,
         )
         sums = task.metrics(logits, batch)
-        loss = _mean(sums["loss"]) + sum(aux.values())
+        total, count = sums["loss"]
+        loss = total / jnp.maximum(count, jnp.ones_like(count)) + sum(aux.values())
         return loss, (carry if task.stream else (), model_state, sums)
 
     grad = jax.value_and_grad(loss_fn, has_aux=True)
@@ -155,11 +156,6 @@ def _start(network: Network, task: Task, params: Params, carry: Carry, batch: Ba
         return jnp.where(jnp.broadcast_to(anew, old.shape), new.astype(old.dtype), old)
 
     return jax.tree.map(select, network.init_carry(batch.reset.shape[0], params=params), carry)
-
-
-def _mean(pair: tuple[Array, Array]) -> Array:
-    total, count = pair
-    return total / jnp.maximum(count, jnp.ones_like(count))
 
 
 @functools.partial(jax.jit, static_argnames=("network", "task", "split"))
@@ -209,13 +205,19 @@ def evaluate(
     )
     batch_size = first.inputs.shape[1]
     carry = network.init_carry(batch_size, params=params) if task.stream else ()
-    totals = None
+    batches = []
     for i in range(task.num_eval_batches(split, network.delay)):
         carry, sums = _eval_step(
             network, task, split, (params, model_state, carry), data, key, jnp.int32(i)
         )
-        totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
-    return {name: float(_mean(pair)) for name, pair in totals.items()}
+        batches.append(sums)
+    return _means(jax.tree.map(lambda *parts: np.array(parts), *jax.device_get(batches)))
+
+
+def _means(sums: Sums) -> dict[str, float]:
+    """Each metric over all batches; sums and counts [batches], added up in float64."""
+    totals = {name: [np.sum(x, dtype=np.float64) for x in pair] for name, pair in sums.items()}
+    return {name: float(total / max(count, 1.0)) for name, (total, count) in totals.items()}
 
 
 def eval_key(state: TrainState) -> Array:
@@ -232,7 +234,7 @@ def fit(
     progress: Progress | None = None,
     should_stop: Callable[[], str | None] = lambda: None,
 ) -> Iterator[Report]:
-    """Trains, yielding a Report after every compiled call.
+    """Trains, yielding a Report after every compiled call; nothing if the run is finished already.
 
     A report's state is donated to the next call: use it before asking for the next report.
 
@@ -247,13 +249,13 @@ def fit(
         state = init_state(network, task, settings, jax.random.key(settings.seed))
     progress = progress or Progress()
     data = jax.device_put(task.data)
-    while progress.step < settings.num_steps:
+    while _finished(settings, progress) is None:
         state, steps = train_call(network, task, settings, state, data)
+        steps = jax.device_get(steps)
         finite = np.isfinite(steps["loss"]) & np.isfinite(steps["grad_norm"])
         if not finite.all():
             raise NonFiniteError(progress.step + int(np.argmin(finite)) + 1)
-        train = {k: float(_mean((s.sum(), n.sum()))) for k, (s, n) in steps["sums"].items()}
-        train["grad_norm"] = float(np.mean(steps["grad_norm"]))
+        train = _means(steps["sums"]) | {"grad_norm": float(np.mean(steps["grad_norm"]))}
         step = progress.step + settings.steps_per_call
         progress = dataclasses.replace(progress, step=step, units=step * task.units_per_step)
         valid, improved = None, False
