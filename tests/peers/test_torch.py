@@ -1,6 +1,7 @@
 """The same weights in torch's modules and here: the same outputs, states and gradients."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make test-peers)")
