@@ -95,7 +95,7 @@ def test_parts_compose_to_the_step(case, x64):
     assert_close(jit(in_parts)(params, carry, x), jit(cell.step)(params, carry, x))
 
 
-@each(["gru-before", "tlstm-3-k2"])
+@each(["gru-before", "trnn-3x2-k2"])
 def test_jit_equals_no_jit(case, x64):
     params, x = on_device(cell_params(case.cell)), jnp.asarray(vectors()[0])
     carry = jax.tree.map(lambda leaf: leaf + 1, case.cell.init_carry(B, jnp.float64))
@@ -109,7 +109,7 @@ def loss(cell, params, xs):
     return jnp.sum(jnp.square(unroll(cell, params, carry, xs)[1].astype(xs.dtype)))
 
 
-@each(["lstm", "gru-before", "tlstm-3-k2"])
+@each(["lstm", "tlstm-3-k2"])
 def test_vmap_over_members_equals_a_loop(case, x64):
     # Parameters, inputs and gradients of three members, as a sweep over seeds has them.
     members = [on_device(cell_params(case.cell, seed=seed)) for seed in range(3)]
@@ -167,7 +167,7 @@ def test_bfloat16_gradients_are_float32(case):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(grads))
 
 
-@each(["lstm", "tlstm-3-k2"])
+@each(["gru", "tlstm-3-k2"])
 def test_bfloat16_gradients_are_near_float32_ones(case):
     xs, params = jnp.asarray(vectors(), jnp.float32), float32_params(case.cell)
     narrow = dataclasses.replace(case.cell, dtype=jnp.bfloat16)

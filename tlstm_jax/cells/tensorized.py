@@ -159,17 +159,15 @@ class TensorizedLSTM:
         self, params: Params, carry: TensorizedLSTMCarry, a: Array
     ) -> tuple[TensorizedLSTMCarry, Array]:
         """C_t, H_t from A_t, and the output corner."""
-        hidden, memory = self._gate(
-            params.get("norm"),
-            a,
-            carry.memory,
-            lambda q: convolution.memory_cell_convolution(carry.memory, q),
+        C, O = self._remember(
+            a, carry.memory, lambda Q: convolution.memory_cell_convolution(carry.memory, Q)
         )
         awake = tensor.awake(self, carry.age)
-        hidden = jnp.where(awake, hidden, jnp.zeros_like(hidden)).astype(carry.hidden.dtype)
-        memory = jnp.where(awake, memory, jnp.zeros_like(memory))
+        C = jnp.where(awake, C, jnp.zeros_like(C))  # before it is normalized: statistics see zeros
+        H = self._expose(params.get("norm"), C, O)
+        H = jnp.where(awake, H, jnp.zeros_like(H)).astype(carry.hidden.dtype)
         age = jnp.minimum(carry.age + 1, self.delay)
-        return TensorizedLSTMCarry(hidden, memory, age), tensor.output_corner(hidden)
+        return TensorizedLSTMCarry(H, C, age), tensor.output_corner(H)
 
     def step(
         self, params: Params, carry: TensorizedLSTMCarry, x: Array
@@ -177,28 +175,26 @@ class TensorizedLSTM:
         """One step: x [B, I] or tokens [B]; returns the carry and H_t's output corner [B, M]."""
         return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
 
-    def _gate(
-        self,
-        norm: Params | None,
-        a: Array,
-        memory: Array,
-        convolve: Callable[[Array], Array],
+    def _remember(
+        self, a: Array, memory: Array, convolve: Callable[[Array], Array]
     ) -> tuple[Array, Array]:
-        """(H_t, C_t) before any waiting, in the memory's dtype.
+        """C_t and the output gate O, [B, .., M] in the memory's dtype.
 
         a [B, .., Z], memory [B, .., M]; `convolve` makes C^conv [B, .., M] of Q [B, .., K^D].
         """
         M = self.channels
         g, i, f, o, q = jnp.split(a.astype(memory.dtype), [M, 2 * M, 3 * M, 4 * M], axis=-1)
-        G, I, F, O = jnp.tanh(g), jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)  # noqa: E741
+        G, I, F, O = jnp.tanh(g), jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)
         C_conv = convolve(jax.nn.softmax(q)) if self.memory_convolution else memory
-        C = G * I + C_conv * F
-        normed = C
+        return G * I + C_conv * F, O
+
+    def _expose(self, norm: Params | None, C: Array, O: Array) -> Array:
+        """H_t = tanh(norm(C_t)) * O."""
         if norm is not None:
             axes = (-1,) if self.normalization == "channel" else tuple(range(1, C.ndim))
             scale, bias = norm["scale"].astype(C.dtype), norm["bias"].astype(C.dtype)
-            normed = convolution.normalize(C, scale, bias, axes, self.epsilon)
-        return jnp.tanh(normed) * O, C
+            C = convolution.normalize(C, scale, bias, axes, self.epsilon)
+        return jnp.tanh(C) * O
 
     def init_token_carry(
         self, batch_size: int, dtype: Any = jnp.float32
@@ -227,16 +223,16 @@ class TensorizedLSTM:
         for wave in waves.schedule(self.tensor_shape, self.kernel_size):
             a = waves.mix(params["cross_layer"], H, wave)
             near = C[:, wave.neighbours]  # [B, n, K^D, M]
+            memory, O = self._remember(
+                a,
+                C[:, wave.own],
+                lambda Q: jnp.sum(Q[..., None] * near, axis=-2),  # noqa: B023
+            )
             norm = jax.tree.map(
                 lambda p: p.reshape(-1, self.channels)[wave.locations],  # noqa: B023
                 params.get("norm"),
             )
-            hidden, memory = self._gate(
-                norm,
-                a,
-                C[:, wave.own],
-                lambda q: jnp.sum(q[..., None] * near, axis=-2),  # noqa: B023
-            )
+            hidden = self._expose(norm, memory, O)
             H = H.at[:, wave.locations].set(hidden.astype(H.dtype))
             C = C.at[:, wave.locations].set(memory)
         return TensorizedLSTMTokenCarry(waves.tokens(H), waves.tokens(C)), waves.output(H)
