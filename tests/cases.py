@@ -15,7 +15,7 @@ import pytest
 
 from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN
 
-T, B, I, M = 5, 2, 2, 3  # noqa: E741
+T, B, I, M = 5, 2, 2, 3
 
 # At these sizes XLA's optimizations take several times longer than what they save.
 QUICK = {
