@@ -21,7 +21,7 @@ train: $(VENV)/.train
 	$(BIN)/python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not peers"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not peers"
 
 test-peers: $(VENV)/.peers
 	$(BIN)/python -m pytest -m peers tests/peers

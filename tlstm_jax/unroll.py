@@ -56,12 +56,11 @@ def unroll(
     Raises:
       ValueError: xs, lengths or reset have shapes that do not fit, or remat_every < 1.
     """
-    T, B = xs.shape[:2]
     _check(xs, lengths, reset, remat_every)
-    steps = jnp.arange(T)[:, None]
+    B = xs.shape[1]
     real = None
     if lengths is not None:
-        real = jnp.broadcast_to(steps, (T, B)) < jnp.broadcast_to(lengths[None], (T, B))
+        real = _real(xs, lengths)
         xs = _select(real, xs, zero_input(xs))
 
     def body(carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
@@ -116,6 +115,18 @@ def _scan(body: Any, carry: Carry, inputs: PyTree, remat_every: int | None) -> t
         carry, rest = chunk(carry, jax.tree.map(lambda x: x[whole:], inputs))
         outputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), outputs, rest)
     return carry, outputs
+
+
+def _real(xs: Array, lengths: Array) -> Array:
+    """[T, B] bool: which inputs lie within the examples' lengths."""
+    T, B = xs.shape[:2]
+    steps = jnp.broadcast_to(jnp.arange(T)[:, None], (T, B))
+    return steps < jnp.broadcast_to(lengths[None].astype(steps.dtype), (T, B))
+
+
+def zero_beyond(xs: Array, lengths: Array | None) -> Array:
+    """xs [T, B, ..] with the zero input behind each example's end, where there may be NaN."""
+    return xs if lengths is None else _select(_real(xs, lengths), xs, zero_input(xs))
 
 
 def _align(ys: Array, late: Array, lengths: Array | None) -> Array:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import input_kernel, linear, with_hyper
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, State
-from tlstm_jax.unroll import check_remat, unroll
+from tlstm_jax.unroll import check_remat, unroll, zero_beyond
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,8 @@ class Stacked:
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M], layer by layer."""
         del key, train, hyper
-        xs, carries = self._project(params, xs), []
+        # The projection's gradient would see what lies beyond, too.
+        xs, carries = self._project(params, zero_beyond(xs, lengths)), []
         for i, layer_carry in enumerate(carry):
             layer_carry, xs = unroll(
                 self.cell,
