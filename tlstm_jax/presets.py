@@ -163,7 +163,12 @@ PRESETS: Mapping[str, Preset] = {
         _OURS | _CN | {"tensor_shape": (4, 4)},
         measured=f"33,000 samples to 99 %, 99.4 % on test; 35 minutes on {HARDWARE}",
     ),
-    "memorization/2d-l4": Preset("memorization", "tlstm", _OURS | _CN | {"tensor_shape": (4,)}),
+    "memorization/2d-l4": Preset(
+        "memorization",
+        "tlstm",
+        _OURS | _CN | {"tensor_shape": (4,)},
+        measured=f"60,000 samples to 99 %, 99.4 % on test; 8 minutes on one of {HARDWARE}",
+    ),
     "memorization/stacked-l4": Preset(
         "memorization", "stacked_lstm", _OURS | {"num_layers": 4, "shared": True}
     ),
