@@ -175,6 +175,9 @@ def _finish(
         **dataclasses.asdict(last),
         "test": test,
     }
+    if isinstance(task, CharLM):
+        results["excluded_characters"] = task.excluded("test")
+        results["comparable"] = network.causal
     write_json(directory.results, results)
     print(f"{why} after {last.step} steps, {last.units:,} {task.unit}, {seconds / 60:.1f} minutes")
     if task.target is not None:
@@ -182,6 +185,8 @@ def _finish(
         what = f"{task.unit} to {100 * task.target:g} % {task.metric}"
         print(f"{what}: {'not reached' if reached is None else f'{reached:,}'}")
     print(f"best checkpoint, step {last.best_step}, on test: {describe(test)}")
+    if isinstance(task, CharLM):
+        print(f"characters of the test part without a prediction: {task.excluded('test')}")
     print(f"learning curves: {directory.curves}")
 
 
