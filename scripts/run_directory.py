@@ -152,7 +152,7 @@ def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings) -> None:
     before, after = _flat(old), _flat(new)
     if after.get("schedule") == "constant" and after["num_steps"] > before.get("num_steps", 0):
         before.pop("num_steps", None), after.pop("num_steps")
-    for name in sorted(before.keys() | after.keys()):
+    for name in (*before, *after):  # task and model first
         if before.get(name) != after.get(name):
             raise ValueError(
                 f"{path} already holds another run: its {name} is {before.get(name)}, here it is "

@@ -111,6 +111,8 @@ def test_a_folder_that_holds_another_run(refused, tmp_path):
     before = directory.config.read_text()
     message = refused("--task=memorization", "--num_steps=40", "--channels=7")
     assert "already holds another run: its channels is 100, here it is 7" in message
+    message = refused("--task=addition")
+    assert "its task is memorization, here it is addition" in message
     assert directory.config.read_text() == before
 
 
