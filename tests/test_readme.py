@@ -1,0 +1,53 @@
+"""What the README says runs."""
+
+import pathlib
+import re
+
+import jax
+
+from scripts import settings
+from tlstm_jax.presets import PRESETS
+
+README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_the_notebook_example_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    with jax.numpy_rank_promotion("allow"):
+        exec(code, names)
+    assert names["ys"].shape == (42, 15, 100)
+
+
+def test_every_preset_task_and_model_named_there_exists():
+    for name in re.findall(r"--preset=(\S+?)[`\s]", README):
+        assert name in PRESETS
+    for name in re.findall(r"--task=(\w+)", README):
+        assert name in settings.TASKS
+    for name in re.findall(r"--model=(\w+)", README):
+        assert name in settings.zoo.MODELS
+    for name in [*settings.TASKS, *settings.zoo.MODELS]:
+        assert f"`{name}`" in README
+
+
+def test_every_flag_named_there_exists():
+    own = {
+        "preset",
+        "workdir",
+        "list_presets",
+        "helpfull",
+        "split",
+        "prompt",
+        "temperature",
+        "model",
+    }
+    for name in re.findall(r"--(\w+)", README):
+        assert name in own | set(settings_names()), name
+
+
+def settings_names():
+    for kind in (*settings.TASKS, *settings.zoo.MODELS):
+        known = settings.task_settings if kind in settings.TASKS else settings.zoo.model_settings
+        yield from known(kind)
+    yield from settings.train_settings()
+    yield "task"
