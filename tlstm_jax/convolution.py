@@ -1,7 +1,7 @@
 """The two convolutions of the tensorized LSTM, its normalizations, and the geometry of its waves.
 
 Source: He et al., "Wider and Deeper, Cheaper and Faster: Tensorized LSTMs for Sequence Learning",
-NIPS 2017 (arXiv 1711.01577), sections 2 and 3 and appendix A.
+NIPS 2017 (arXiv 1711.01577).
 
 D is the number of tensor axes, P = (P_1..P_D) the tensor shape, K the kernel size along every axis,
 and r = K // 2 the locations that one step carries information towards the output corner. Location p

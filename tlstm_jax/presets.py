@@ -32,7 +32,7 @@ class Preset:
 
 
 def _paper_algorithmic(shape: tuple[int, ...], channels: int) -> dict[str, Any]:
-    """Section 4.2: batches of 15, Adam at 1e-3, up to 5 M samples, forget bias 1."""
+    """As published: batches of 15, Adam at 1e-3, up to 5 M samples, forget bias 1."""
     return {
         "tensor_shape": shape,
         "channels": channels,
@@ -48,7 +48,7 @@ def _paper_algorithmic(shape: tuple[int, ...], channels: int) -> dict[str, Any]:
 
 
 def _paper_images(depth: int) -> dict[str, Any]:
-    """Section 4.3: batches of 50, M = 100, forget bias 4, loss at the last step."""
+    """As published: batches of 50, M = 100, forget bias 4, loss at the last step."""
     return {
         "tensor_shape": (depth, depth),
         "channels": 100,
@@ -65,7 +65,7 @@ def _paper_images(depth: int) -> dict[str, Any]:
 
 
 def _paper_enwik8(depth: int, channels: int) -> dict[str, Any]:
-    """Section 4.1: 100 streams, segments of 50, state carried on, 50 epochs."""
+    """As published: 100 streams, segments of 50, state carried on, 50 epochs."""
     return {
         "tensor_shape": (depth, depth),
         "channels": channels,
@@ -204,42 +204,42 @@ PRESETS: Mapping[str, Preset] = {
         "memorization",
         "tlstm",
         _paper_algorithmic((7, 7), 100),
-        published=f"115 K samples to 99 % ({PAPER}, table 2)",
+        published=f"115 K samples to 99 % ({PAPER})",
     ),
     "memorization/paper-3d-l10": Preset(
         "memorization",
         "tlstm",
         _paper_algorithmic((10, 10), 100),
-        published=f"54 K samples to 99 % ({PAPER}, table 2)",
+        published=f"54 K samples to 99 % ({PAPER})",
     ),
     "addition/paper-3d-l7": Preset(
         "addition",
         "tlstm",
         _paper_algorithmic((7, 7), 400),
-        published=f"298 K samples to 99 % ({PAPER}, table 2)",
+        published=f"298 K samples to 99 % ({PAPER})",
     ),
     "addition/paper-3d-l10": Preset(
         "addition",
         "tlstm",
         _paper_algorithmic((10, 10), 400),
-        published=f"317 K samples to 99 % ({PAPER}, table 2)",
+        published=f"317 K samples to 99 % ({PAPER})",
     ),
     "mnist/paper-3d-l3": Preset(
-        "mnist", "tlstm", _paper_images(3), published=f"99.2 % test accuracy ({PAPER}, table 3)"
+        "mnist", "tlstm", _paper_images(3), published=f"99.2 % test accuracy ({PAPER})"
     ),
     "mnist/paper-3d-l5": Preset(
-        "mnist", "tlstm", _paper_images(5), published=f"99.0 % test accuracy ({PAPER}, table 3)"
+        "mnist", "tlstm", _paper_images(5), published=f"99.0 % test accuracy ({PAPER})"
     ),
     "pmnist/paper-3d-l3": Preset(
-        "pmnist", "tlstm", _paper_images(3), published=f"94.9 % test accuracy ({PAPER}, table 3)"
+        "pmnist", "tlstm", _paper_images(3), published=f"94.9 % test accuracy ({PAPER})"
     ),
     "pmnist/paper-3d-l5": Preset(
-        "pmnist", "tlstm", _paper_images(5), published=f"95.7 % test accuracy ({PAPER}, table 3)"
+        "pmnist", "tlstm", _paper_images(5), published=f"95.7 % test accuracy ({PAPER})"
     ),
     "char_lm/paper-3d-l6": Preset(
         "char_lm",
         "tlstm",
         _paper_enwik8(6, 1200),
-        published=f"1.264 bits per character on enwik8, 50.1 M parameters ({PAPER}, table 1)",
+        published=f"1.264 bits per character on enwik8, 50.1 M parameters ({PAPER})",
     ),
 }
