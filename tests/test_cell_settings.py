@@ -97,6 +97,14 @@ REFUSED = [
         lambda: TensorizedLSTM(4, (3,), normalization="batch"),
         "normalization is 'batch'; accepted are None, 'channel' and 'layer'",
     ),
+    (
+        lambda: TensorizedLSTM(4, (3,), epsilon=-1e-5),
+        "epsilon is -1e-05; accepted are numbers >= 0",
+    ),
+    (lambda: LSTM(0), "features is 0; accepted are integers >= 1"),
+    (lambda: Elman(2.0), "features is 2.0; accepted are integers >= 1"),
+    (lambda: GRU(-1), "features is -1; accepted are integers >= 1"),
+    (lambda: ResetBeforeGRU(0), "features is 0; accepted are integers >= 1"),
 ]
 
 
@@ -104,6 +112,25 @@ REFUSED = [
 def test_refuses_settings_that_make_no_sense(make, text):
     with pytest.raises(ValueError, match=re.escape(text)):
         make()
+
+
+@pytest.mark.parametrize(
+    ("cell", "name", "accepted"),
+    [
+        (LSTM(M), "forget_bais", "accepted for LSTM are forget_bias, input_scale"),
+        (LSTM(M), "features", "accepted for LSTM are forget_bias, input_scale"),
+        (GRU(M), "forget_bias", "accepted for GRU are input_scale"),
+        (TensorizedLSTM(M, (2,)), "epsilon", "accepted for TensorizedLSTM are forget_bias, "),
+    ],
+)
+def test_refuses_a_hyper_that_initialization_does_not_use(cell, name, accepted):
+    with pytest.raises(ValueError, match=f"hyper names {name}; {accepted}"):
+        cell.init(jax.random.key(0), I, hyper={name: jnp.float32(1)})
+
+
+def test_numpy_integers_are_sizes():
+    cell = TensorizedLSTM(np.int64(4), (np.int32(3), 2), kernel_size=np.int64(2))
+    assert cell == TensorizedLSTM(4, (3, 2), kernel_size=2) and LSTM(np.int64(4)) == LSTM(4)
 
 
 def test_refuses_vectors_of_another_size():

@@ -115,13 +115,25 @@ def test_cross_layer_convolution_is_one_convolution():
 
 
 def test_cross_layer_convolution_of_bfloat16_sums_in_float32():
-    # 512 times 2^-8: a sum kept in bfloat16 stalls at 1.
-    hidden = jnp.ones((1, 1, 512), jnp.bfloat16)
-    kernel = jnp.full((2, 512, 1), 1.0 / 256, jnp.bfloat16)
-    corner = jnp.zeros((1, 512), jnp.bfloat16)
-    a, pull = jax.vjp(convolution.cross_layer_convolution, hidden, corner, kernel)
-    assert a.dtype == jnp.bfloat16 and a.item() == 2.0
-    assert [g.dtype for g in pull(jnp.ones_like(a))] == [jnp.bfloat16] * 3
+    inputs = [jnp.asarray(x, jnp.bfloat16) for x in cross_layer_inputs((3,), 3)]
+
+    def gradients(*inputs):
+        a, pull = jax.vjp(convolution.cross_layer_convolution, *inputs)
+        return a, *pull(jnp.ones_like(a))
+
+    assert [leaf.dtype for leaf in jax.eval_shape(gradients, *inputs)] == [jnp.bfloat16] * 4
+    # A CPU sums in float32 unasked, so that the numbers would not tell.
+    jaxpr = str(jax.make_jaxpr(gradients)(*inputs))
+    products = jaxpr.count("conv_general_dilated[") + jaxpr.count("dot_general[")
+    assert products == jaxpr.count("preferred_element_type=float32") == 3
+
+
+@pytest.mark.parametrize("corner", [(1, 4), (2, 5)])
+def test_refuses_an_input_of_another_batch_or_width(corner):
+    hidden, kernel = jnp.zeros((2, 3, 4)), jnp.zeros((2, 4, 6))
+    text = rf"shape \({corner[0]}, {corner[1]}\); accepted with .* \(2, 3, 4\) is \(2, 4\)"
+    with pytest.raises(ValueError, match=text):
+        convolution.cross_layer_convolution(hidden, jnp.zeros(corner), kernel)
 
 
 @pytest.mark.parametrize(("shape", "kernel_size"), SHAPES, ids=str)

@@ -155,6 +155,11 @@ def test_rows_are_sampled_apart():
     assert len(np.unique(sample(jax.random.key(0), logits, temperature=1.0))) == V
 
 
+def test_top_k_of_equal_logits_takes_k_of_them():
+    tokens = sample(jax.random.key(0), jnp.zeros((64, V)), temperature=1.0, top_k=2)
+    assert len(np.unique(tokens)) == 2
+
+
 def test_temperature_zero_is_the_likeliest():
     logits = jnp.stack([jnp.asarray(LOGITS), jnp.asarray(LOGITS[::-1])])
     np.testing.assert_array_equal(sample(jax.random.key(0), logits, temperature=0), [2, 2])
@@ -172,8 +177,12 @@ REFUSED = [
     (tiny(input_size=7), {}, "the network reads 7 tokens and writes 5 classes; accepted is one"),
     (tiny(), {"prompt": np.zeros((0, 2), np.int32)}, "prompt has shape (0, 2); accepted is [T, B]"),
     (tiny(), {"prompt": np.zeros((3,), np.int32)}, "prompt has shape (3,); accepted is [T, B]"),
+    (tiny(), {"prompt": np.zeros((3, 2))}, "prompt has dtype float64; accepted are integers"),
+    (tiny(), {"prompt": np.array([[1, 5]])}, "prompt has tokens from 1 to 5; accepted are 0 to 4"),
+    (tiny(), {"prompt": np.array([[-1, 4]])}, "prompt has tokens from -1 to 4; accepted"),
     (tiny(), {"num_tokens": 0}, "num_tokens is 0; accepted are integers >= 1"),
     (tiny(), {"temperature": -1.0}, "temperature is -1.0; accepted are numbers >= 0"),
+    (tiny(), {"temperature": math.nan}, "temperature is nan; accepted are numbers >= 0"),
     (tiny(), {"top_k": 0}, "top_k is 0; accepted are None and 1 to 5"),
     (tiny(), {"top_k": 6}, "top_k is 6; accepted are None and 1 to 5"),
     (tiny(), {"key": None}, "sampling needs a key; temperature 0 does not"),

@@ -27,18 +27,19 @@ from cases import (
 from tlstm_jax import LSTM, TensorizedLSTM, unroll
 from tlstm_jax.unroll import unroll_reference
 
-LENGTHS = np.array([4, 2])
-RESET = np.zeros((T, B), bool)
-RESET[2, 0] = RESET[0, 1] = RESET[4, 1] = True  # the last lies beyond the example's end
+STEPS = 4  # of the comparisons with the reference, whose loop is compiled step by step
+LENGTHS = np.array([3, 2])
+RESET = np.zeros((STEPS, B), bool)
+RESET[2, 0] = RESET[0, 1] = RESET[3, 1] = True  # the last lies beyond the example's end
 
 OPTIONS = {
     "whole": {},
     "stream": {"flush": False},
     "lengths": {"lengths": LENGTHS},
     "reset": {"reset": RESET},
-    "remat": {"remat_every": 2},
-    "stream-all": {"flush": False, "lengths": LENGTHS, "reset": RESET, "remat_every": 2},
-    "all": {"lengths": LENGTHS, "reset": RESET, "remat_every": 2},
+    "remat": {"remat_every": 3},
+    "stream-all": {"flush": False, "lengths": LENGTHS, "reset": RESET, "remat_every": 3},
+    "all": {"lengths": LENGTHS, "reset": RESET, "remat_every": 3},
 }
 COMPARED = [
     *[(BY_NAME["trnn-3x2-k2"], option) for option in OPTIONS],
@@ -78,7 +79,7 @@ def outputs_and_gradients(run, cell, params, carry, xs, options):
 )
 def test_equals_the_reference_in_outputs_and_gradients(case, option, x64):
     cell, options = case.cell, dict(OPTIONS[option])
-    params, xs = on_device(cell_params(cell)), vectors()
+    params, xs = on_device(cell_params(cell)), vectors(steps=STEPS)
     if "lengths" in options:
         xs[LENGTHS[0] :, 0] = xs[LENGTHS[1] :, 1] = np.nan
     inputs = (params, carry_under_way(cell), jnp.asarray(xs))
@@ -157,6 +158,16 @@ def test_lengths_leave_each_example_as_if_it_were_alone(case, inputs, x64):
     assert not any(leaf[3].any() for leaf in jax.tree.leaves(carry))
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_lengths_are_clipped_to_the_steps(order, x64):
+    cell = BY_NAME["tlstm-4-k3"].cell
+    inputs = on_device(cell_params(cell)), cell.init_carry(B, jnp.float64), jnp.asarray(vectors())
+    run = jit(functools.partial(unroll, cell))
+    expected = unroll_reference(cell, *inputs, lengths=np.array([0, T])[::order])
+    assert_close(run(*inputs, lengths=np.array([-1, T + 2])[::order]), expected)
+    assert_close(unroll_reference(cell, *inputs, lengths=np.array([-1, T + 2])[::order]), expected)
+
+
 @each(["gru", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
 def test_reset_starts_one_example_anew_and_leaves_the_other(case, x64):
     cell, params, at = case.cell, cell_params(case.cell), 3
@@ -225,6 +236,7 @@ REFUSED = [
     ({"xs": np.zeros((T, B, I, 1))}, "xs has shape (5, 2, 2, 1); accepted are [T, B, I] floats"),
     ({"xs": np.zeros((T, B, I), np.int32)}, "xs has shape (5, 2, 2); accepted are"),
     ({"xs": np.zeros((T, B))}, "xs has shape (5, 2); accepted are"),
+    ({"xs": np.zeros((0, B, I))}, "xs has shape (0, 2, 2); accepted are T >= 1 steps"),
     ({"lengths": np.zeros((3,), np.int32)}, "lengths has shape (3,); accepted is [B] = (2,)"),
     ({"reset": np.zeros((B,), bool)}, "reset has shape (2,); accepted is [T, B] = (5, 2)"),
     ({"remat_every": 0}, "remat_every is 0; accepted are None and integers >= 1"),

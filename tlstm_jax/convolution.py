@@ -10,6 +10,7 @@ reads locations p - r + k, for the taps k in {0..K-1}^D.
 
 import itertools
 import math
+import string
 from typing import Any
 
 import jax
@@ -54,8 +55,16 @@ def concatenate_corner(hidden: Array, corner: Array) -> Array:
 
     Returns:
       [B, P_1 + 1..P_D + 1, M], zero on the new faces but for their first corner.
+
+    Raises:
+      ValueError: the batch sizes or the channels differ.
     """
     D = hidden.ndim - 2
+    if corner.shape != (hidden.shape[0], hidden.shape[-1]):
+        raise ValueError(
+            f"the projected input has shape {corner.shape}; accepted with a hidden tensor of shape "
+            f"{hidden.shape} is {(hidden.shape[0], hidden.shape[-1])}"
+        )
     padded = jnp.pad(hidden, ((0, 0), *((1, 0),) * D, (0, 0)))
     first = corner.reshape(corner.shape[0], *(1,) * D, corner.shape[-1])
     return lax.dynamic_update_slice(padded, first, (0,) * padded.ndim)
@@ -89,7 +98,7 @@ def _correlate(cat: Array, kernel: Array) -> Array:
 
 def _convolve(x: Array, kernel: Array, padding: tuple[tuple[int, int], ...]) -> Array:
     D = kernel.ndim - 2
-    spatial = "XYSTUVW"[:D]
+    spatial = string.ascii_lowercase[:D]
     out = lax.conv_general_dilated(
         x,
         kernel,

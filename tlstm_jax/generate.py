@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tlstm_jax.network import Network
 from tlstm_jax.typing import Array, Carry, Params, State
@@ -78,8 +79,8 @@ def generate(
       [num_tokens, B] int32.
 
     Raises:
-      ValueError: the network is not causal or not over tokens, the prompt is empty, or a number is
-        out of range.
+      ValueError: the network is not causal or not over tokens, the prompt is empty or not of
+        integers, a token of it is no class (seen outside of jit only), or a number is out of range.
     """
     if not network.causal:
         raise ValueError("the model is not causal, so it cannot generate token by token")
@@ -90,9 +91,17 @@ def generate(
         )
     if prompt.ndim != 2 or prompt.shape[0] < 1:
         raise ValueError(f"prompt has shape {prompt.shape}; accepted is [T, B] with T >= 1")
+    if not jnp.issubdtype(prompt.dtype, jnp.integer):
+        raise ValueError(f"prompt has dtype {prompt.dtype}; accepted are integers")
+    if not isinstance(prompt, jax.core.Tracer):
+        least, most = np.min(prompt), np.max(prompt)
+        if least < 0 or most >= network.input_size:
+            raise ValueError(
+                f"prompt has tokens from {least} to {most}; accepted are 0 to {network.input_size - 1}"
+            )
     if num_tokens < 1:
         raise ValueError(f"num_tokens is {num_tokens}; accepted are integers >= 1")
-    if temperature < 0:
+    if not temperature >= 0:  # NaN too
         raise ValueError(f"temperature is {temperature}; accepted are numbers >= 0")
     if top_k is not None and not 1 <= top_k <= network.output_size:
         raise ValueError(f"top_k is {top_k}; accepted are None and 1 to {network.output_size}")
@@ -108,6 +117,7 @@ def sample(key: Array, logits: Array, *, temperature: float, top_k: int | None =
     if temperature == 0:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
     if top_k is not None:
-        least = jax.lax.top_k(logits, top_k)[0][..., -1:]
-        logits = jnp.where(logits < jnp.broadcast_to(least, logits.shape), -jnp.inf, logits)
+        logits, tokens = jax.lax.top_k(logits, top_k)
+        choice = jax.random.categorical(key, logits / temperature)[..., None]
+        return jnp.take_along_axis(tokens, choice, axis=-1)[..., 0]
     return jax.random.categorical(key, logits / temperature).astype(jnp.int32)

@@ -92,7 +92,7 @@ class Network:
             hyper=hyper,
         )
         if last_only:
-            ys = ys[-1:] if lengths is None else _at(ys, lengths - 1)
+            ys = ys[-1:] if lengths is None else _at(ys, jnp.clip(lengths, 1, ys.shape[0]) - 1)
         return carry, self.readout(params, ys), state, aux
 
     def readout(self, params: Params, ys: Array) -> Array:

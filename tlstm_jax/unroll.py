@@ -40,8 +40,9 @@ def unroll(
       carry: the state to start from, `cell.init_carry(B)` or what an earlier call returned.
       xs: [T, B, I] float, or tokens [T, B] int.
       flush: whether the sequences end here.
-      lengths: [B] int, how many of the T inputs belong to each example (all of them if None). What lies
-        beyond changes no output, state or gradient, even if it is NaN; outputs there are zero.
+      lengths: [B] int, how many of the T inputs belong to each example (all of them if None), clipped
+        to [0, T]. What lies beyond changes no output, state or gradient, even if it is NaN; outputs
+        there are zero.
       reset: [T, B] bool: where True, the example starts anew, from the initial carry, with this input.
         Its outputs still under way are dropped (zero).
       observe: called with the carry after every step; what it returns is stacked over steps.
@@ -54,12 +55,13 @@ def unroll(
       or [T + delay, ..] with `flush`.
 
     Raises:
-      ValueError: xs, lengths or reset have shapes that do not fit, or remat_every < 1.
+      ValueError: xs, lengths or reset have shapes that do not fit, T < 1, or remat_every < 1.
     """
     _check(xs, lengths, reset, remat_every)
     B = xs.shape[1]
     real = None
     if lengths is not None:
+        lengths = jnp.clip(lengths, 0, xs.shape[0])
         real = _real(xs, lengths)
         xs = _select(real, xs, zero_input(xs))
 
@@ -163,6 +165,8 @@ def _check(xs: Array, lengths: Array | None, reset: Array | None, remat_every: i
         raise ValueError(
             f"xs has shape {xs.shape}; accepted are [T, B, I] floats and [T, B] integers"
         )
+    if xs.shape[0] < 1:
+        raise ValueError(f"xs has shape {xs.shape}; accepted are T >= 1 steps")
     if lengths is not None and lengths.shape != xs.shape[1:2]:
         raise ValueError(f"lengths has shape {lengths.shape}; accepted is [B] = {xs.shape[1:2]}")
     if reset is not None and reset.shape != xs.shape[:2]:
@@ -192,9 +196,11 @@ def unroll_reference(
     """
     T, B = xs.shape[:2]
     carries, outputs = [], []
+    y = jax.eval_shape(lambda: cell.step(params, carry, xs[0])[1])
+    nothing = jnp.zeros(y.shape[1:], y.dtype)
     for b in range(B):
         state = jax.tree.map(lambda x: x[b : b + 1], carry)  # noqa: B023
-        length = T if lengths is None else int(lengths[b])
+        length = T if lengths is None else min(max(int(lengths[b]), 0), T)
         steps = []
         for t in range(length):
             if reset is not None and reset[t, b]:
@@ -207,6 +213,5 @@ def unroll_reference(
                 state, y = cell.step(params, state, zero_input(xs[0, b : b + 1]))
                 steps.append(y[0])
             steps = steps[cell.delay :]
-        nothing = jnp.zeros_like(y[0])
         outputs.append(jnp.stack(steps + [nothing] * (T - length)))
     return jax.tree.map(lambda *x: jnp.concatenate(x), *carries), jnp.stack(outputs, axis=1)

@@ -15,7 +15,14 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import add_bias, input_kernel, linear, recurrent_kernel, with_hyper
+from tlstm_jax.cells.linear import (
+    add_bias,
+    check_size,
+    input_kernel,
+    linear,
+    recurrent_kernel,
+    with_hyper,
+)
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -42,6 +49,9 @@ class GRU:
 
     delay: ClassVar[int] = 0
     causal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         s = with_hyper(self, hyper)
@@ -93,6 +103,9 @@ class ResetBeforeGRU:
 
     delay: ClassVar[int] = 0
     causal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         return _init_params(key, input_size, self.features, with_hyper(self, hyper).input_scale)

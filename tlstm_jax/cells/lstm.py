@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import input_kernel, linear, recurrent_kernel, with_hyper
+from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -44,6 +44,9 @@ class LSTM:
 
     delay: ClassVar[int] = 0
     causal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         s, M = with_hyper(self, hyper), self.features

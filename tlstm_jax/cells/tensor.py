@@ -6,21 +6,26 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import convolution
-from tlstm_jax.cells.linear import add_bias, input_kernel, scaled_normal
+from tlstm_jax.cells.linear import (
+    add_bias,
+    check_size,
+    input_kernel,
+    is_integer,
+    scaled_normal,
+)
 from tlstm_jax.typing import Array, Params
 
 
 def check_sizes(channels: int, tensor_shape: tuple[int, ...], kernel_size: int) -> None:
     """Raises ValueError, with what is accepted, for sizes that make no tensor."""
-    if not tensor_shape or not all(isinstance(p, int) and p >= 1 for p in tensor_shape):
+    if not tensor_shape or not all(is_integer(p, 1) for p in tensor_shape):
         raise ValueError(f"tensor_shape is {tensor_shape}; accepted are one or more sizes >= 1")
-    if not isinstance(kernel_size, int) or kernel_size < 2:
+    if not is_integer(kernel_size, 2):
         raise ValueError(
             f"kernel_size is {kernel_size}; accepted are integers >= 2 "
             "(a kernel of 1 would carry nothing from the input to the output corner)"
         )
-    if not isinstance(channels, int) or channels < 1:
-        raise ValueError(f"channels is {channels}; accepted are integers >= 1")
+    check_size("channels", channels)
 
 
 def init_params(s: Any, key: Array, input_size: int, gates: int) -> dict[str, dict[str, Array]]:

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 
 from tlstm_jax import convolution
 from tlstm_jax.cells import tensor, waves
-from tlstm_jax.cells.linear import linear, with_hyper
+from tlstm_jax.cells.linear import STATIC, linear, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 NORMALIZATIONS = (None, "channel", "layer")
@@ -88,7 +88,7 @@ class TensorizedLSTM:
     input_scale: float | None = None
     input_bias_scale: float = 0.1
     kernel_scale: float = 1.0
-    epsilon: float = 1e-5
+    epsilon: float = dataclasses.field(default=1e-5, metadata=STATIC)
     dtype: Any = None
 
     def __post_init__(self) -> None:
@@ -98,6 +98,8 @@ class TensorizedLSTM:
             raise ValueError(
                 f"normalization is {self.normalization!r}; accepted are None, 'channel' and 'layer'"
             )
+        if not self.epsilon >= 0:
+            raise ValueError(f"epsilon is {self.epsilon}; accepted are numbers >= 0")
 
     @property
     def features(self) -> int:
@@ -190,7 +192,7 @@ class TensorizedLSTM:
 
     def _expose(self, norm: Params | None, C: Array, O: Array) -> Array:
         """H_t = tanh(norm(C_t)) * O."""
-        if norm is not None:
+        if self.normalization is not None:
             axes = (-1,) if self.normalization == "channel" else tuple(range(1, C.ndim))
             scale, bias = norm["scale"].astype(C.dtype), norm["bias"].astype(C.dtype)
             C = convolution.normalize(C, scale, bias, axes, self.epsilon)

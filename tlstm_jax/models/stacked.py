@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import input_kernel, linear, with_hyper
+from tlstm_jax.cells.linear import check_size, input_kernel, linear, with_hyper
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, State
 from tlstm_jax.unroll import check_remat, unroll, zero_beyond
 
@@ -43,8 +43,7 @@ class Stacked:
 
     def __post_init__(self) -> None:
         check_remat(self.remat_every)
-        if not isinstance(self.num_layers, int) or self.num_layers < 1:
-            raise ValueError(f"num_layers is {self.num_layers}; accepted are integers >= 1")
+        check_size("num_layers", self.num_layers)
         if self.cell.delay:
             raise ValueError(
                 f"{type(self.cell).__name__} has a delay of {self.cell.delay} steps; "
@@ -69,7 +68,8 @@ class Stacked:
         M = self.features
         if self.shared:
             input_key, key = jax.random.split(key)
-            kernel = input_kernel(input_key, (input_size, M), with_hyper(self, hyper).input_scale)
+            own = {k: v for k, v in (hyper or {}).items() if k == "input_scale"}
+            kernel = input_kernel(input_key, (input_size, M), with_hyper(self, own).input_scale)
             inner = _without_input_scale(hyper)
             layer = self.cell.init(key, M, hyper=inner)
             return {
