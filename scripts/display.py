@@ -43,7 +43,8 @@ class Display:
             self._bar.update(step - self._bar.n)
         elif report.valid is not None or now - self._last > LINE_SECONDS:
             self._last = now
-            text = f"train: {describe(report.train)}; valid: {describe(self._valid)}; {speed}"
+            valid = f"valid: {describe(self._valid)}; " if self._valid else ""
+            text = f"train: {describe(report.train)}; {valid}{speed}"
             print(f"step {step}, {report.progress.units:,} {self._task.unit}; {text}", flush=True)
 
     def close(self) -> None:
