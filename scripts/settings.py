@@ -135,6 +135,9 @@ def define_run_flags() -> tuple[str, ...]:
         flags.DEFINE_string("reset", None, "Of the GRU: before or after."),
         integer("remat_every", None, "Save the carry every so many steps, recompute the rest."),
         flags.DEFINE_string("dtype", None, f"What is computed in: {', '.join(zoo.DTYPES)}."),
+        flags.DEFINE_string(
+            "convolution_gradient", None, "Of the cross-layer convolution: auto, products, xla."
+        ),
         # Task.
         integer("batch_size", None, "Samples, or streams of text, in a training batch."),
         integer("eval_batch_size", None, "Samples, or streams of text, in an evaluation batch."),

@@ -1,5 +1,6 @@
 """The two convolutions against loops and JAX's own gradients; normalization; the waves' geometry."""
 
+import functools
 import itertools
 
 import jax
@@ -77,21 +78,27 @@ def test_cross_layer_convolution_equals_a_loop_over_taps(shape, kernel_size, x64
 def test_cross_layer_gradient_equals_that_of_a_plain_convolution(shape, kernel_size, x64):
     inputs = cross_layer_inputs(shape, kernel_size)
     da = np.random.default_rng(1).normal(size=(B, *shape, Z))
+    ours = [
+        functools.partial(convolution.cross_layer_convolution, gradient=gradient)
+        for gradient in convolution.GRADIENTS
+    ]
 
     def pullbacks(inputs, da):
-        return [
-            jax.vjp(convolve, *inputs)[1](da)
-            for convolve in (convolution.cross_layer_convolution, plain_convolution)
-        ]
+        return [jax.vjp(convolve, *inputs)[1](da) for convolve in (plain_convolution, *ours)]
 
-    ours, plain = jit(pullbacks)(inputs, da)
-    assert_close(ours, plain)
+    plain, *ours = jit(pullbacks)(inputs, da)
+    for gradient in ours:
+        assert_close(gradient, plain)
 
 
+@pytest.mark.parametrize("gradient", convolution.GRADIENTS)
 @pytest.mark.parametrize(("shape", "kernel_size"), FEW_SHAPES, ids=str)
-def test_cross_layer_gradient_equals_finite_differences(shape, kernel_size, x64):
+def test_cross_layer_derivatives_equal_finite_differences(shape, kernel_size, gradient, x64):
+    def convolve(*inputs):
+        return jnp.sin(convolution.cross_layer_convolution(*inputs, gradient=gradient))
+
     inputs = cross_layer_inputs(shape, kernel_size)
-    check_grads(jax.jit(convolution.cross_layer_convolution), inputs, order=1, modes=("rev",))
+    check_grads(jax.jit(convolve), inputs, order=2, modes=("fwd", "rev"))
 
 
 def test_cross_layer_gradient_under_vmap_over_kernels(x64):
@@ -114,18 +121,26 @@ def test_cross_layer_convolution_is_one_convolution():
     assert jaxpr.count("conv_general_dilated[") == 1
 
 
-def test_cross_layer_convolution_of_bfloat16_sums_in_float32():
+@pytest.mark.parametrize(("gradient", "products"), [("products", 3), ("auto", 4), ("xla", 3)])
+def test_cross_layer_convolution_of_bfloat16_sums_in_float32(gradient, products):
+    convolve = functools.partial(convolution.cross_layer_convolution, gradient=gradient)
     inputs = [jnp.asarray(x, jnp.bfloat16) for x in cross_layer_inputs((3,), 3)]
 
     def gradients(*inputs):
-        a, pull = jax.vjp(convolution.cross_layer_convolution, *inputs)
+        a, pull = jax.vjp(convolve, *inputs)
         return a, *pull(jnp.ones_like(a))
 
     assert [leaf.dtype for leaf in jax.eval_shape(gradients, *inputs)] == [jnp.bfloat16] * 4
     # A CPU sums in float32 unasked, so that the numbers would not tell.
     jaxpr = str(jax.make_jaxpr(gradients)(*inputs))
-    products = jaxpr.count("conv_general_dilated[") + jaxpr.count("dot_general[")
-    assert products == jaxpr.count("preferred_element_type=float32") == 3
+    assert jaxpr.count("conv_general_dilated[") + jaxpr.count("dot_general[") == products
+    assert jaxpr.count("preferred_element_type=float32") == products
+
+
+def test_refuses_an_unknown_gradient():
+    inputs = [jnp.asarray(x) for x in cross_layer_inputs((3,), 3)]
+    with pytest.raises(ValueError, match="gradient is 'fast'; accepted are auto, products, xla"):
+        convolution.cross_layer_convolution(*inputs, gradient="fast")
 
 
 @pytest.mark.parametrize("corner", [(1, 4), (2, 5)])

@@ -8,6 +8,7 @@ and r = K // 2 the locations that one step carries information towards the outpu
 reads locations p - r + k, for the taps k in {0..K-1}^D.
 """
 
+import functools
 import itertools
 import math
 import string
@@ -19,6 +20,8 @@ import numpy as np
 from jax import lax
 
 from tlstm_jax.typing import Array
+
+GRADIENTS = ("auto", "products", "xla")
 
 
 def depth(tensor_shape: tuple[int, ...], kernel_size: int) -> int:
@@ -70,75 +73,97 @@ def concatenate_corner(hidden: Array, corner: Array) -> Array:
     return lax.dynamic_update_slice(padded, first, (0,) * padded.ndim)
 
 
-def cross_layer_convolution(hidden: Array, corner: Array, kernel: Array) -> Array:
+def cross_layer_convolution(
+    hidden: Array, corner: Array, kernel: Array, *, gradient: str = "auto"
+) -> Array:
     """A_t(p) = sum_k H^cat(p - r + k) W(k), without the bias.
 
-    Reads outside the tensor are zero, but for the input corner. Sums and the gradient by the kernel
-    are made in float32 or wider. Reverse-mode only: its gradient is its own (matrix products, since
-    XLA's gradient of a convolution inside a loop is several times slower on a CPU).
+    Reads outside the tensor are zero, but for the input corner. Sums are made in float32 or wider.
+    XLA's own gradient of a convolution is several times slower on a CPU than the products that
+    "products" makes of it; both can be differentiated forwards, backwards and again.
 
     Args:
       hidden: H_{t-1} [B, P_1..P_D, M].
       corner: X'_t [B, M].
       kernel: W [K,..,K, M, Z], of the same dtype as both.
+      gradient: "products", "xla", or "auto": the first on a CPU, the second elsewhere.
 
     Returns:
       [B, P_1..P_D, Z] in the dtype of `hidden`.
     """
-    return _correlate(concatenate_corner(hidden, corner), kernel)
+    check_gradient(gradient)
+    cat = concatenate_corner(hidden, corner)
+    return _convolve(cat, kernel) if gradient == "xla" else _correlate(cat, kernel, gradient)
 
 
-@jax.custom_vjp
-def _correlate(cat: Array, kernel: Array) -> Array:
-    """[B, P + 1, M] with [K.., M, Z] to [B, P, Z]; P + 1 and K.. stand for D axes each."""
+def check_gradient(gradient: str) -> None:
+    """Raises ValueError unless `gradient` is one of GRADIENTS."""
+    if gradient not in GRADIENTS:
+        raise ValueError(f"gradient is {gradient!r}; accepted are {', '.join(GRADIENTS)}")
+
+
+def _convolve(cat: Array, kernel: Array, *, turned: bool = False) -> Array:
+    """[B, P + 1, M] with [K.., M, Z] to [B, P, Z]; P + 1 and K.. stand for D axes each.
+
+    Turned, the kernel's memory layout is [K.., Z, M]: slower, but what JAX makes of its transpose
+    has the layout that is fast on a CPU.
+    """
     D, K = kernel.ndim - 2, kernel.shape[0]
     r = K // 2
-    return _convolve(cat, kernel, ((r - 1, K - 1 - r),) * D)
-
-
-def _convolve(x: Array, kernel: Array, padding: tuple[tuple[int, int], ...]) -> Array:
-    D = kernel.ndim - 2
     spatial = string.ascii_lowercase[:D]
     out = lax.conv_general_dilated(
-        x,
-        kernel,
+        cat,
+        jnp.swapaxes(kernel, -1, -2) if turned else kernel,
         window_strides=(1,) * D,
-        padding=padding,
-        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-        preferred_element_type=sum_dtype(x.dtype),
+        padding=((r - 1, K - 1 - r),) * D,
+        dimension_numbers=(
+            f"N{spatial}C",
+            f"{spatial}OI" if turned else f"{spatial}IO",
+            f"N{spatial}C",
+        ),
+        preferred_element_type=sum_dtype(cat.dtype),
     )
-    return out.astype(x.dtype)
+    return out.astype(cat.dtype)
 
 
-def _correlate_fwd(cat: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _correlate(cat, kernel), (cat, kernel)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _correlate(cat: Array, kernel: Array, gradient: str) -> Array:
+    """`_convolve`, with derivatives of our own."""
+    del gradient
+    return _convolve(cat, kernel)
 
 
-def _correlate_bwd(saved: tuple[Array, Array], da: Array) -> tuple[Array, Array]:
-    cat, kernel = saved
+@_correlate.defjvp
+def _correlate_jvp(
+    gradient: str, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    (cat, kernel), (dcat, dkernel) = primals, tangents
+    by_kernel = {
+        "products": _by_products,
+        "auto": lambda *x: lax.platform_dependent(*x, cpu=_by_products, default=_convolve),
+    }[gradient]
+    # Checkpointed, so that cat alone is saved for the backward pass.
+    by_kernel = jax.checkpoint(by_kernel, prevent_cse=False)
+    return _convolve(cat, kernel), _convolve(dcat, kernel, turned=True) + by_kernel(cat, dkernel)
+
+
+def _by_products(cat: Array, kernel: Array) -> Array:
+    """`_convolve` as one matrix product with what every location reads."""
     D, K = kernel.ndim - 2, kernel.shape[0]
     r = K // 2
-    axes = tuple(range(D))
-    # By the input: the correlation of da with the kernel turned around.
-    turned = jnp.swapaxes(jnp.flip(kernel, axes), -1, -2)  # [K.., Z, M]
-    dcat = _convolve(da, turned, ((K - r, r),) * D)
-    # By the kernel: for each tap, the product of what it read with da.
+    shape = tuple(n - 1 for n in cat.shape[1:-1])
     padded = jnp.pad(cat, ((0, 0), *((r - 1, K - 1 - r),) * D, (0, 0)))
     read = [
-        padded[(slice(None), *(slice(k, k + n) for k, n in zip(tap, da.shape[1:-1], strict=True)))]
+        padded[(slice(None), *(slice(k, k + n) for k, n in zip(tap, shape, strict=True)))]
         for tap in itertools.product(range(K), repeat=D)
     ]
     read = jnp.stack(read, axis=-2).reshape(-1, K**D * cat.shape[-1])  # [B P, K^D M]
-    dkernel = lax.dot_general(
+    out = lax.dot(
         read,
-        da.reshape(-1, da.shape[-1]),
-        (((0,), (0,)), ((), ())),
-        preferred_element_type=sum_dtype(da.dtype),
+        kernel.reshape(-1, kernel.shape[-1]),
+        preferred_element_type=sum_dtype(cat.dtype),
     )
-    return dcat, dkernel.reshape(kernel.shape).astype(kernel.dtype)
-
-
-_correlate.defvjp(_correlate_fwd, _correlate_bwd)
+    return out.astype(cat.dtype).reshape(cat.shape[0], *shape, -1)
 
 
 @jax.checkpoint

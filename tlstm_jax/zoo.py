@@ -44,6 +44,7 @@ def tlstm(
     input_scale: float | None = None,
     remat_every: int | None = None,
     dtype: str = "float32",
+    convolution_gradient: str = "auto",
 ) -> SequenceModel:
     """Tensorized LSTM; He et al., NIPS 2017."""
     cell = TensorizedLSTM(
@@ -55,6 +56,7 @@ def tlstm(
         forget_bias=forget_bias,
         input_scale=input_scale,
         dtype=_dtype(dtype),
+        convolution_gradient=convolution_gradient,
     )
     return as_sequence(cell, remat_every=remat_every)
 
@@ -66,10 +68,16 @@ def trnn(
     input_scale: float | None = None,
     remat_every: int | None = None,
     dtype: str = "float32",
+    convolution_gradient: str = "auto",
 ) -> SequenceModel:
     """Tensorized RNN, tanh; He et al., NIPS 2017."""
     cell = TensorizedRNN(
-        channels, tuple(tensor_shape), kernel_size, input_scale=input_scale, dtype=_dtype(dtype)
+        channels,
+        tuple(tensor_shape),
+        kernel_size,
+        input_scale=input_scale,
+        dtype=_dtype(dtype),
+        convolution_gradient=convolution_gradient,
     )
     return as_sequence(cell, remat_every=remat_every)
 

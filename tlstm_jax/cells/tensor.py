@@ -16,8 +16,9 @@ from tlstm_jax.cells.linear import (
 from tlstm_jax.typing import Array, Params
 
 
-def check_sizes(channels: int, tensor_shape: tuple[int, ...], kernel_size: int) -> None:
-    """Raises ValueError, with what is accepted, for sizes that make no tensor."""
+def check_settings(s: Any) -> None:
+    """Raises ValueError, with what is accepted, for settings `s` of a cell that make no tensor."""
+    channels, tensor_shape, kernel_size = s.channels, s.tensor_shape, s.kernel_size
     if not tensor_shape or not all(is_integer(p, 1) for p in tensor_shape):
         raise ValueError(f"tensor_shape is {tensor_shape}; accepted are one or more sizes >= 1")
     if not is_integer(kernel_size, 2):
@@ -26,6 +27,7 @@ def check_sizes(channels: int, tensor_shape: tuple[int, ...], kernel_size: int) 
             "(a kernel of 1 would carry nothing from the input to the output corner)"
         )
     check_size("channels", channels)
+    convolution.check_gradient(s.convolution_gradient)
 
 
 def init_params(s: Any, key: Array, input_size: int, gates: int) -> dict[str, dict[str, Array]]:
@@ -44,10 +46,12 @@ def init_params(s: Any, key: Array, input_size: int, gates: int) -> dict[str, di
     }
 
 
-def mix(cross_layer: Params, hidden: Array, z: Array) -> Array:
+def mix(cell: Any, cross_layer: Params, hidden: Array, z: Array) -> Array:
     """A_t [B, P.., Z] from H_{t-1} [B, P.., M] and X'_t [B, M], in the dtype of the latter."""
     kernel = cross_layer["kernel"].astype(z.dtype)
-    a = convolution.cross_layer_convolution(hidden.astype(z.dtype), z, kernel)
+    a = convolution.cross_layer_convolution(
+        hidden.astype(z.dtype), z, kernel, gradient=cell.convolution_gradient
+    )
     return add_bias(a, cross_layer["bias"])
 
 

@@ -77,6 +77,8 @@ class TensorizedLSTM:
       kernel_scale: factor on W^h's variance-scaled standard deviation 1 / sqrt(K^D M).
       epsilon: added to the variance in normalization.
       dtype: what is computed in; None is the parameters' dtype.
+      convolution_gradient: how the cross-layer convolution is differentiated: "products", "xla" or
+        "auto", as in `convolution.cross_layer_convolution`.
     """
 
     channels: int
@@ -90,10 +92,11 @@ class TensorizedLSTM:
     kernel_scale: float = 1.0
     epsilon: float = dataclasses.field(default=1e-5, metadata=STATIC)
     dtype: Any = None
+    convolution_gradient: str = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensor_shape", tuple(self.tensor_shape))
-        tensor.check_sizes(self.channels, self.tensor_shape, self.kernel_size)
+        tensor.check_settings(self)
         if self.normalization not in NORMALIZATIONS:
             raise ValueError(
                 f"normalization is {self.normalization!r}; accepted are None, 'channel' and 'layer'"
@@ -155,7 +158,7 @@ class TensorizedLSTM:
 
     def mix(self, params: Params, carry: TensorizedLSTMCarry, z: Array) -> Array:
         """A_t: [B, P.., Z] from H_{t-1} and z = X'_t."""
-        return tensor.mix(params["cross_layer"], carry.hidden, z)
+        return tensor.mix(self, params["cross_layer"], carry.hidden, z)
 
     def update(
         self, params: Params, carry: TensorizedLSTMCarry, a: Array

@@ -41,10 +41,11 @@ class TensorizedRNN:
     input_bias_scale: float = 0.1
     kernel_scale: float = 1.0
     dtype: Any = None
+    convolution_gradient: str = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensor_shape", tuple(self.tensor_shape))
-        tensor.check_sizes(self.channels, self.tensor_shape, self.kernel_size)
+        tensor.check_settings(self)
 
     @property
     def features(self) -> int:
@@ -78,7 +79,7 @@ class TensorizedRNN:
 
     def mix(self, params: Params, carry: TensorizedRNNCarry, z: Array) -> Array:
         """A_t: [B, P.., M] from H_{t-1} and z = X'_t."""
-        return tensor.mix(params["cross_layer"], carry.hidden, z)
+        return tensor.mix(self, params["cross_layer"], carry.hidden, z)
 
     def update(
         self, params: Params, carry: TensorizedRNNCarry, a: Array
