@@ -14,6 +14,8 @@ from tasks.char_lm import char_lm
 from tasks.images import digits, fashion_mnist, mnist, pdigits, pfashion_mnist, pmnist
 from tasks.memorization import memorization
 from tlstm_jax import zoo
+from tlstm_jax.convolution import GRADIENTS
+from tlstm_jax.engine import ENGINES
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.presets import PRESETS
@@ -134,9 +136,10 @@ def define_run_flags() -> tuple[str, ...]:
         boolean("shared", None, "Whether the layers of a stacked LSTM share their weights."),
         flags.DEFINE_string("reset", None, "Of the GRU: before or after."),
         integer("remat_every", None, "Save the carry every so many steps, recompute the rest."),
+        flags.DEFINE_string("engine", None, f"Of the gradient over time: {', '.join(ENGINES)}."),
         flags.DEFINE_string("dtype", None, f"What is computed in: {', '.join(zoo.DTYPES)}."),
         flags.DEFINE_string(
-            "convolution_gradient", None, "Of the cross-layer convolution: auto, products, xla."
+            "convolution_gradient", None, f"Of the cross-layer convolution: {', '.join(GRADIENTS)}."
         ),
         # Task.
         integer("batch_size", None, "Samples, or streams of text, in a training batch."),

@@ -101,6 +101,10 @@ REFUSED = [
         lambda: TensorizedLSTM(4, (3,), epsilon=-1e-5),
         "epsilon is -1e-05; accepted are numbers >= 0",
     ),
+    (
+        lambda: TensorizedRNN(4, (3,), convolution_gradient="fast"),
+        "gradient is 'fast'; accepted are auto, products, xla",
+    ),
     (lambda: LSTM(0), "features is 0; accepted are integers >= 1"),
     (lambda: Elman(2.0), "features is 2.0; accepted are integers >= 1"),
     (lambda: GRU(-1), "features is -1; accepted are integers >= 1"),

@@ -166,12 +166,11 @@ def _by_products(cat: Array, kernel: Array) -> Array:
     return out.astype(cat.dtype).reshape(cat.shape[0], *shape, -1)
 
 
-@jax.checkpoint
 def memory_cell_convolution(memory: Array, q: Array) -> Array:
     """C^conv(p) = sum_k Q(p)[k] C_{t-1}(clip(p - r + k)): each location's own kernel.
 
-    clip repeats the border value, so that no memory is lost at the edges. The gradient recomputes
-    the K^D shifted copies instead of saving them.
+    clip repeats the border value, so that no memory is lost at the edges. Each example's kernels are
+    written as one matrix over locations: on a CPU its product is faster than K^D shifted copies.
 
     Args:
       memory: C_{t-1} [B, P_1..P_D, M].
@@ -180,15 +179,19 @@ def memory_cell_convolution(memory: Array, q: Array) -> Array:
     Returns:
       [B, P_1..P_D, M].
     """
-    shape, D = memory.shape[1:-1], memory.ndim - 2
+    B, *shape, M = memory.shape
+    D, N = len(shape), math.prod(shape)
     K = round(q.shape[-1] ** (1 / D))
-    r = K // 2
-    padded = jnp.pad(memory, ((0, 0), *((r, K - 1 - r),) * D, (0, 0)), mode="edge")
-    total = jnp.zeros_like(memory)
-    for i, tap in enumerate(itertools.product(range(K), repeat=D)):
-        window = (slice(None), *(slice(k, k + n) for k, n in zip(tap, shape, strict=True)))
-        total += q[..., i : i + 1] * padded[window]
-    return total
+    near = np.clip(taps(tuple(shape), K), 0, np.array(shape) - 1).reshape(N, -1, D)
+    near = np.ravel_multi_index(np.moveaxis(near, -1, 0), shape)  # [N, K^D]: the location read
+    reads = jnp.asarray(near[..., None] == np.arange(N), q.dtype)  # [N, K^D, N]
+    # An accelerator's default precision would round the memory at every step.
+    product = functools.partial(
+        jnp.einsum, precision=lax.Precision.HIGHEST, preferred_element_type=sum_dtype(q.dtype)
+    )
+    mixing = product("bpk,pkn->bpn", q.reshape(B, N, -1), reads).astype(q.dtype)
+    out = product("bpn,bnm->bpm", mixing, memory.reshape(B, N, M))
+    return out.astype(memory.dtype).reshape(memory.shape)
 
 
 def normalize(z: Array, scale: Array, bias: Array, axes: tuple[int, ...], epsilon: float) -> Array:

@@ -5,14 +5,15 @@ token (`tlstm_jax.generate`); the three give the same numbers. `unroll_reference
 twin of `unroll`, for tests and for reading.
 """
 
-from typing import Any, Protocol
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from tlstm_jax.cells.linear import zero_input
-from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
+from tlstm_jax.engine import anew, check_engine, is_split, run, select
+from tlstm_jax.typing import Array, Carry, Cell, Observe, Params
 
 
 def unroll(
@@ -26,6 +27,7 @@ def unroll(
     reset: Array | None = None,
     observe: Observe | None = None,
     remat_every: int | None = None,
+    engine: str = "deferred",
 ) -> tuple[Any, ...]:
     """Runs `cell` over xs by `lax.scan`.
 
@@ -48,6 +50,10 @@ def unroll(
       observe: called with the carry after every step; what it returns is stacked over steps.
       remat_every: save the carry every so many steps only, and recompute what lies between in the
         backward pass. None saves everything.
+      engine: how the gradient is made. "deferred" (`tlstm_jax.engine`) is fast, and can be
+        differentiated once, backwards; "scan" is plain JAX, for forward mode and second derivatives.
+        Cells without project / mix / update, cells that couple examples, and `observe` take the plain
+        scan by themselves. Outputs are the same.
 
     Returns:
       (carry, ys), or (carry, ys, observed) with `observe`. carry: the state after each example's last
@@ -55,68 +61,29 @@ def unroll(
       or [T + delay, ..] with `flush`.
 
     Raises:
-      ValueError: xs, lengths or reset have shapes that do not fit, T < 1, or remat_every < 1.
+      ValueError: xs, lengths or reset have shapes that do not fit, T < 1, remat_every < 1, or an
+        unknown engine.
     """
     _check(xs, lengths, reset, remat_every)
-    B = xs.shape[1]
+    check_engine(engine)
     real = None
     if lengths is not None:
         lengths = jnp.clip(lengths, 0, xs.shape[0])
         real = _real(xs, lengths)
-        xs = _select(real, xs, zero_input(xs))
-
-    def body(carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
-        z, start, live = inputs
-        before = carry
-        if start is not None:
-            carry = _select(start, _anew(cell, carry, B), carry)
-        carry, y = advance(carry, z)
-        if live is not None:
-            carry = _select(live, carry, before)
-        return carry, (y, None if observe is None else observe(carry))
-
-    project, advance = _parts(cell, params)
-    inputs = (project(xs), reset, real)
-    carry, (ys, observed) = _scan(body, carry, inputs, remat_every)
+        xs = select(real, xs, zero_input(xs))
+    project = functools.partial(cell.project, params) if is_split(cell) else lambda xs: xs
+    advance = functools.partial(
+        run, cell, params, observe=observe, remat_every=remat_every, engine=engine
+    )
+    carry, ys, observed = advance(carry, project(xs), reset, real)
     if flush and cell.delay:
         silence = project(zero_input(jnp.broadcast_to(xs[:1], (cell.delay, *xs.shape[1:]))))
-        _, (late, late_observed) = _scan(body, carry, (silence, None, None), remat_every)
+        _, late, late_observed = advance(carry, silence, None, None)
         ys = _align(ys, late, lengths)
         observed = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), observed, late_observed)
-    if real is not None:
-        ys = _select(real, ys, jnp.zeros_like(ys))
+        if real is not None:
+            ys = select(real, ys, jnp.zeros_like(ys))
     return (carry, ys) if observe is None else (carry, ys, observed)
-
-
-class _Advance(Protocol):
-    def __call__(self, carry: Carry, z: Array) -> tuple[Carry, Array]: ...
-
-
-def _parts(cell: Cell, params: Params) -> tuple[Any, _Advance]:
-    """The part of a step for all inputs at once, and the part inside the loop."""
-    if not hasattr(cell, "project"):
-        return (lambda xs: xs), (lambda carry, x: cell.step(params, carry, x))
-
-    def advance(carry: Carry, z: Array) -> tuple[Carry, Array]:
-        return cell.update(params, carry, cell.mix(params, carry, z))
-
-    return (lambda xs: cell.project(params, xs)), advance
-
-
-def _scan(body: Any, carry: Carry, inputs: PyTree, remat_every: int | None) -> tuple[Carry, PyTree]:
-    """`lax.scan`, in checkpointed chunks of `remat_every` steps."""
-    if remat_every is None:
-        return lax.scan(body, carry, inputs)
-    T = jax.tree.leaves(inputs)[0].shape[0]
-    chunk = jax.checkpoint(lambda carry, inputs: lax.scan(body, carry, inputs), prevent_cse=False)
-    whole = T - T % remat_every
-    split = jax.tree.map(lambda x: x[:whole].reshape(-1, remat_every, *x.shape[1:]), inputs)
-    carry, outputs = lax.scan(chunk, carry, split)
-    outputs = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), outputs)
-    if whole < T:
-        carry, rest = chunk(carry, jax.tree.map(lambda x: x[whole:], inputs))
-        outputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), outputs, rest)
-    return carry, outputs
 
 
 def _real(xs: Array, lengths: Array) -> Array:
@@ -128,7 +95,7 @@ def _real(xs: Array, lengths: Array) -> Array:
 
 def zero_beyond(xs: Array, lengths: Array | None) -> Array:
     """xs [T, B, ..] with the zero input behind each example's end, where there may be NaN."""
-    return xs if lengths is None else _select(_real(xs, lengths), xs, zero_input(xs))
+    return xs if lengths is None else select(_real(xs, lengths), xs, zero_input(xs))
 
 
 def _align(ys: Array, late: Array, lengths: Array | None) -> Array:
@@ -142,21 +109,6 @@ def _align(ys: Array, late: Array, lengths: Array | None) -> Array:
     end = jnp.broadcast_to(lengths[None].astype(step.dtype), (T, B))
     step = jnp.minimum(jnp.where(step < end, step, step - end + T), T + delay - 1)
     return jnp.take_along_axis(steps, step[..., None], axis=0)
-
-
-def _select(mask: Array, new: PyTree, old: PyTree) -> PyTree:
-    """where(mask, new, old) for every leaf; mask [B] or [T, B] leads each leaf's axes."""
-
-    def select(a: Array, b: Array) -> Array:
-        m = mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim))
-        return jnp.where(jnp.broadcast_to(m, a.shape), a, b)
-
-    return jax.tree.map(select, new, old)
-
-
-def _anew(cell: Cell, carry: Carry, batch_size: int) -> Carry:
-    """The initial carry, in the dtypes of `carry`."""
-    return jax.tree.map(lambda a, b: a.astype(b.dtype), cell.init_carry(batch_size), carry)
 
 
 def _check(xs: Array, lengths: Array | None, reset: Array | None, remat_every: int | None) -> None:
@@ -204,7 +156,7 @@ def unroll_reference(
         steps = []
         for t in range(length):
             if reset is not None and reset[t, b]:
-                state = _anew(cell, state, 1)
+                state = anew(cell, state)
             state, y = cell.step(params, state, xs[t, b : b + 1])
             steps.append(y[0])
         carries.append(state)

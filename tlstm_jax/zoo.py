@@ -43,6 +43,7 @@ def tlstm(
     forget_bias: float = 1.0,
     input_scale: float | None = None,
     remat_every: int | None = None,
+    engine: str = "deferred",
     dtype: str = "float32",
     convolution_gradient: str = "auto",
 ) -> SequenceModel:
@@ -58,7 +59,7 @@ def tlstm(
         dtype=_dtype(dtype),
         convolution_gradient=convolution_gradient,
     )
-    return as_sequence(cell, remat_every=remat_every)
+    return as_sequence(cell, remat_every=remat_every, engine=engine)
 
 
 def trnn(
@@ -67,6 +68,7 @@ def trnn(
     kernel_size: int = 3,
     input_scale: float | None = None,
     remat_every: int | None = None,
+    engine: str = "deferred",
     dtype: str = "float32",
     convolution_gradient: str = "auto",
 ) -> SequenceModel:
@@ -79,17 +81,20 @@ def trnn(
         dtype=_dtype(dtype),
         convolution_gradient=convolution_gradient,
     )
-    return as_sequence(cell, remat_every=remat_every)
+    return as_sequence(cell, remat_every=remat_every, engine=engine)
 
 
 def elman(
     channels: int = 100,
     input_scale: float | None = None,
     remat_every: int | None = None,
+    engine: str = "deferred",
     dtype: str = "float32",
 ) -> SequenceModel:
     """Elman RNN; Elman, 1990."""
-    return as_sequence(Elman(channels, input_scale, _dtype(dtype)), remat_every=remat_every)
+    return as_sequence(
+        Elman(channels, input_scale, _dtype(dtype)), remat_every=remat_every, engine=engine
+    )
 
 
 def lstm(
@@ -97,11 +102,12 @@ def lstm(
     forget_bias: float = 1.0,
     input_scale: float | None = None,
     remat_every: int | None = None,
+    engine: str = "deferred",
     dtype: str = "float32",
 ) -> SequenceModel:
     """LSTM with forget gate; Hochreiter and Schmidhuber, 1997, Gers et al., 2000."""
     cell = LSTM(channels, forget_bias, input_scale, _dtype(dtype))
-    return as_sequence(cell, remat_every=remat_every)
+    return as_sequence(cell, remat_every=remat_every, engine=engine)
 
 
 def gru(
@@ -109,13 +115,16 @@ def gru(
     reset: str = "after",
     input_scale: float | None = None,
     remat_every: int | None = None,
+    engine: str = "deferred",
     dtype: str = "float32",
 ) -> SequenceModel:
     """GRU, the reset gate before or after the recurrent product; Cho et al., 2014."""
     if reset not in ("before", "after"):
         raise ValueError(f"reset is {reset!r}; accepted are before, after")
     kind = GRU if reset == "after" else ResetBeforeGRU
-    return as_sequence(kind(channels, input_scale, _dtype(dtype)), remat_every=remat_every)
+    return as_sequence(
+        kind(channels, input_scale, _dtype(dtype)), remat_every=remat_every, engine=engine
+    )
 
 
 def stacked_lstm(
@@ -125,11 +134,12 @@ def stacked_lstm(
     forget_bias: float = 1.0,
     input_scale: float | None = None,
     remat_every: int | None = None,
+    engine: str = "deferred",
     dtype: str = "float32",
 ) -> SequenceModel:
     """Stacked LSTM, with separate or shared weights; Graves et al., 2013, He et al., 2017."""
     cell = LSTM(channels, forget_bias, None if shared else input_scale, _dtype(dtype))
-    return Stacked(cell, num_layers, shared, input_scale if shared else None, remat_every)
+    return Stacked(cell, num_layers, shared, input_scale if shared else None, remat_every, engine)
 
 
 MODELS: Mapping[str, Callable[..., SequenceModel]] = {

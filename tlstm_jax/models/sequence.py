@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from tlstm_jax.engine import check_engine
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 from tlstm_jax.unroll import check_remat, unroll
 
@@ -15,14 +16,16 @@ class CellModel:
 
     Attributes:
       cell: the cell.
-      remat_every: see `unroll`.
+      remat_every, engine: see `unroll`.
     """
 
     cell: Cell
     remat_every: int | None = None
+    engine: str = "deferred"
 
     def __post_init__(self) -> None:
         check_remat(self.remat_every)
+        check_engine(self.engine)
 
     @property
     def features(self) -> int:
@@ -72,6 +75,7 @@ class CellModel:
             lengths=lengths,
             reset=reset,
             remat_every=self.remat_every,
+            engine=self.engine,
         )
         return carry, ys, state, {}
 
@@ -88,14 +92,19 @@ class CellModel:
         return self.cell.token_step(params, carry, x)
 
 
-def as_sequence(model: Cell | SequenceModel, *, remat_every: int | None = None) -> SequenceModel:
+def as_sequence(model: Cell | SequenceModel, **settings: Any) -> SequenceModel:
     """`model` itself if it is a SequenceModel, else the cell lifted into one.
 
+    Args:
+      settings: of `CellModel`: remat_every, engine.
+
     Raises:
-      ValueError: remat_every is given for a SequenceModel, which has its own.
+      ValueError: settings are given for a SequenceModel, which has its own.
     """
     if not hasattr(model, "apply"):
-        return CellModel(model, remat_every)
-    if remat_every is not None:
-        raise ValueError("remat_every is accepted for cells only; set it in the sequence model")
+        return CellModel(model, **settings)
+    if settings:
+        raise ValueError(
+            f"{', '.join(settings)}: accepted for cells only; set it in the sequence model"
+        )
     return model

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, with_hyper
+from tlstm_jax.engine import check_engine
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, State
 from tlstm_jax.unroll import check_remat, unroll, zero_beyond
 
@@ -32,7 +33,7 @@ class Stacked:
       num_layers: L >= 1.
       shared: whether the layers share their weights, behind a projection of x to M features.
       input_scale: with `shared`, as in the cells.
-      remat_every: see `unroll`.
+      remat_every, engine: see `unroll`.
     """
 
     cell: Cell
@@ -40,9 +41,11 @@ class Stacked:
     shared: bool = False
     input_scale: float | None = None
     remat_every: int | None = None
+    engine: str = "deferred"
 
     def __post_init__(self) -> None:
         check_remat(self.remat_every)
+        check_engine(self.engine)
         check_size("num_layers", self.num_layers)
         if self.cell.delay:
             raise ValueError(
@@ -116,6 +119,7 @@ class Stacked:
                 lengths=lengths,
                 reset=reset,
                 remat_every=self.remat_every,
+                engine=self.engine,
             )
             carries.append(layer_carry)
         return tuple(carries), xs, state, {}

@@ -1,0 +1,211 @@
+"""The deferred gradient against JAX's own of the plain scan, for every cell; and what it saves."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import (
+    BY_NAME,
+    CASES,
+    B,
+    I,
+    M,
+    T,
+    assert_close,
+    cell_params,
+    each,
+    floats,
+    jit,
+    tokens,
+    vectors,
+)
+from jax.test_util import check_grads
+
+from tlstm_jax import GRU, LSTM, TensorizedLSTM, engine, unroll
+
+LENGTHS = np.array([T, 3])
+RESET = np.zeros((T, B), bool)
+RESET[2, 0] = RESET[1, 1] = True
+OPTIONS = {"lengths": LENGTHS, "reset": RESET, "remat_every": 2}
+
+
+def derivatives(cell, inputs, options, name):
+    """Outputs, and the gradient by parameters, carry and inputs of a function of all outputs."""
+
+    def loss(*inputs):
+        carry, ys = unroll(cell, *inputs, engine=name, **options)
+        return sum(jnp.sum(jnp.sin(leaf + 1)) for leaf in [ys, *floats(carry)])
+
+    return floats(jax.value_and_grad(loss, argnums=(0, 1, 2), allow_int=True)(*inputs))
+
+
+def compare(cell, inputs, options, tolerance):
+    def both(*inputs):
+        return [derivatives(cell, inputs, options, name) for name in engine.ENGINES]
+
+    ours, plain = jit(both)(*inputs)
+    assert any(leaf.any() for leaf in plain[1:])
+    for a, b in zip(ours, plain, strict=True):
+        scale = np.abs(b).max()  # an entry that nearly cancels is as exact as its neighbours
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=False)
+
+
+def inputs_of(cell, dtype, xs):
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), cell_params(cell))
+    carry = jax.tree.map(lambda leaf: leaf + 1, cell.init_carry(B, dtype))
+    return params, carry, jnp.asarray(xs, dtype) if xs.dtype == np.float64 else jnp.asarray(xs)
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS], ids=["plain", "all"])
+@each(CASES)
+def test_gradients_equal_the_scans_in_float64(case, options, x64):
+    compare(case.cell, inputs_of(case.cell, jnp.float64, vectors()), options, 1e-12)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@each(["lstm", "gru", "tlstm-3x3-k3-cn"])
+def test_gradients_equal_the_scans_with_each_option(case, option, x64):
+    inputs = inputs_of(case.cell, jnp.float64, vectors())
+    compare(case.cell, inputs, {option: OPTIONS[option], "flush": False}, 1e-12)
+
+
+@each(CASES)
+def test_gradients_equal_the_scans_in_float32(case):
+    compare(case.cell, inputs_of(case.cell, jnp.float32, vectors()), OPTIONS, 1e-5)
+
+
+@each(["elman", "lstm", "gru", "tlstm-4-k3"])
+def test_gradients_equal_the_scans_on_tokens(case, x64):
+    def of_params(name, params, carry, xs):
+        return derivatives(case.cell, (params, carry, xs), {}, name)
+
+    inputs = inputs_of(case.cell, jnp.float64, tokens())
+    ours, plain = (jit(functools.partial(of_params, name))(*inputs) for name in engine.ENGINES)
+    assert_close(ours, plain)
+
+
+@each(["lstm", "tlstm-5-k4-cn"])
+def test_gradients_in_bfloat16_are_near_those_in_float32(case):
+    inputs = inputs_of(case.cell, jnp.float32, vectors())
+    cells = [dataclasses.replace(case.cell, dtype=dtype) for dtype in (jnp.bfloat16, None)]
+    rough, exact = (
+        jit(functools.partial(derivatives, options=OPTIONS, name="deferred"), static_argnums=0)(
+            cell, (inputs[0], cell.init_carry(B), inputs[2])
+        )
+        for cell in cells
+    )
+    for a, b in zip(rough, exact, strict=True):
+        assert np.linalg.norm(np.float32(a) - b) < 0.05 * np.linalg.norm(b) + 0.01
+
+
+@each(["lstm", "tlstm-4-k3"])
+def test_gradients_under_vmap_over_members(case, x64):
+    members = [inputs_of(case.cell, jnp.float64, vectors(seed=seed)) for seed in range(2)]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *members)
+
+    def gradients(*inputs):
+        return derivatives(case.cell, inputs, OPTIONS, "deferred")
+
+    together = jit(jax.vmap(gradients))(*stacked)
+    alone = jit(gradients)
+    for n, member in enumerate(members):
+        assert_close([leaf[n] for leaf in together], alone(*member))
+
+
+def jaxpr_of_gradient(cell, name):
+    params, carry, xs = inputs_of(cell, jnp.float32, vectors())
+
+    def loss(params):
+        return jnp.sum(unroll(cell, params, carry, xs, flush=False, engine=name)[1])
+
+    return jax.make_jaxpr(jax.grad(loss))(params).jaxpr
+
+
+def scans(jaxpr):
+    """The bodies of the loops of a jaxpr, nested ones too."""
+    for equation in jaxpr.eqns:
+        for inner in jax.core.jaxprs_in_params(equation.params):
+            if equation.primitive.name == "scan":
+                yield inner
+            yield from scans(inner)
+
+
+def kernel_gradients(jaxpr, cell):
+    """The equations of a loop's body, outside of inner loops, that give an array of a kernel's shape."""
+    shapes = {
+        leaf.shape
+        for leaf in jax.tree.leaves(jax.eval_shape(lambda k: cell.init(k, I), jax.random.key(0)))
+        if leaf.ndim > 1
+    }
+    return [
+        equation
+        for equation in jaxpr.eqns
+        for out in equation.outvars
+        if out.aval.shape in shapes and equation.primitive.name in ("dot_general", "add_any")
+    ]
+
+
+@pytest.mark.parametrize("cell", [LSTM(7), GRU(7)], ids=["lstm", "gru"])
+def test_no_weight_gradient_is_made_within_the_loop(cell):
+    def made(name):
+        return [
+            e for body in scans(jaxpr_of_gradient(cell, name)) for e in kernel_gradients(body, cell)
+        ]
+
+    assert made("scan") and not made("deferred")
+
+
+def test_observed_states_have_gradients_too(x64):
+    cell = TensorizedLSTM(M, (3,), 3)
+    params, carry, xs = inputs_of(cell, jnp.float64, vectors())
+
+    def loss(name, params):
+        observe = lambda carry: carry.memory  # noqa: E731
+        return jnp.sum(jnp.sin(unroll(cell, params, carry, xs, observe=observe, engine=name)[2]))
+
+    ours, plain = (jit(jax.grad(functools.partial(loss, name)))(params) for name in engine.ENGINES)
+    assert_close(ours, plain)
+
+
+@pytest.mark.parametrize("cell", [LSTM(M), TensorizedLSTM(M, (3,))], ids=["lstm", "tlstm"])
+def test_the_scan_engine_has_forward_mode_and_second_derivatives(cell, x64):
+    params, carry, xs = inputs_of(cell, jnp.float64, vectors(steps=3))
+
+    def run(xs):
+        return unroll(cell, params, carry, xs, engine="scan")[1]
+
+    check_grads(jax.jit(run), (xs,), order=2, modes=("fwd", "rev"))
+
+
+def test_the_deferred_engine_has_neither():
+    cell = LSTM(M)
+    params, carry, xs = inputs_of(cell, jnp.float32, vectors())
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda xs: unroll(cell, params, carry, xs)[1], (xs,), (xs,))
+
+
+@dataclasses.dataclass(frozen=True)
+class Centred(LSTM):
+    """An LSTM whose pre-activations are centred over the batch."""
+
+    couples_examples = True
+
+    def mix(self, params, carry, z):
+        a = super().mix(params, carry, z)
+        return a - jnp.mean(a, axis=0, keepdims=True)
+
+
+def test_a_cell_that_couples_examples_takes_the_plain_scan(x64):
+    cell = Centred(M)
+    inputs = inputs_of(cell, jnp.float64, vectors())
+    compare(cell, inputs, {}, 1e-12)
+
+
+def test_refuses_an_unknown_engine():
+    cell = BY_NAME["lstm"].cell
+    inputs = inputs_of(cell, jnp.float32, vectors())
+    with pytest.raises(ValueError, match="engine is 'fast'; accepted are deferred, scan"):
+        unroll(cell, *inputs, engine="fast")
