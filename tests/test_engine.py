@@ -21,7 +21,6 @@ from cases import (
     tokens,
     vectors,
 )
-from jax.test_util import check_grads
 
 from tlstm_jax import GRU, LSTM, TensorizedLSTM, engine, unroll
 from tlstm_jax.convolution import sum_dtype
@@ -164,14 +163,18 @@ def test_observed_states_have_gradients_too(x64):
     assert_close(ours, plain)
 
 
-@pytest.mark.parametrize("cell", [LSTM(M), TensorizedLSTM(M, (2,), 2)], ids=["lstm", "tlstm"])
+@pytest.mark.parametrize("cell", [LSTM(M), TensorizedLSTM(M, (3,))], ids=["lstm", "tlstm"])
 def test_the_scan_engine_has_forward_mode_and_second_derivatives(cell, x64):
-    params, carry, xs = inputs_of(cell, jnp.float64, vectors(steps=2))
+    params, carry, xs = inputs_of(cell, jnp.float64, vectors())
+    v, step = jnp.asarray(vectors(seed=9)), 1e-5
 
-    def run(xs):
-        return unroll(cell, params, carry, xs, engine="scan")[1]
+    def loss(xs):
+        return jnp.sum(jnp.sin(unroll(cell, params, carry, xs, engine="scan")[1]))
 
-    check_grads(jax.jit(run), (xs,), order=2, modes=("fwd", "rev"))
+    gradient = jit(jax.grad(loss))
+    forward_over_reverse = jit(lambda xs, v: jax.jvp(jax.grad(loss), (xs,), (v,))[1])(xs, v)
+    differences = (gradient(xs + step * v) - gradient(xs - step * v)) / (2 * step)
+    assert_close(forward_over_reverse, differences, 1e-8)
 
 
 def test_the_deferred_engine_has_neither():
