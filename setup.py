@@ -24,6 +24,7 @@ setup(
     extras_require={
         "train": TRAIN,  # the command-line programs and all data
         "test": [*TRAIN, "pytest", "pytest-xdist", "ruff"],
+        "bench": [*TRAIN, "torch"],  # the peers of scripts.bench
         "cuda": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],
     },
