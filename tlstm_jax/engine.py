@@ -195,6 +195,7 @@ def _deferred_bwd(cell: Cell, saved: tuple, cotangents: tuple[Carry, Array]) -> 
             dbefore = select(start, zeros[0], dbefore)
         if live is not None:
             dbefore = select(live, dbefore, dcarry)
+        dz = None if dz is da else dz  # where mix adds z, lest it be stored twice
         return (dbefore, jax.tree.map(jnp.add, dparams, dchosen)), (da, dz)
 
     loop = (state.take(dcarry), jax.tree.map(jnp.zeros_like, of_update.take(params)))
@@ -207,7 +208,7 @@ def _deferred_bwd(cell: Cell, saved: tuple, cotangents: tuple[Carry, Array]) -> 
     (dmix,) = jax.vjp(mix_all, of_mix.take(params))[1](_fold(das))
     zeros = jax.tree.map(jnp.zeros_like, params)
     dparams = jax.tree.map(jnp.add, of_update.put(zeros, dupdate), of_mix.put(zeros, dmix))
-    return dparams, state.put(dcarry, dbefore), dzs, None, None
+    return dparams, state.put(dcarry, dbefore), das if dzs is None else dzs, None, None
 
 
 _deferred.defvjp(_deferred_fwd, _deferred_bwd)

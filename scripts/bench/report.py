@@ -26,6 +26,11 @@ COLUMNS = {
         "ms (quartiles)": lambda r: _milliseconds(r),
         "compile s": lambda r: _or_blank(r["compile_seconds"], ".1f"),
     },
+    "memory": {
+        "peak MB": lambda r: _or_blank(r["peak_mb"], ".0f"),
+        "ms (quartiles)": lambda r: _milliseconds(r),
+        "compile s": lambda r: _or_blank(r["compile_seconds"], ".1f"),
+    },
     "generation": {
         "tokens/s": lambda r: f"{r['tokens_per_second']:.0f}",
         "tensor": lambda r: "x".join(map(str, r["shape"])),

@@ -1,4 +1,4 @@
-"""The four parts of the benchmark; each yields groups of rows measured beside one another."""
+"""The parts of the benchmark; each yields groups of rows measured beside one another."""
 
 import math
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from scripts.bench import contenders as c
 from scripts.bench.measure import Contender, in_turns
-from tlstm_jax import LSTM, Network, Stacked, as_sequence, unroll
+from tlstm_jax import LSTM, Network, Stacked, TensorizedLSTM, as_sequence, unroll
 from tlstm_jax.generate import read
 
 KERNEL = 3
@@ -125,6 +125,19 @@ def lstm_cell(size: Size, peers: tuple[str, ...], seconds: float) -> Iterator[di
     rows = [c.ours("LSTM", as_sequence(LSTM(M)), B, M, T, flops), *_peers(B, M, T, L, peers)]
     in_turns(rows, seconds=seconds)
     yield from (_row("LSTM", size, row) for row in rows)
+
+
+def memory(B: int, T: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Long sequences: peak memory and time with everything saved, and with every sqrt(T)-th carry."""
+    M, L = 100, 3
+    cell = TensorizedLSTM(M, (L,), KERNEL, normalization="channel")
+    flops = c.tlstm_training_flops(B, M, T, (L,), KERNEL)
+    rows = []
+    for remat_every in (None, math.isqrt(T)):
+        model = as_sequence(cell, remat_every=remat_every)
+        rows.append(c.ours(f"remat_every={remat_every}", model, B, M, T, flops))
+    in_turns(rows, seconds=seconds)
+    yield from (_row("memory", Size(B, M, T, L), row) for row in rows)
 
 
 def generation(shape: tuple[int, ...], seconds: float) -> Iterator[dict[str, Any]]:
