@@ -14,6 +14,7 @@ def plot_curves(
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import EngFormatter
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for axis, name in zip(axes, ("loss", metric), strict=True):
@@ -27,6 +28,7 @@ def plot_curves(
                     *zip(*points, strict=True), label=part, color=f"C{part == 'valid':d}", **style
                 )
         axis.set_xlabel(f"{unit} seen")
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.set_ylabel(_LABELS.get(name, name))
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)

@@ -96,18 +96,18 @@ _OURS = {
 }
 _CN = {"normalization": "channel"}
 
-# The sum's first digit needs the carries of all others: depth pays, and a 2D tensor makes it cheap.
 _ADDITION = (
     _OURS
     | _CN
     | {
-        "forget_bias": 1.0,
         "batch_size": 32,
         "eval_every": 250,
         "checkpoint_every": 1000,
         "stop_at_target": False,
     }
 )
+# The digits of a sum are learned from the first on, and width learns each from fewer samples.
+_WIDE = {"tensor_shape": (4,), "channels": 200, "learning_rate": 2.5e-3}
 
 # 8x8 digits and small sets of 28x28 ones: about 123,000 parameters for every model.
 _IMAGES = {
@@ -186,14 +186,27 @@ PRESETS: Mapping[str, Preset] = {
         measured="99 % not reached in 120,000 samples, 96.2 % on test; "
         f"4 minutes on one of {HARDWARE}",
     ),
-    **{
-        f"addition/{n}-digits": Preset("addition", "tlstm", _ADDITION | {"num_digits": n} | size)
-        for n, size in (
-            (3, {"tensor_shape": (7,), "num_steps": 12_000}),
-            (5, {"tensor_shape": (7,), "num_steps": 25_000}),
-            (8, {"tensor_shape": (10,), "num_steps": 25_000}),
-        )
-    },
+    "addition/3-digits": Preset(
+        "addition",
+        "tlstm",
+        _ADDITION
+        | {"num_digits": 3, "tensor_shape": (7,), "forget_bias": 1.0, "num_steps": 12_000},
+        measured=f"192,000 samples to 99 %, 99.98 % on test; 18 minutes on one of {HARDWARE}",
+    ),
+    "addition/5-digits": Preset(
+        "addition",
+        "tlstm",
+        _ADDITION | _WIDE | {"num_digits": 5, "num_steps": 20_000},
+        measured="544,000 samples to 99 %, 99.2 % of symbols and 95.0 % of sequences on test; "
+        f"60 minutes on one of {HARDWARE}",
+    ),
+    "addition/8-digits": Preset(
+        "addition",
+        "tlstm",
+        _ADDITION | _WIDE | {"num_digits": 8, "num_steps": 13_000},
+        measured="99 % not reached in 396,800 samples, 51.4 % of symbols on test; "
+        f"60 minutes on one of {HARDWARE}",
+    ),
     **{
         f"pdigits/{kind}": Preset(
             "pdigits", model, _IMAGES | settings, measured=_PDIGITS.get(kind, NOT_RUN)
