@@ -148,22 +148,21 @@ def _correlate_jvp(
 
 
 def _by_products(cat: Array, kernel: Array) -> Array:
-    """`_convolve` as one matrix product with what every location reads."""
-    D, K = kernel.ndim - 2, kernel.shape[0]
+    """`_convolve` as products with what every location reads along the last axis, K M wide."""
+    D, K, Z = kernel.ndim - 2, kernel.shape[0], kernel.shape[-1]
     r = K // 2
-    shape = tuple(n - 1 for n in cat.shape[1:-1])
+    *shape, last = (n - 1 for n in cat.shape[1:-1])
     padded = jnp.pad(cat, ((0, 0), *((r - 1, K - 1 - r),) * D, (0, 0)))
-    read = [
-        padded[(slice(None), *(slice(k, k + n) for k, n in zip(tap, shape, strict=True)))]
-        for tap in itertools.product(range(K), repeat=D)
-    ]
-    read = jnp.stack(read, axis=-2).reshape(-1, K**D * cat.shape[-1])  # [B P, K^D M]
-    out = lax.dot(
-        read,
-        kernel.reshape(-1, kernel.shape[-1]),
-        preferred_element_type=sum_dtype(cat.dtype),
-    )
-    return out.astype(cat.dtype).reshape(cat.shape[0], *shape, -1)
+    read = jnp.concatenate([padded[..., k : k + last, :] for k in range(K)], axis=-1)
+    total = 0
+    for tap in itertools.product(range(K), repeat=D - 1):  # of the other axes
+        window = (slice(None), *(slice(k, k + n) for k, n in zip(tap, shape, strict=True)))
+        total += lax.dot(
+            read[window].reshape(-1, read.shape[-1]),
+            kernel[tap].reshape(-1, Z),
+            preferred_element_type=sum_dtype(cat.dtype),
+        )
+    return total.astype(cat.dtype).reshape(cat.shape[0], *shape, last, Z)
 
 
 def memory_cell_convolution(memory: Array, q: Array) -> Array:
