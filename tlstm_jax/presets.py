@@ -214,7 +214,7 @@ PRESETS: Mapping[str, Preset] = {
         for kind, (model, settings) in _EQUAL.items()
     },
     **{
-        f"mnist/small-{kind}": Preset("mnist", model, _IMAGES | settings | {"num_steps": 1500})
+        f"mnist/small-{kind}": Preset("mnist", model, _IMAGES | settings | {"num_steps": 500})
         for kind, (model, settings) in _EQUAL.items()
         if kind != "3d"
     },
