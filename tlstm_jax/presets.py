@@ -138,7 +138,7 @@ _PDIGITS = {
     )
 }
 
-# One hour on two cores: about 0.9 M parameters for both.
+# One hour on one core: about 0.9 M parameters for both.
 _TEXT = {
     "batch_size": 32,
     "segment_length": 100,
@@ -219,9 +219,17 @@ PRESETS: Mapping[str, Preset] = {
         if kind != "3d"
     },
     "char_lm/hour-tlstm": Preset(
-        "char_lm", "tlstm", _TEXT | _CN | {"tensor_shape": (3,), "channels": 256}
+        "char_lm",
+        "tlstm",
+        _TEXT | _CN | {"tensor_shape": (3,), "channels": 256},
+        measured=f"2.104 bits per character on 6 MB of wiki text; 60 minutes on one of {HARDWARE}",
     ),
-    "char_lm/hour-lstm": Preset("char_lm", "lstm", _TEXT | {"channels": 360}),
+    "char_lm/hour-lstm": Preset(
+        "char_lm",
+        "lstm",
+        _TEXT | {"channels": 360},
+        measured=f"2.068 bits per character on 6 MB of wiki text; 60 minutes on one of {HARDWARE}",
+    ),
     "memorization/paper-3d-l7": Preset(
         "memorization",
         "tlstm",
