@@ -12,12 +12,14 @@ import functools
 import itertools
 import math
 import string
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from tlstm_jax.typing import Array
 
@@ -102,28 +104,25 @@ def check_gradient(gradient: str) -> None:
         raise ValueError(f"gradient is {gradient!r}; accepted are {', '.join(GRADIENTS)}")
 
 
-def _convolve(cat: Array, kernel: Array, *, turned: bool = False) -> Array:
-    """[B, P + 1, M] with [K.., M, Z] to [B, P, Z]; P + 1 and K.. stand for D axes each.
-
-    Turned, the kernel's memory layout is [K.., Z, M]: slower, but what JAX makes of its transpose
-    has the layout that is fast on a CPU.
-    """
-    D, K = kernel.ndim - 2, kernel.shape[0]
-    r = K // 2
+def _convolve(cat: Array, kernel: Array) -> Array:
+    """[B, P + 1, M] with [K.., M, Z] to [B, P, Z]; P + 1 and K.. stand for D axes each."""
+    D = kernel.ndim - 2
     spatial = string.ascii_lowercase[:D]
     out = lax.conv_general_dilated(
         cat,
-        jnp.swapaxes(kernel, -1, -2) if turned else kernel,
+        kernel,
         window_strides=(1,) * D,
-        padding=((r - 1, K - 1 - r),) * D,
-        dimension_numbers=(
-            f"N{spatial}C",
-            f"{spatial}OI" if turned else f"{spatial}IO",
-            f"N{spatial}C",
-        ),
+        padding=(_margin(kernel),) * D,
+        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
         preferred_element_type=sum_dtype(cat.dtype),
     )
     return out.astype(cat.dtype)
+
+
+def _margin(kernel: Array) -> tuple[int, int]:
+    """Zeros in front of H^cat and behind it, on every axis."""
+    K = kernel.shape[0]
+    return K // 2 - 1, K - 1 - K // 2
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -133,36 +132,69 @@ def _correlate(cat: Array, kernel: Array, gradient: str) -> Array:
     return _convolve(cat, kernel)
 
 
-@_correlate.defjvp
 def _correlate_jvp(
     gradient: str, primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
+    def map_(products: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+        if gradient == "products":
+            return products
+        return lambda *x: lax.platform_dependent(*x, cpu=products, default=_convolve)
+
     (cat, kernel), (dcat, dkernel) = primals, tangents
-    by_kernel = {
-        "products": _by_products,
-        "auto": lambda *x: lax.platform_dependent(*x, cpu=_by_products, default=_convolve),
-    }[gradient]
-    # Checkpointed, so that cat alone is saved for the backward pass.
-    by_kernel = jax.checkpoint(by_kernel, prevent_cse=False)
-    return _convolve(cat, kernel), _convolve(dcat, kernel, turned=True) + by_kernel(cat, dkernel)
+    out, dout = _convolve(cat, kernel), []
+    if not isinstance(dcat, SymbolicZero):
+        dout.append(map_(_by_product)(dcat, kernel))
+    if not isinstance(dkernel, SymbolicZero):
+        # Checkpointed, so that cat alone is saved for the backward pass.
+        dout.append(jax.checkpoint(map_(_by_products), prevent_cse=False)(cat, dkernel))
+    return out, sum(dout[1:], dout[0]) if dout else jnp.zeros_like(out)
+
+
+_correlate.defjvp(_correlate_jvp, symbolic_zeros=True)
+
+
+def _by_product(cat: Array, kernel: Array) -> Array:
+    """`_convolve` as one product with all that a location reads, K^D M wide.
+
+    By cat, its transpose is one product, too, of K^D shifted parts that are summed.
+    """
+    shape, K = [n - 1 for n in cat.shape[1:-1]], kernel.shape[0]
+    padded = jnp.pad(cat, ((0, 0), *(_margin(kernel),) * len(shape), (0, 0)))
+    windows = [
+        padded[(slice(None), *(slice(k, k + n) for k, n in zip(tap, shape, strict=True)))]
+        for tap in itertools.product(range(K), repeat=len(shape))
+    ]
+    return _product(jnp.concatenate(windows, axis=-1), kernel)
 
 
 def _by_products(cat: Array, kernel: Array) -> Array:
-    """`_convolve` as products with what every location reads along the last axis, K M wide."""
-    D, K, Z = kernel.ndim - 2, kernel.shape[0], kernel.shape[-1]
-    r = K // 2
+    """`_convolve` as products with what a location reads along the last axis, K M wide.
+
+    By kernel, its transpose needs fewer copies of cat than `_by_product`'s.
+    """
+    K = kernel.shape[0]
     *shape, last = (n - 1 for n in cat.shape[1:-1])
-    padded = jnp.pad(cat, ((0, 0), *((r - 1, K - 1 - r),) * D, (0, 0)))
+    padded = jnp.pad(cat, ((0, 0), *(_margin(kernel),) * (len(shape) + 1), (0, 0)))
     read = jnp.concatenate([padded[..., k : k + last, :] for k in range(K)], axis=-1)
-    total = 0
-    for tap in itertools.product(range(K), repeat=D - 1):  # of the other axes
-        window = (slice(None), *(slice(k, k + n) for k, n in zip(tap, shape, strict=True)))
-        total += lax.dot(
-            read[window].reshape(-1, read.shape[-1]),
-            kernel[tap].reshape(-1, Z),
-            preferred_element_type=sum_dtype(cat.dtype),
+    products = [
+        _product(
+            read[(slice(None), *(slice(k, k + n) for k, n in zip(tap, shape, strict=True)))],
+            kernel[tap],
         )
-    return total.astype(cat.dtype).reshape(cat.shape[0], *shape, last, Z)
+        for tap in itertools.product(range(K), repeat=len(shape))
+    ]
+    return sum(products[1:], products[0])
+
+
+def _product(read: Array, kernel: Array) -> Array:
+    """[B, P.., K.. M] with [K.., M, Z] to [B, P.., Z]."""
+    Z = kernel.shape[-1]
+    out = lax.dot(
+        read.reshape(-1, read.shape[-1]),
+        kernel.reshape(-1, Z),
+        preferred_element_type=sum_dtype(read.dtype),
+    )
+    return out.astype(read.dtype).reshape(*read.shape[:-1], Z)
 
 
 def memory_cell_convolution(memory: Array, q: Array) -> Array:

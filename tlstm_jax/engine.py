@@ -14,13 +14,13 @@ without a word in the cell:
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Literal
+from jax.extend.core import Jaxpr, Literal, Primitive
 
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
 
@@ -129,21 +129,19 @@ def _scan(
     live: Array | None,
     *,
     observe: Observe | None = None,
-    save: bool = False,
+    step: Callable[[Carry, Array], tuple[Carry, Array, PyTree]] | None = None,
 ) -> tuple[Carry, tuple[Array, PyTree, PyTree]]:
-    """(carry, (ys, observed, saved)); saved, if asked for: what each step began from, and its a_t."""
-    split = is_split(cell)
+    """(carry, (ys, observed, saved)): the loop of `step(carry, z) -> (carry, y, saved)`, or the cell's."""
+
+    def plain(carry: Carry, z: Array) -> tuple[Carry, Array, None]:
+        if not is_split(cell):
+            return *cell.step(params, carry, z), None
+        return *cell.update(params, carry, cell.mix(params, carry, z)), None
 
     def body(before: Carry, inputs: tuple) -> tuple[Carry, tuple]:
         z, start, live = inputs
         carry = before if start is None else select(start, anew(cell, before), before)
-        saved = None
-        if split:
-            a = cell.mix(params, carry, z)
-            new, y = cell.update(params, carry, a)
-            saved = (carry, a) if save else None
-        else:
-            new, y = cell.step(params, carry, z)
+        new, y, saved = (step or plain)(carry, z)
         new, y = select(live, (new, y), (before, jnp.zeros_like(y)))
         return new, (y, None if observe is None else observe(new), saved)
 
@@ -161,35 +159,34 @@ def _deferred(
 def _deferred_fwd(
     cell: Cell, params: Params, carry: Carry, zs: Array, start: Array | None, live: Array | None
 ) -> tuple[tuple[Carry, Array], tuple]:
-    carry, (ys, _, (carries, pre)) = _scan(cell, params, carry, zs, start, live, save=True)
-    return (carry, ys), (params, zs, start, live, carries, pre)
+    parts = _Parts(cell, params, carry, zs[0])
+
+    def step(carry: Carry, z: Array) -> tuple[Carry, Array, tuple]:
+        new, y, pull = parts.update(params, carry, cell.mix(params, carry, z))
+        return new, y, (carry, parts.residuals(pull))
+
+    carry, (ys, _, saved) = _scan(cell, params, carry, zs, start, live, step=step)
+    return (carry, ys), (params, zs, start, live, *saved)
 
 
-def _deferred_bwd(cell: Cell, saved: tuple, cotangents: tuple[Carry, Array]) -> tuple:
-    params, zs, start, live, carries, pre = saved
+def _deferred_bwd(cell: Cell, residuals: tuple, cotangents: tuple[Carry, Array]) -> tuple:
+    params, zs, start, live, carries, saved = residuals
     dcarry, dys = cotangents
-    carry, a, z = jax.tree.map(lambda x: x[0], (carries, pre, zs))
-    state = _Choice([_is_float(leaf) for leaf in jax.tree.leaves(carries)])
-    of_update, of_mix = (
-        _Choice(_read(cell.update, params, carry, a)),
-        _Choice(_read(cell.mix, params, carry, z)),
-    )
+    carry, z = jax.tree.map(lambda x: x[0], (carries, zs))
+    parts = _Parts(cell, params, carry, z)
+    # The first step's derivatives lend theirs to every step where they follow from params alone.
+    a = jnp.zeros(parts.a.shape, parts.a.dtype)
+    pull_update = parts.update(params, carry, a)[2]
+    pull_mix = jax.linearize(parts.mix(params, carry, z), a)[1]
 
     def body(loop: tuple, inputs: tuple) -> tuple[tuple, tuple]:
         dcarry, dparams = loop
-        dy, z, start, live, carry, a = inputs
-
-        def update(chosen: list, moving: list, a: Array) -> tuple[list, Array]:
-            new, y = cell.update(of_update.put(params, chosen), state.put(carry, moving), a)
-            return state.take(new), y
-
-        def mix(moving: list, z: Array) -> Array:
-            return cell.mix(params, state.put(carry, moving), z)
-
+        dy, z, start, live, carry, saved = inputs
         zeros = jax.tree.map(jnp.zeros_like, (dcarry, dy))
-        pull = jax.vjp(update, of_update.take(params), state.take(carry), a)[1]
+        pull = parts.at_step(pull_update, carry, saved)
         dchosen, dbefore, da = pull(select(live, (dcarry, dy), zeros))
-        dmixed, dz = jax.vjp(mix, state.take(carry), z)[1](da)
+        pull = parts.mix(params, carry, z) if parts.mix_varies else pull_mix
+        dmixed, dz = pull(da)
         dbefore = jax.tree.map(jnp.add, dbefore, dmixed)
         if start is not None:
             dbefore = select(start, zeros[0], dbefore)
@@ -198,17 +195,19 @@ def _deferred_bwd(cell: Cell, saved: tuple, cotangents: tuple[Carry, Array]) -> 
         dz = None if dz is da else dz  # where mix adds z, lest it be stored twice
         return (dbefore, jax.tree.map(jnp.add, dparams, dchosen)), (da, dz)
 
-    loop = (state.take(dcarry), jax.tree.map(jnp.zeros_like, of_update.take(params)))
-    inputs = (dys, zs, start, live, carries, pre)
+    loop = (parts.state.take(dcarry), jax.tree.map(jnp.zeros_like, parts.of_update.take(params)))
+    inputs = (dys, zs, start, live, carries, saved)
     (dbefore, dupdate), (das, dzs) = lax.scan(body, loop, inputs, reverse=True)
 
     def mix_all(chosen: list) -> Array:
-        return cell.mix(of_mix.put(params, chosen), *_fold((carries, zs)))
+        return cell.mix(parts.of_mix.put(params, chosen), *_fold((carries, zs)))
 
-    (dmix,) = jax.vjp(mix_all, of_mix.take(params))[1](_fold(das))
+    (dmix,) = jax.vjp(mix_all, parts.of_mix.take(params))[1](_fold(das))
     zeros = jax.tree.map(jnp.zeros_like, params)
-    dparams = jax.tree.map(jnp.add, of_update.put(zeros, dupdate), of_mix.put(zeros, dmix))
-    return dparams, state.put(dcarry, dbefore), das if dzs is None else dzs, None, None
+    dparams = jax.tree.map(
+        jnp.add, parts.of_update.put(zeros, dupdate), parts.of_mix.put(zeros, dmix)
+    )
+    return dparams, parts.state.put(dcarry, dbefore), das if dzs is None else dzs, None, None
 
 
 _deferred.defvjp(_deferred_fwd, _deferred_bwd)
@@ -221,6 +220,107 @@ def _fold(tree: PyTree) -> PyTree:
 
 def _is_float(leaf: Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+class _Parts:
+    """The derivatives of a cell's update and mix, and which of their residuals differ between steps.
+
+    A pullback is a pytree whose leaves are its residuals.
+    """
+
+    def __init__(self, cell: Cell, params: Params, carry: Carry, z: Array) -> None:
+        self._cell = cell
+        self.a = jax.eval_shape(cell.mix, params, carry, z)
+        self.state = _Choice([_is_float(leaf) for leaf in jax.tree.leaves(carry)])
+        self.of_update = _Choice(_read(cell.update, params, carry, self.a))
+        self.of_mix = _Choice(_read(cell.mix, params, carry, z))
+        self._origins = _origins(lambda *x: self.update(*x)[2], params, carry, self.a)
+        of_pull = _origins(self.mix, params, carry, z)
+        self.mix_varies = any(origin is not FIXED for origin in of_pull)
+
+    def update(
+        self, params: Params, carry: Carry, a: Array
+    ) -> tuple[Carry, Array, Callable[..., tuple]]:
+        """The new carry, y, and the pullback of both to (params that update reads, carry, a)."""
+
+        @functools.partial(jax.checkpoint, policy=_is_expensive, prevent_cse=False)
+        def update(chosen: list, moving: list, a: Array) -> tuple[tuple, Carry]:
+            params_, carry_ = self.of_update.put(params, chosen), self.state.put(carry, moving)
+            new, y = self._cell.update(params_, carry_, a)
+            return (self.state.take(new), y), new
+
+        chosen, moving = self.of_update.take(params), self.state.take(carry)
+        (_, y), pull, new = jax.vjp(update, chosen, moving, a, has_aux=True)
+        return new, y, pull
+
+    def mix(self, params: Params, carry: Carry, z: Array) -> Callable[[Array], tuple]:
+        """The pullback of mix to (carry, z)."""
+
+        def mix(moving: list, z: Array) -> Array:
+            return self._cell.mix(params, self.state.put(carry, moving), z)
+
+        return jax.vjp(mix, self.state.take(carry), z)[1]
+
+    def residuals(self, pull: PyTree) -> list[Array]:
+        """What must be saved of update's pullback, beside the carry."""
+        leaves = jax.tree.leaves(pull)
+        return [leaf for leaf, o in zip(leaves, self._origins, strict=True) if o is SAVED]
+
+    def at_step(self, pull: PyTree, carry: Carry, residuals: list[Array]) -> Callable[..., tuple]:
+        """Update's pullback at the step of `carry` and `residuals`, from that of any step."""
+        leaves, structure = jax.tree.flatten(pull)
+        own, saved = jax.tree.leaves(carry), iter(residuals)
+        for n, origin in enumerate(self._origins):
+            if origin is SAVED:
+                leaves[n] = next(saved)
+            elif origin is not FIXED:
+                leaves[n] = own[origin]
+        return structure.unflatten(leaves)
+
+
+FIXED, SAVED = object(), object()
+
+
+def _is_expensive(primitive: Primitive, *_: Any, **__: Any) -> bool:
+    """Whether what a primitive makes is saved for the backward loop, rather than made again."""
+    return primitive.name in EXPENSIVE
+
+
+EXPENSIVE = ("tanh", "logistic", "exp", "dot_general", "rsqrt")
+
+
+def _origins(function: Callable[..., PyTree], params: Params, carry: Carry, x: Array) -> list:
+    """Whence each leaf of function(params, carry, x) comes: FIXED if from params alone, the leaf of
+    carry that it is, or SAVED.
+    """
+    jaxpr = jax.make_jaxpr(function)(params, carry, x).jaxpr
+    fixed = len(jax.tree.leaves(params))
+    varies = _varying(jaxpr, [n >= fixed for n in range(len(jaxpr.invars))])
+    own = jaxpr.invars[fixed:-1]
+
+    def origin(v: Any, varies: bool) -> Any:
+        if not varies:
+            return FIXED
+        return own.index(v) if v in own else SAVED
+
+    return [origin(*pair) for pair in zip(jaxpr.outvars, varies, strict=True)]
+
+
+def _varying(jaxpr: Jaxpr, inputs: list[bool]) -> list[bool]:
+    """Which outputs of a jaxpr depend on those of its inputs."""
+    varying = {v for v, varies in zip(jaxpr.invars, inputs, strict=True) if varies}
+
+    def varies(variables: Sequence) -> list[bool]:
+        return [not isinstance(v, Literal) and v in varying for v in variables]
+
+    for equation in jaxpr.eqns:
+        among = varies(equation.invars)
+        if equation.primitive.name in ("jit", "pjit"):
+            outputs = _varying(equation.params["jaxpr"].jaxpr, among)
+        else:
+            outputs = [any(among)] * len(equation.outvars)
+        varying.update(v for v, varies in zip(equation.outvars, outputs, strict=True) if varies)
+    return varies(jaxpr.outvars)
 
 
 class _Choice:
