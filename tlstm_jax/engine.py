@@ -42,7 +42,7 @@ def run(
     cell: Cell,
     params: Params,
     carry: Carry,
-    zs: Array,
+    xs: Array,
     start: Array | None,
     live: Array | None,
     *,
@@ -53,7 +53,7 @@ def run(
     """`cell` over T steps.
 
     Args:
-      zs: [T, B, ..], `cell.project` of the inputs, or the inputs themselves if it has none.
+      xs: [T, B, I] float, or tokens [T, B] int.
       start: [T, B] bool or None: where True, the example starts anew with this step.
       live: [T, B] bool or None: where False, the example's carry stands still and its y is zero.
       observe, remat_every, engine: see `unroll`.
@@ -72,7 +72,7 @@ def run(
             carry, (ys, observed, _) = _scan(cell, params, carry, *inputs, observe=observe)
             return carry, (ys, observed)
 
-    carry, (ys, observed) = _in_chunks(steps, carry, (zs, start, live), remat_every)
+    carry, (ys, observed) = _in_chunks(steps, carry, (xs, start, live), remat_every)
     return carry, ys, observed
 
 
@@ -124,7 +124,7 @@ def _scan(
     cell: Cell,
     params: Params,
     carry: Carry,
-    zs: Array,
+    xs: Array,
     start: Array | None,
     live: Array | None,
     *,
@@ -133,8 +133,10 @@ def _scan(
 ) -> tuple[Carry, tuple[Array, PyTree, PyTree]]:
     """(carry, (ys, observed, saved)): the loop of `step(carry, z) -> (carry, y, saved)`, or the cell's."""
 
+    split = is_split(cell)
+
     def plain(carry: Carry, z: Array) -> tuple[Carry, Array, None]:
-        if not is_split(cell):
+        if not split:
             return *cell.step(params, carry, z), None
         return *cell.update(params, carry, cell.mix(params, carry, z)), None
 
@@ -145,72 +147,114 @@ def _scan(
         new, y = select(live, (new, y), (before, jnp.zeros_like(y)))
         return new, (y, None if observe is None else observe(new), saved)
 
+    zs = cell.project(params, xs) if split else xs
     return lax.scan(body, carry, (zs, start, live))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _deferred(
-    cell: Cell, params: Params, carry: Carry, zs: Array, start: Array | None, live: Array | None
+    cell: Cell, params: Params, carry: Carry, xs: Array, start: Array | None, live: Array | None
 ) -> tuple[Carry, Array]:
-    carry, (ys, _, _) = _scan(cell, params, carry, zs, start, live)
+    carry, (ys, _, _) = _scan(cell, params, carry, xs, start, live)
     return carry, ys
 
 
 def _deferred_fwd(
-    cell: Cell, params: Params, carry: Carry, zs: Array, start: Array | None, live: Array | None
+    cell: Cell, params: Params, carry: Carry, xs: Array, start: Array | None, live: Array | None
 ) -> tuple[tuple[Carry, Array], tuple]:
-    parts = _Parts(cell, params, carry, zs[0])
+    parts = _Parts(cell, params, carry, xs[0])
 
     def step(carry: Carry, z: Array) -> tuple[Carry, Array, tuple]:
         new, y, pull = parts.update(params, carry, cell.mix(params, carry, z))
         return new, y, (carry, parts.residuals(pull))
 
-    carry, (ys, _, saved) = _scan(cell, params, carry, zs, start, live, step=step)
-    return (carry, ys), (params, zs, start, live, *saved)
+    carry, (ys, _, saved) = _scan(cell, params, carry, xs, start, live, step=step)
+    return (carry, ys), (params, xs, start, live, *saved)
 
 
 def _deferred_bwd(cell: Cell, residuals: tuple, cotangents: tuple[Carry, Array]) -> tuple:
-    params, zs, start, live, carries, saved = residuals
+    params, xs, start, live, carries, saved = residuals
     dcarry, dys = cotangents
-    carry, z = jax.tree.map(lambda x: x[0], (carries, zs))
-    parts = _Parts(cell, params, carry, z)
+    carry, x = jax.tree.map(lambda leaf: leaf[0], (carries, xs))
+    parts = _Parts(cell, params, carry, x)
     # The first step's derivatives lend theirs to every step where they follow from params alone.
     a = jnp.zeros(parts.a.shape, parts.a.dtype)
     pull_update = parts.update(params, carry, a)[2]
-    pull_mix = jax.linearize(parts.mix(params, carry, z), a)[1]
+    pull_mix = jax.linearize(parts.mix(params, carry, cell.project(params, x)), a)[1]
+    N = _steps_of_a_product(xs.shape[0], a)
 
-    def body(loop: tuple, inputs: tuple) -> tuple[tuple, tuple]:
-        dcarry, dparams = loop
-        dy, z, start, live, carry, saved = inputs
+    def step(first: Array, zs: Array, loop: tuple, n: Array) -> tuple[tuple, tuple]:
+        """One step back."""
+        dcarry, dupdate = loop
+        dy, start_, live_, carry, saved_ = jax.tree.map(
+            lambda leaf: lax.dynamic_index_in_dim(leaf, first + n, keepdims=False),
+            (dys, start, live, carries, saved),
+        )
         zeros = jax.tree.map(jnp.zeros_like, (dcarry, dy))
-        pull = parts.at_step(pull_update, carry, saved)
-        dchosen, dbefore, da = pull(select(live, (dcarry, dy), zeros))
-        pull = parts.mix(params, carry, z) if parts.mix_varies else pull_mix
+        pull = parts.at_step(pull_update, carry, saved_)
+        more, dbefore, da = pull(select(live_, (dcarry, dy), zeros))
+        pull = parts.mix(params, carry, zs[n]) if parts.mix_varies else pull_mix
         dmixed, dz = pull(da)
         dbefore = jax.tree.map(jnp.add, dbefore, dmixed)
-        if start is not None:
-            dbefore = select(start, zeros[0], dbefore)
-        if live is not None:
-            dbefore = select(live, dbefore, dcarry)
+        if start_ is not None:
+            dbefore = select(start_, zeros[0], dbefore)
+        if live_ is not None:
+            dbefore = select(live_, dbefore, dcarry)
         dz = None if dz is da else dz  # where mix adds z, lest it be stored twice
-        return (dbefore, jax.tree.map(jnp.add, dparams, dchosen)), (da, dz)
+        return (dbefore, jax.tree.map(jnp.add, dupdate, more)), (da, dz)
 
-    loop = (parts.state.take(dcarry), jax.tree.map(jnp.zeros_like, parts.of_update.take(params)))
-    inputs = (dys, zs, start, live, carries, saved)
-    (dbefore, dupdate), (das, dzs) = lax.scan(body, loop, inputs, reverse=True)
+    def steps(loop: tuple, first: Array) -> tuple[tuple, Array | None]:
+        """N steps back from first + N - 1 to first, and their share of the weights' gradient."""
+        dcarry, dupdate, dmix, dproject = loop
+        some = functools.partial(lax.dynamic_slice_in_dim, start_index=first, slice_size=N)
+        some_carries, some_xs = jax.tree.map(some, (carries, xs))
+        zs, pull_project = _vjp(cell.project, parts.of_project, params, some_xs)
+        (dcarry, dupdate), (das, dzs) = lax.scan(
+            functools.partial(step, first, zs), (dcarry, dupdate), jnp.arange(N), reverse=True
+        )
+        folded = _fold((some_carries, zs))
+        more_mix, _ = _vjp(cell.mix, parts.of_mix, params, *folded)[1](_fold(das))
+        more_project, dxs = pull_project(das if dzs is None else dzs)
+        dmix, dproject = jax.tree.map(jnp.add, (dmix, dproject), (more_mix, more_project))
+        return (dcarry, dupdate, dmix, dproject), dxs
 
-    def mix_all(chosen: list) -> Array:
-        return cell.mix(parts.of_mix.put(params, chosen), *_fold((carries, zs)))
-
-    (dmix,) = jax.vjp(mix_all, parts.of_mix.take(params))[1](_fold(das))
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    dparams = jax.tree.map(
-        jnp.add, parts.of_update.put(zeros, dupdate), parts.of_mix.put(zeros, dmix)
-    )
-    return dparams, parts.state.put(dcarry, dbefore), das if dzs is None else dzs, None, None
+    choices = (parts.of_update, parts.of_mix, parts.of_project)
+    loop = tuple(jax.tree.map(jnp.zeros_like, choice.take(params)) for choice in choices)
+    firsts = jnp.arange(0, xs.shape[0], N)
+    loop, dxs = lax.scan(steps, (parts.state.take(dcarry), *loop), firsts, reverse=True)
+    dparams = zeros = jax.tree.map(jnp.zeros_like, params)
+    for choice, chosen in zip(choices, loop[1:], strict=True):
+        dparams = jax.tree.map(jnp.add, dparams, choice.put(zeros, chosen))
+    dxs = None if dxs is None else dxs.reshape(xs.shape)
+    return dparams, parts.state.put(dcarry, loop[0]), dxs, None, None
 
 
 _deferred.defvjp(_deferred_fwd, _deferred_bwd)
+
+ROWS = 4096
+
+
+def _steps_of_a_product(T: int, a: Array) -> int:
+    """Over how many steps, a divisor of T, a weight gradient is one product."""
+    rows = a.size // a.shape[-1]
+    divisors = [n for n in range(1, T + 1) if T % n == 0 and n * rows <= ROWS]
+    most = max(divisors, default=1)
+    return most if 4 * most * rows >= ROWS else T
+
+
+def _vjp(
+    part: Callable[..., Array], chosen: "_Choice", params: Params, *args: PyTree
+) -> tuple[Array, Callable[[Array], tuple]]:
+    """part(params, *args), and its pullback to the chosen params and to the last of args, if float."""
+    *args, last = args
+
+    def of(chosen_: list, *last_: Array) -> Array:
+        return part(chosen.put(params, chosen_), *args, *(last_ or (last,)))
+
+    if _is_float(last):
+        return jax.vjp(of, chosen.take(params), last)
+    out, pull = jax.vjp(of, chosen.take(params))
+    return out, lambda cotangent: (*pull(cotangent), None)
 
 
 def _fold(tree: PyTree) -> PyTree:
@@ -228,12 +272,14 @@ class _Parts:
     A pullback is a pytree whose leaves are its residuals.
     """
 
-    def __init__(self, cell: Cell, params: Params, carry: Carry, z: Array) -> None:
+    def __init__(self, cell: Cell, params: Params, carry: Carry, x: Array) -> None:
         self._cell = cell
+        z = jax.eval_shape(cell.project, params, x)
         self.a = jax.eval_shape(cell.mix, params, carry, z)
         self.state = _Choice([_is_float(leaf) for leaf in jax.tree.leaves(carry)])
         self.of_update = _Choice(_read(cell.update, params, carry, self.a))
         self.of_mix = _Choice(_read(cell.mix, params, carry, z))
+        self.of_project = _Choice(_read(cell.project, params, x))
         self._origins = _origins(lambda *x: self.update(*x)[2], params, carry, self.a)
         of_pull = _origins(self.mix, params, carry, z)
         self.mix_varies = any(origin is not FIXED for origin in of_pull)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import zero_input
-from tlstm_jax.engine import anew, check_engine, is_split, run, select
+from tlstm_jax.engine import anew, check_engine, run, select
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params
 
 
@@ -71,13 +71,12 @@ def unroll(
         lengths = jnp.clip(lengths, 0, xs.shape[0])
         real = _real(xs, lengths)
         xs = select(real, xs, zero_input(xs))
-    project = functools.partial(cell.project, params) if is_split(cell) else lambda xs: xs
     advance = functools.partial(
         run, cell, params, observe=observe, remat_every=remat_every, engine=engine
     )
-    carry, ys, observed = advance(carry, project(xs), reset, real)
+    carry, ys, observed = advance(carry, xs, reset, real)
     if flush and cell.delay:
-        silence = project(zero_input(jnp.broadcast_to(xs[:1], (cell.delay, *xs.shape[1:]))))
+        silence = zero_input(jnp.broadcast_to(xs[:1], (cell.delay, *xs.shape[1:])))
         _, late, late_observed = advance(carry, silence, None, None)
         ys = _align(ys, late, lengths)
         observed = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), observed, late_observed)

@@ -106,7 +106,9 @@ def linear(x: Array, params: Params, dtype: Any) -> Array:
             raise ValueError(
                 f"x has {x.shape[-1]} features, the input kernel takes {kernel.shape[0]}"
             )
-        out = x.astype(dtype) @ kernel
+        # In rows: of more axes, the kernel's gradient would be made from a transposed copy.
+        rows = x.astype(dtype).reshape(-1, x.shape[-1])
+        out = (rows @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
     return add_bias(out, params["bias"]) if "bias" in params else out
 
 
