@@ -159,12 +159,14 @@ def _by_product(cat: Array, kernel: Array) -> Array:
     By cat, its transpose is one product, too, of K^D shifted parts that are summed.
     """
     shape, K = [n - 1 for n in cat.shape[1:-1]], kernel.shape[0]
-    padded = jnp.pad(cat, ((0, 0), *(_margin(kernel),) * len(shape), (0, 0)))
+    # Wide, so that the transpose sums the parts in float32.
+    wide = cat.astype(sum_dtype(cat.dtype))
+    padded = jnp.pad(wide, ((0, 0), *(_margin(kernel),) * len(shape), (0, 0)))
     windows = [
         padded[(slice(None), *(slice(k, k + n) for k, n in zip(tap, shape, strict=True)))]
         for tap in itertools.product(range(K), repeat=len(shape))
     ]
-    return _product(jnp.concatenate(windows, axis=-1), kernel)
+    return _product(jnp.concatenate(windows, axis=-1).astype(cat.dtype), kernel)
 
 
 def _by_products(cat: Array, kernel: Array) -> Array:

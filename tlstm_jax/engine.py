@@ -14,14 +14,13 @@ without a word in the cell:
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Jaxpr, Literal, Primitive
 
+from tlstm_jax.pullbacks import Pullbacks
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
 
 ENGINES = ("deferred", "scan")
@@ -162,11 +161,11 @@ def _deferred(
 def _deferred_fwd(
     cell: Cell, params: Params, carry: Carry, xs: Array, start: Array | None, live: Array | None
 ) -> tuple[tuple[Carry, Array], tuple]:
-    parts = _Parts(cell, params, carry, xs[0])
+    pullbacks = Pullbacks(cell, params, carry, xs[0])
 
     def step(carry: Carry, z: Array) -> tuple[Carry, Array, tuple]:
-        new, y, pull = parts.update(params, carry, cell.mix(params, carry, z))
-        return new, y, (carry, parts.residuals(pull))
+        new, y, pull = pullbacks.update(params, carry, cell.mix(params, carry, z))
+        return new, y, (carry, pullbacks.saved(pull))
 
     carry, (ys, _, saved) = _scan(cell, params, carry, xs, start, live, step=step)
     return (carry, ys), (params, xs, start, live, *saved)
@@ -176,11 +175,11 @@ def _deferred_bwd(cell: Cell, residuals: tuple, cotangents: tuple[Carry, Array])
     params, xs, start, live, carries, saved = residuals
     dcarry, dys = cotangents
     carry, x = jax.tree.map(lambda leaf: leaf[0], (carries, xs))
-    parts = _Parts(cell, params, carry, x)
+    pullbacks = Pullbacks(cell, params, carry, x)
     # The first step's derivatives lend theirs to every step where they follow from params alone.
-    a = jnp.zeros(parts.a.shape, parts.a.dtype)
-    pull_update = parts.update(params, carry, a)[2]
-    pull_mix = jax.linearize(parts.mix(params, carry, cell.project(params, x)), a)[1]
+    a = jnp.zeros(pullbacks.a.shape, pullbacks.a.dtype)
+    pull_update = pullbacks.update(params, carry, a)[2]
+    pull_mix = jax.linearize(pullbacks.mix(params, carry, cell.project(params, x)), a)[1]
     N = _steps_of_a_product(xs.shape[0], a)
 
     def step(first: Array, zs: Array, loop: tuple, n: Array) -> tuple[tuple, tuple]:
@@ -191,9 +190,9 @@ def _deferred_bwd(cell: Cell, residuals: tuple, cotangents: tuple[Carry, Array])
             (dys, start, live, carries, saved),
         )
         zeros = jax.tree.map(jnp.zeros_like, (dcarry, dy))
-        pull = parts.at_step(pull_update, carry, saved_)
+        pull = pullbacks.at_step(pull_update, carry, saved_)
         more, dbefore, da = pull(select(live_, (dcarry, dy), zeros))
-        pull = parts.mix(params, carry, zs[n]) if parts.mix_varies else pull_mix
+        pull = pullbacks.mix(params, carry, zs[n]) if pullbacks.mix_varies else pull_mix
         dmixed, dz = pull(da)
         dbefore = jax.tree.map(jnp.add, dbefore, dmixed)
         if start_ is not None:
@@ -208,25 +207,24 @@ def _deferred_bwd(cell: Cell, residuals: tuple, cotangents: tuple[Carry, Array])
         dcarry, dupdate, dmix, dproject = loop
         some = functools.partial(lax.dynamic_slice_in_dim, start_index=first, slice_size=N)
         some_carries, some_xs = jax.tree.map(some, (carries, xs))
-        zs, pull_project = _vjp(cell.project, parts.of_project, params, some_xs)
+        zs, pull_project = pullbacks.project(params, some_xs)
         (dcarry, dupdate), (das, dzs) = lax.scan(
             functools.partial(step, first, zs), (dcarry, dupdate), jnp.arange(N), reverse=True
         )
-        folded = _fold((some_carries, zs))
-        more_mix, _ = _vjp(cell.mix, parts.of_mix, params, *folded)[1](_fold(das))
+        (more_mix,) = pullbacks.mix_weights(params, *_fold((some_carries, zs)))(_fold(das))
         more_project, dxs = pull_project(das if dzs is None else dzs)
         dmix, dproject = jax.tree.map(jnp.add, (dmix, dproject), (more_mix, more_project))
         return (dcarry, dupdate, dmix, dproject), dxs
 
-    choices = (parts.of_update, parts.of_mix, parts.of_project)
+    choices = (pullbacks.of_update, pullbacks.of_mix, pullbacks.of_project)
     loop = tuple(jax.tree.map(jnp.zeros_like, choice.take(params)) for choice in choices)
     firsts = jnp.arange(0, xs.shape[0], N)
-    loop, dxs = lax.scan(steps, (parts.state.take(dcarry), *loop), firsts, reverse=True)
+    loop, dxs = lax.scan(steps, (pullbacks.state.take(dcarry), *loop), firsts, reverse=True)
     dparams = zeros = jax.tree.map(jnp.zeros_like, params)
     for choice, chosen in zip(choices, loop[1:], strict=True):
         dparams = jax.tree.map(jnp.add, dparams, choice.put(zeros, chosen))
     dxs = None if dxs is None else dxs.reshape(xs.shape)
-    return dparams, parts.state.put(dcarry, loop[0]), dxs, None, None
+    return dparams, pullbacks.state.put(dcarry, loop[0]), dxs, None, None
 
 
 _deferred.defvjp(_deferred_fwd, _deferred_bwd)
@@ -242,154 +240,6 @@ def _steps_of_a_product(T: int, a: Array) -> int:
     return most if 4 * most * rows >= ROWS else T
 
 
-def _vjp(
-    part: Callable[..., Array], chosen: "_Choice", params: Params, *args: PyTree
-) -> tuple[Array, Callable[[Array], tuple]]:
-    """part(params, *args), and its pullback to the chosen params and to the last of args, if float."""
-    *args, last = args
-
-    def of(chosen_: list, *last_: Array) -> Array:
-        return part(chosen.put(params, chosen_), *args, *(last_ or (last,)))
-
-    if _is_float(last):
-        return jax.vjp(of, chosen.take(params), last)
-    out, pull = jax.vjp(of, chosen.take(params))
-    return out, lambda cotangent: (*pull(cotangent), None)
-
-
 def _fold(tree: PyTree) -> PyTree:
     """[T, B, ..] to [T B, ..]: every step an example of its own."""
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
-
-
-def _is_float(leaf: Array) -> bool:
-    return jnp.issubdtype(leaf.dtype, jnp.inexact)
-
-
-class _Parts:
-    """The derivatives of a cell's update and mix, and which of their residuals differ between steps.
-
-    A pullback is a pytree whose leaves are its residuals.
-    """
-
-    def __init__(self, cell: Cell, params: Params, carry: Carry, x: Array) -> None:
-        self._cell = cell
-        z = jax.eval_shape(cell.project, params, x)
-        self.a = jax.eval_shape(cell.mix, params, carry, z)
-        self.state = _Choice([_is_float(leaf) for leaf in jax.tree.leaves(carry)])
-        self.of_update = _Choice(_read(cell.update, params, carry, self.a))
-        self.of_mix = _Choice(_read(cell.mix, params, carry, z))
-        self.of_project = _Choice(_read(cell.project, params, x))
-        self._origins = _origins(lambda *x: self.update(*x)[2], params, carry, self.a)
-        of_pull = _origins(self.mix, params, carry, z)
-        self.mix_varies = any(origin is not FIXED for origin in of_pull)
-
-    def update(
-        self, params: Params, carry: Carry, a: Array
-    ) -> tuple[Carry, Array, Callable[..., tuple]]:
-        """The new carry, y, and the pullback of both to (params that update reads, carry, a)."""
-
-        @functools.partial(jax.checkpoint, policy=_is_expensive, prevent_cse=False)
-        def update(chosen: list, moving: list, a: Array) -> tuple[tuple, Carry]:
-            params_, carry_ = self.of_update.put(params, chosen), self.state.put(carry, moving)
-            new, y = self._cell.update(params_, carry_, a)
-            return (self.state.take(new), y), new
-
-        chosen, moving = self.of_update.take(params), self.state.take(carry)
-        (_, y), pull, new = jax.vjp(update, chosen, moving, a, has_aux=True)
-        return new, y, pull
-
-    def mix(self, params: Params, carry: Carry, z: Array) -> Callable[[Array], tuple]:
-        """The pullback of mix to (carry, z)."""
-
-        def mix(moving: list, z: Array) -> Array:
-            return self._cell.mix(params, self.state.put(carry, moving), z)
-
-        return jax.vjp(mix, self.state.take(carry), z)[1]
-
-    def residuals(self, pull: PyTree) -> list[Array]:
-        """What must be saved of update's pullback, beside the carry."""
-        leaves = jax.tree.leaves(pull)
-        return [leaf for leaf, o in zip(leaves, self._origins, strict=True) if o is SAVED]
-
-    def at_step(self, pull: PyTree, carry: Carry, residuals: list[Array]) -> Callable[..., tuple]:
-        """Update's pullback at the step of `carry` and `residuals`, from that of any step."""
-        leaves, structure = jax.tree.flatten(pull)
-        own, saved = jax.tree.leaves(carry), iter(residuals)
-        for n, origin in enumerate(self._origins):
-            if origin is SAVED:
-                leaves[n] = next(saved)
-            elif origin is not FIXED:
-                leaves[n] = own[origin]
-        return structure.unflatten(leaves)
-
-
-FIXED, SAVED = object(), object()
-
-
-def _is_expensive(primitive: Primitive, *_: Any, **__: Any) -> bool:
-    """Whether what a primitive makes is saved for the backward loop, rather than made again."""
-    return primitive.name in EXPENSIVE
-
-
-EXPENSIVE = ("tanh", "logistic", "exp", "dot_general", "rsqrt")
-
-
-def _origins(function: Callable[..., PyTree], params: Params, carry: Carry, x: Array) -> list:
-    """Whence each leaf of function(params, carry, x) comes: FIXED if from params alone, the leaf of
-    carry that it is, or SAVED.
-    """
-    jaxpr = jax.make_jaxpr(function)(params, carry, x).jaxpr
-    fixed = len(jax.tree.leaves(params))
-    varies = _varying(jaxpr, [n >= fixed for n in range(len(jaxpr.invars))])
-    own = jaxpr.invars[fixed:-1]
-
-    def origin(v: Any, varies: bool) -> Any:
-        if not varies:
-            return FIXED
-        return own.index(v) if v in own else SAVED
-
-    return [origin(*pair) for pair in zip(jaxpr.outvars, varies, strict=True)]
-
-
-def _varying(jaxpr: Jaxpr, inputs: list[bool]) -> list[bool]:
-    """Which outputs of a jaxpr depend on those of its inputs."""
-    varying = {v for v, varies in zip(jaxpr.invars, inputs, strict=True) if varies}
-
-    def varies(variables: Sequence) -> list[bool]:
-        return [not isinstance(v, Literal) and v in varying for v in variables]
-
-    for equation in jaxpr.eqns:
-        among = varies(equation.invars)
-        if equation.primitive.name in ("jit", "pjit"):
-            outputs = _varying(equation.params["jaxpr"].jaxpr, among)
-        else:
-            outputs = [any(among)] * len(equation.outvars)
-        varying.update(v for v, varies in zip(equation.outvars, outputs, strict=True) if varies)
-    return varies(jaxpr.outvars)
-
-
-class _Choice:
-    """Some leaves of trees of one structure."""
-
-    def __init__(self, chosen: list[bool]) -> None:
-        self._chosen = chosen
-
-    def take(self, tree: PyTree) -> list[Array]:
-        leaves = jax.tree.leaves(tree)
-        return [leaf for leaf, chosen in zip(leaves, self._chosen, strict=True) if chosen]
-
-    def put(self, tree: PyTree, leaves: list[Array]) -> PyTree:
-        """`tree` with `leaves` in the places of its own."""
-        old, structure = jax.tree.flatten(tree)
-        new = iter(leaves)
-        pairs = zip(old, self._chosen, strict=True)
-        return structure.unflatten([next(new) if chosen else leaf for leaf, chosen in pairs])
-
-
-def _read(part: Callable[..., Any], params: Params, *args: Any) -> list[bool]:
-    """Which leaves of params `part(params, *args)` reads."""
-    jaxpr = jax.make_jaxpr(part)(params, *args).jaxpr
-    variables = [v for e in jaxpr.eqns for v in e.invars] + jaxpr.outvars
-    read = {v for v in variables if not isinstance(v, Literal)}
-    return [v in read for v in jaxpr.invars[: len(jax.tree.leaves(params))]]
