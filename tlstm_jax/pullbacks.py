@@ -15,7 +15,7 @@ from jax.extend.core import Jaxpr, Literal, Primitive
 
 from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
-EXPENSIVE = ("tanh", "logistic", "exp", "log", "erf", "rsqrt", "sqrt", "pow", "dot_general")
+EXPENSIVE = ("tanh", "logistic", "exp", "log", "erf", "rsqrt", "sqrt", "pow")
 FIXED, SAVED = object(), object()  # where a residual is found, if not in the carry
 
 
