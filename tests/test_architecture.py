@@ -14,7 +14,8 @@ RULES = {
     "tlstm_jax.typing": [],
     "tlstm_jax.convolution": ["tlstm_jax.typing"],
     "tlstm_jax.cells": ["tlstm_jax.typing", "tlstm_jax.convolution"],
-    "tlstm_jax.engine": ["tlstm_jax.typing"],
+    "tlstm_jax.pullbacks": ["tlstm_jax.typing"],
+    "tlstm_jax.engine": ["tlstm_jax.typing", "tlstm_jax.pullbacks"],
     "tlstm_jax.unroll": ["tlstm_jax.typing", "tlstm_jax.cells.linear", "tlstm_jax.engine"],
     "tlstm_jax.models": [
         "tlstm_jax.typing",

@@ -43,11 +43,17 @@ def _make(name, text, model="lstm"):
 
 
 def _run(network, task, settings, **kwargs):
-    """All reports; each one's state is copied, since the next call donates it."""
+    """All reports; the states among them are copied, since the next call donates them."""
     return [
         report._replace(state=jax.tree.map(jnp.copy, report.state))
         for report in training.fit(network, task, settings, **kwargs)
     ]
+
+
+def _stopped_after(calls, network, task, settings):
+    """The last report of a run that is asked to stop after so many calls."""
+    answers = iter([None] * (calls - 1) + ["enough"])
+    return _run(network, task, settings, should_stop=lambda: next(answers))[-1]
 
 
 @pytest.mark.parametrize("name", ["memorization", "pdigits", "char_lm"])
@@ -56,8 +62,11 @@ def test_resumed_at_any_call_it_ends_bit_for_bit_the_same(name, text, tmp_path):
     reports = _run(network, task, SMALL)
     assert [r.progress.step for r in reports] == [2, 4, 6, 8, 10, 12]
     assert reports[-1].stop == "all steps done" and reports[-1].finished
-    like = jax.eval_shape(lambda: reports[0].state)
-    for stopped in reports[:-1:2]:
+    like = jax.eval_shape(lambda: reports[-1].state)
+    for calls in (1, 3, 5):
+        stopped = _stopped_after(calls, network, task, SMALL)
+        assert stopped.progress == reports[calls - 1].progress
+        assert stopped.stop == "enough" and not stopped.finished
         directory = tmp_path / f"{stopped.progress.step}"
         checkpointing.save(directory, stopped.state, stopped.progress)
         state, progress = checkpointing.restore(directory, like)
@@ -67,9 +76,20 @@ def test_resumed_at_any_call_it_ends_bit_for_bit_the_same(name, text, tmp_path):
         chex.assert_trees_all_equal(end.state, reports[-1].state)
 
 
+def test_reports_have_the_state_where_the_next_call_waits_for_them(text):
+    task, network = _make("memorization", text)
+    settings = dataclasses.replace(SMALL, eval_every=8, checkpoint_every=6)
+    reports = _run(network, task, settings)
+    there = {r.progress.step for r in reports if r.state is not None}
+    assert there == {6, 8, 12}  # checkpoint, evaluation, both
+    assert all(r.state.step == r.progress.step for r in reports if r.state is not None)
+    assert {r.progress.step for r in reports if r.valid} == {8, 12}
+    assert [r.progress.step for r in reports] == [2, 4, 6, 8, 10, 12]
+
+
 def test_a_stream_resumed_without_its_carry_ends_otherwise(text):
     task, network = _make("char_lm", text, "tlstm")
-    first, *_, last = _run(network, task, SMALL)
+    first, last = _stopped_after(1, network, task, SMALL), _run(network, task, SMALL)[-1]
     assert any(np.any(x) for x in jax.tree.leaves(first.state.carry))
     state = first.state._replace(carry=jax.tree.map(jnp.zeros_like, first.state.carry))
     end = _run(network, task, SMALL, state=state, progress=first.progress)[-1]

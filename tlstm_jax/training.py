@@ -57,7 +57,7 @@ class Progress:
 class Report(NamedTuple):
     """The state of a run after a compiled call."""
 
-    state: TrainState
+    state: TrainState | None  # None where the next call has taken it already; see `fit`
     progress: Progress
     train: dict[str, float]  # means over the call's steps
     valid: dict[str, float] | None  # metrics of the evaluation, where there was one
@@ -236,7 +236,10 @@ def fit(
 ) -> Iterator[Report]:
     """Trains, yielding a Report after every compiled call; nothing if the run is finished already.
 
-    A report's state is donated to the next call: use it before asking for the next report.
+    The next call is under way while a report is read, so that the device does not wait for the host,
+    and has taken the report's state with it. Only after an evaluation, at multiples of
+    `checkpoint_every` and where training stops does it wait, and the report has the state, which is
+    donated to the next call: use it before asking for the next report.
 
     Args:
       state, progress: of an earlier report, to go on from; None: from the beginning.
@@ -249,17 +252,21 @@ def fit(
         state = init_state(network, task, settings, jax.random.key(settings.seed))
     progress = progress or Progress()
     data = jax.device_put(task.data)
+    under_way: tuple[Progress, dict[str, Any]] | None = None
     while _finished(settings, progress) is None:
         state, steps = train_call(network, task, settings, state, data)
-        steps = jax.device_get(steps)
-        finite = np.isfinite(steps["loss"]) & np.isfinite(steps["grad_norm"])
-        if not finite.all():
-            raise NonFiniteError(progress.step + int(np.argmin(finite)) + 1)
-        train = _means(steps["sums"]) | {"grad_norm": float(np.mean(steps["grad_norm"]))}
+        if under_way is not None:
+            yield Report(None, under_way[0], _train_means(*under_way), None, False, None, False)
         step = progress.step + settings.steps_per_call
         progress = dataclasses.replace(progress, step=step, units=step * task.units_per_step)
+        under_way = progress, steps
+        stop, last = should_stop(), step >= settings.num_steps
+        evaluates = last or step % settings.eval_every == 0
+        if not (stop or evaluates or step % settings.checkpoint_every == 0):
+            continue
+        train, under_way = _train_means(*under_way), None
         valid, improved = None, False
-        if step % settings.eval_every == 0 or step == settings.num_steps:
+        if evaluates:
             valid = evaluate(
                 network,
                 task,
@@ -270,12 +277,23 @@ def fit(
                 key=eval_key(state),
             )
             progress, improved = _judge(task, progress, valid[task.metric])
-        stop = _finished(settings, progress)
-        finished = stop is not None
-        stop = stop or should_stop()
-        yield Report(state, progress, train, valid, improved, stop, finished)
-        if stop is not None:
+        why = _finished(settings, progress)
+        yield Report(state, progress, train, valid, improved, why or stop, why is not None)
+        if why or stop:
             return
+
+
+def _train_means(progress: Progress, steps: dict[str, Any]) -> dict[str, float]:
+    """Means over the steps of a call, which ended with `progress`; waits for it.
+
+    Raises:
+      NonFiniteError: of the first step whose loss or gradient is not finite.
+    """
+    steps = jax.device_get(steps)
+    finite = np.isfinite(steps["loss"]) & np.isfinite(steps["grad_norm"])
+    if not finite.all():
+        raise NonFiniteError(progress.step - len(finite) + int(np.argmin(finite)) + 1)
+    return _means(steps["sums"]) | {"grad_norm": float(np.mean(steps["grad_norm"]))}
 
 
 def _judge(task: Task, progress: Progress, metric: float) -> tuple[Progress, bool]:
