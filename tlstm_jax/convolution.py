@@ -24,6 +24,9 @@ from jax.custom_derivatives import SymbolicZero
 from tlstm_jax.typing import Array
 
 GRADIENTS = ("auto", "products", "xla")
+FEW_ROWS = (
+    32  # at 10 rows, 100 channels, turning saves a quarter of a step; at 64, 400 it costs 7 %
+)
 
 
 def depth(tensor_shape: tuple[int, ...], kernel_size: int) -> int:
@@ -166,7 +169,7 @@ def _by_product(cat: Array, kernel: Array) -> Array:
         padded[(slice(None), *(slice(k, k + n) for k, n in zip(tap, shape, strict=True)))]
         for tap in itertools.product(range(K), repeat=len(shape))
     ]
-    return _product(jnp.concatenate(windows, axis=-1).astype(cat.dtype), kernel)
+    return _product(jnp.concatenate(windows, axis=-1).astype(cat.dtype), kernel, turn=True)
 
 
 def _by_products(cat: Array, kernel: Array) -> Array:
@@ -188,15 +191,21 @@ def _by_products(cat: Array, kernel: Array) -> Array:
     return sum(products[1:], products[0])
 
 
-def _product(read: Array, kernel: Array) -> Array:
-    """[B, P.., K.. M] with [K.., M, Z] to [B, P.., Z]."""
-    Z = kernel.shape[-1]
-    out = lax.dot(
-        read.reshape(-1, read.shape[-1]),
-        kernel.reshape(-1, Z),
+def _product(read: Array, kernel: Array, *, turn: bool = False) -> Array:
+    """[B, P.., K.. M] with [K.., M, Z] to [B, P.., Z].
+
+    The transpose by `read` takes the kernel turned over. For few rows that is most of its work on a
+    CPU; with `turn` it is then written out, so that a loop can do it once, before it begins.
+    """
+    rows, kernel = read.reshape(-1, read.shape[-1]), kernel.reshape(-1, kernel.shape[-1])
+    turned = turn and len(rows) <= FEW_ROWS
+    out = lax.dot_general(
+        rows,
+        kernel.T if turned else kernel,
+        (((1,), (1 if turned else 0,)), ((), ())),
         preferred_element_type=sum_dtype(read.dtype),
     )
-    return out.astype(read.dtype).reshape(*read.shape[:-1], Z)
+    return out.astype(read.dtype).reshape(*read.shape[:-1], kernel.shape[-1])
 
 
 def memory_cell_convolution(memory: Array, q: Array) -> Array:

@@ -20,6 +20,7 @@ COLUMNS = {
     "depth": {
         "sequential steps": lambda r: str(r["sequential_steps"]),
         "ms (quartiles)": lambda r: _milliseconds(r),
+        "compile s": lambda r: _or_blank(r["compile_seconds"], ".1f"),
     },
     "LSTM": {
         "GFLOP/s": lambda r: f"{r['gflops']:.1f}",
