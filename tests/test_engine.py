@@ -24,6 +24,7 @@ from cases import (
 
 from tlstm_jax import GRU, LSTM, TensorizedLSTM, engine, unroll
 from tlstm_jax.convolution import sum_dtype
+from tlstm_jax.pullbacks import Pullbacks
 
 LENGTHS = np.array([T, 3])
 RESET = np.zeros((T, B), bool)
@@ -115,6 +116,76 @@ def test_gradients_under_vmap_over_members(case, x64):
     alone = jit(gradients)
     for n, member in enumerate(members):
         assert_close([leaf[n] for leaf in together], alone(*member))
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS | {"remat_every": 4}], ids=["plain", "options"])
+@pytest.mark.parametrize("kind", ["vectors", "tokens"])
+@each(["lstm", "gru", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
+def test_gradients_with_several_products_over_time(case, kind, options, x64, monkeypatch):
+    xs = {"vectors": vectors, "tokens": tokens}[kind](steps=6)
+    inputs = inputs_of(case.cell, jnp.float64, xs)
+    if options:
+        reset = np.zeros((6, B), bool)
+        reset[2, 0] = reset[1, 1] = True
+        options = options | {"reset": reset}
+    rows = B * int(np.prod(getattr(case.cell, "tensor_shape", ())))
+    monkeypatch.setattr(engine, "ROWS", 2 * rows)
+    assert engine._steps_of_a_product(6, jnp.zeros((rows, 7))) == 2
+    compare(case.cell, inputs, options, 1e-12)
+
+
+def test_a_product_spans_a_divisor_of_the_steps():
+    a = jnp.zeros((64, 4, 400))  # 256 rows a step, 16 of them in 4,096
+    assert [engine._steps_of_a_product(T, a) for T in (8, 48, 52, 784)] == [8, 16, 13, 16]
+    assert engine._steps_of_a_product(1009, a) == 1009  # a prime: in one piece
+
+
+@dataclasses.dataclass(frozen=True)
+class Curved(LSTM):
+    """An LSTM whose mix is not linear in the state, and whose update reads a parameter."""
+
+    def init(self, key, input_size, *, hyper=None):
+        params = super().init(key, input_size, hyper=hyper)
+        return params | {"norm": {"scale": jnp.ones((self.features,), jnp.float32)}}
+
+    def mix(self, params, carry, z):
+        return super().mix(params, carry._replace(hidden=jnp.sin(carry.hidden)), z)
+
+    def update(self, params, carry, a):
+        new, y = super().update(params, carry, a)
+        scale = jnp.exp(params["norm"]["scale"]).astype(y.dtype)
+        return new, y * jnp.broadcast_to(scale, y.shape)
+
+
+def test_a_mix_that_is_not_linear_in_the_state(x64):
+    cell = Curved(M)
+    inputs = inputs_of(cell, jnp.float64, vectors())
+    assert pullbacks_of(cell, inputs).mix_varies
+    compare(cell, inputs, OPTIONS, 1e-12)
+
+
+def pullbacks_of(cell, inputs):
+    params, carry, xs = inputs
+    return Pullbacks(cell, params, carry, xs[0])
+
+
+@pytest.mark.parametrize(
+    ("cell", "sizes"),
+    [
+        (LSTM(M), [M] * 5),  # i, f, g, o, tanh(c); c itself is in the carry
+        (Curved(M), [M] * 5),  # exp(scale) follows from the parameters
+        (GRU(M), [M] * 3 + [4 * M]),  # r, z, n, and a, since h's part of n is a slice of it
+        (TensorizedLSTM(M, (2,)), [2 * M] * 5 + [2 * 3]),  # G, I, F, O, tanh(C), exp(q)
+    ],
+    ids=["lstm", "curved", "gru", "tlstm"],
+)
+def test_what_is_saved_of_a_step(cell, sizes):
+    inputs = inputs_of(cell, jnp.float32, vectors())
+    pullbacks = pullbacks_of(cell, inputs)
+    a = jnp.zeros(pullbacks.a.shape)
+    pull = jax.eval_shape(lambda *x: pullbacks.update(*x)[2], *inputs[:2], a)
+    saved = [leaf.size // B for leaf in pullbacks.saved(pull)]
+    assert sorted(saved) == sorted(sizes)
 
 
 def jaxpr_of_gradient(cell, name):
