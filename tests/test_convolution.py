@@ -137,6 +137,22 @@ def test_cross_layer_convolution_of_bfloat16_sums_in_float32(gradient, products)
     assert jaxpr.count("preferred_element_type=float32") == products
 
 
+@pytest.mark.parametrize(
+    ("platform", "convolutions", "products"), [("cpu", 1, 3), ("cuda", 3, 0), ("tpu", 3, 0)]
+)
+def test_each_platform_gets_its_own_gradient(platform, convolutions, products):
+    inputs = [jnp.asarray(x, jnp.float32) for x in cross_layer_inputs((2, 3), 2)]
+
+    def gradients(*inputs):
+        a, pull = jax.vjp(convolution.cross_layer_convolution, *inputs)
+        return a, *pull(jnp.ones_like(a))
+
+    lowered = jax.jit(gradients).trace(*inputs).lower(lowering_platforms=(platform,)).as_text()
+    assert lowered.count("stablehlo.convolution") == convolutions
+    # On a CPU one by the state, and by the kernel one for each tap of all axes but the last.
+    assert lowered.count("stablehlo.dot_general") == products
+
+
 def test_refuses_an_unknown_gradient():
     inputs = [jnp.asarray(x) for x in cross_layer_inputs((3,), 3)]
     with pytest.raises(ValueError, match="gradient is 'fast'; accepted are auto, products, xla"):

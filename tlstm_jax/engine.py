@@ -2,15 +2,20 @@
 
 JAX differentiates a scan step by step: the gradient by a weight matrix is a product at every step,
 and a sum over steps. The deferred engine's backward loop makes only what is sequential, the gradients
-of the state and of the pre-activations a_t; the gradient by the weights is one product over all steps
-behind the loop. It serves every cell that gives its step as project / mix / update (`typing.Cell`),
+of the state and of the pre-activations a_t; the gradients by the weights are products over many steps
+at once, behind it. It serves every cell that gives its step as project / mix / update (`typing.Cell`),
 without a word in the cell:
 
-    forward    a_t = mix(params, carry_t, z_t);  carry_{t+1}, y_t = update(params, carry_t, a_t)
+    forward    z_t = project(params, x_t), for all t at once
+               a_t = mix(params, carry_t, z_t);  carry_{t+1}, y_t = update(params, carry_t, a_t)
     backward   da_t, and dcarry_t in part    from the derivative of update by (carry_t, a_t)
                dz_t, and the rest of dcarry_t    from the derivative of mix by (carry_t, z_t)
-    behind     dparams    from the derivative of mix by params, with steps folded into the batch
+    behind     dparams    from the derivatives of mix and project by params, with steps folded into
+                          the batch, about ROWS rows at a time
                (and of what parameters update has, summed in the loop: they are small)
+
+Saved are the carries and what is expensive in update (`pullbacks.EXPENSIVE`), rather than a_t. The
+loops are not unrolled: with 2 or 4 steps an iteration they were no faster on a CPU.
 """
 
 import functools
@@ -24,6 +29,9 @@ from tlstm_jax.pullbacks import Pullbacks
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
 
 ENGINES = ("deferred", "scan")
+# Of one product for a weight gradient: enough that adding it to the others costs little, and few enough
+# that the pre-activations' gradients of these steps stay in a cache.
+ROWS = 4096
 
 
 def check_engine(engine: str) -> None:
@@ -131,7 +139,6 @@ def _scan(
     step: Callable[[Carry, Array], tuple[Carry, Array, PyTree]] | None = None,
 ) -> tuple[Carry, tuple[Array, PyTree, PyTree]]:
     """(carry, (ys, observed, saved)): the loop of `step(carry, z) -> (carry, y, saved)`, or the cell's."""
-
     split = is_split(cell)
 
     def plain(carry: Carry, z: Array) -> tuple[Carry, Array, None]:
@@ -229,11 +236,9 @@ def _deferred_bwd(cell: Cell, residuals: tuple, cotangents: tuple[Carry, Array])
 
 _deferred.defvjp(_deferred_fwd, _deferred_bwd)
 
-ROWS = 4096
-
 
 def _steps_of_a_product(T: int, a: Array) -> int:
-    """Over how many steps, a divisor of T, a weight gradient is one product."""
+    """Over how many of T steps a weight gradient is one product: a divisor, or T if none fits."""
     rows = a.size // a.shape[-1]
     divisors = [n for n in range(1, T + 1) if T % n == 0 and n * rows <= ROWS]
     most = max(divisors, default=1)
