@@ -98,7 +98,10 @@ def cross_layer_convolution(
     """
     check_gradient(gradient)
     cat = concatenate_corner(hidden, corner)
-    return _convolve(cat, kernel) if gradient == "xla" else _correlate(cat, kernel, gradient)
+    kernel, before = _within_reach(kernel, hidden.shape[1:-1])
+    if gradient == "xla":
+        return _convolve(cat, kernel, before)
+    return _correlate(cat, kernel, before, gradient)
 
 
 def check_gradient(gradient: str) -> None:
@@ -107,44 +110,59 @@ def check_gradient(gradient: str) -> None:
         raise ValueError(f"gradient is {gradient!r}; accepted are {', '.join(GRADIENTS)}")
 
 
-def _convolve(cat: Array, kernel: Array) -> Array:
+def _within_reach(kernel: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:
+    """The kernel without taps that lie outside H^cat for all locations, and zeros in front of H^cat.
+
+    XLA makes something slow of a kernel that is longer than what it runs over.
+    """
+    r = kernel.shape[0] // 2
+    first = [max(0, r - size) for size in shape]
+    cut = tuple(slice(n, size + r) for n, size in zip(first, shape, strict=True))
+    return kernel[cut], tuple(r - 1 - n for n in first)
+
+
+def _convolve(cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
     """[B, P + 1, M] with [K.., M, Z] to [B, P, Z]; P + 1 and K.. stand for D axes each."""
-    D = kernel.ndim - 2
-    spatial = string.ascii_lowercase[:D]
+    spatial = string.ascii_lowercase[: len(before)]
     out = lax.conv_general_dilated(
         cat,
         kernel,
-        window_strides=(1,) * D,
-        padding=(_margin(kernel),) * D,
+        window_strides=(1,) * len(before),
+        padding=_margins(kernel, before),
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
         preferred_element_type=sum_dtype(cat.dtype),
     )
     return out.astype(cat.dtype)
 
 
-def _margin(kernel: Array) -> tuple[int, int]:
+def _margins(kernel: Array, before: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     """Zeros in front of H^cat and behind it, on every axis."""
-    K = kernel.shape[0]
-    return K // 2 - 1, K - 1 - K // 2
+    return tuple((n, K - 2 - n) for n, K in zip(before, kernel.shape, strict=False))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _correlate(cat: Array, kernel: Array, gradient: str) -> Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _correlate(cat: Array, kernel: Array, before: tuple[int, ...], gradient: str) -> Array:
     """`_convolve`, with derivatives of our own."""
     del gradient
-    return _convolve(cat, kernel)
+    return _convolve(cat, kernel, before)
 
 
 def _correlate_jvp(
-    gradient: str, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+    before: tuple[int, ...],
+    gradient: str,
+    primals: tuple[Array, Array],
+    tangents: tuple[Array, Array],
 ) -> tuple[Array, Array]:
-    def map_(products: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    convolve = functools.partial(_convolve, before=before)
+
+    def map_(by: Callable[..., Array]) -> Callable[[Array, Array], Array]:
+        products = functools.partial(by, before=before)
         if gradient == "products":
             return products
-        return lambda *x: lax.platform_dependent(*x, cpu=products, default=_convolve)
+        return lambda *x: lax.platform_dependent(*x, cpu=products, default=convolve)
 
     (cat, kernel), (dcat, dkernel) = primals, tangents
-    out, dout = _convolve(cat, kernel), []
+    out, dout = convolve(cat, kernel), []
     if not isinstance(dcat, SymbolicZero):
         dout.append(map_(_by_product)(dcat, kernel))
     if not isinstance(dkernel, SymbolicZero):
@@ -156,39 +174,43 @@ def _correlate_jvp(
 _correlate.defjvp(_correlate_jvp, symbolic_zeros=True)
 
 
-def _by_product(cat: Array, kernel: Array) -> Array:
+def _by_product(cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
     """`_convolve` as one product with all that a location reads, K^D M wide.
 
     By cat, its transpose is one product, too, of K^D shifted parts that are summed.
     """
-    shape, K = [n - 1 for n in cat.shape[1:-1]], kernel.shape[0]
     # Wide, so that the transpose sums the parts in float32.
-    wide = cat.astype(sum_dtype(cat.dtype))
-    padded = jnp.pad(wide, ((0, 0), *(_margin(kernel),) * len(shape), (0, 0)))
-    windows = [
-        padded[(slice(None), *(slice(k, k + n) for k, n in zip(tap, shape, strict=True)))]
-        for tap in itertools.product(range(K), repeat=len(shape))
-    ]
+    windows = _windows(cat.astype(sum_dtype(cat.dtype)), kernel, before)
     return _product(jnp.concatenate(windows, axis=-1).astype(cat.dtype), kernel, turn=True)
 
 
-def _by_products(cat: Array, kernel: Array) -> Array:
+def _by_products(cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
     """`_convolve` as products with what a location reads along the last axis, K M wide.
 
     By kernel, its transpose needs fewer copies of cat than `_by_product`'s.
     """
-    K = kernel.shape[0]
-    *shape, last = (n - 1 for n in cat.shape[1:-1])
-    padded = jnp.pad(cat, ((0, 0), *(_margin(kernel),) * (len(shape) + 1), (0, 0)))
-    read = jnp.concatenate([padded[..., k : k + last, :] for k in range(K)], axis=-1)
-    products = [
-        _product(
-            read[(slice(None), *(slice(k, k + n) for k, n in zip(tap, shape, strict=True)))],
-            kernel[tap],
-        )
-        for tap in itertools.product(range(K), repeat=len(shape))
-    ]
+    *_, last = cat.shape[1:-1]
+    *_, (front, back) = _margins(kernel, before)
+    K = kernel.shape[len(before) - 1]
+    padded = jnp.pad(cat, ((0, 0),) * len(before) + ((front, back), (0, 0)))
+    read = jnp.concatenate([padded[..., k : k + last - 1, :] for k in range(K)], axis=-1)
+    others = kernel.reshape(*kernel.shape[: len(before) - 1], -1, kernel.shape[-1])
+    taps = itertools.product(*map(range, others.shape[:-2]))
+    windows = _windows(read, others, before[:-1])
+    products = [_product(read, others[tap]) for read, tap in zip(windows, taps, strict=True)]
     return sum(products[1:], products[0])
+
+
+def _windows(cat: Array, kernel: Array, before: tuple[int, ...]) -> list[Array]:
+    """For each tap of the kernel's first axes, as many as `before` has: [B, P.., ..], what is read."""
+    margins = _margins(kernel, before)
+    rest = ((0, 0),) * (cat.ndim - 1 - len(before))
+    padded = jnp.pad(cat, ((0, 0), *margins, *rest))
+    sizes = [n - 1 for n in cat.shape[1 : 1 + len(before)]]
+    return [
+        padded[(slice(None), *(slice(k, k + n) for k, n in zip(tap, sizes, strict=True)))]
+        for tap in itertools.product(*map(range, kernel.shape[: len(before)]))
+    ]
 
 
 def _product(read: Array, kernel: Array, *, turn: bool = False) -> Array:

@@ -81,8 +81,8 @@ def matrix_product(name: str, rows: int, inner: int, columns: int) -> Contender:
     """[rows, inner] x [inner, columns], float32."""
     a = jax.random.normal(jax.random.key(0), (rows, inner))
     b = jax.random.normal(jax.random.key(1), (inner, columns))
-    # So that a call takes a hundredth of a second or more, as the models' steps do.
-    repeat = max(1, int(3e9 // (2 * rows * inner * columns)))
+    # As often as a model's steps, so that the weights are no colder than theirs.
+    repeat = max(20, int(3e9 // (2 * rows * inner * columns)))
 
     def products(a: Array, b: Array) -> Array:
         # Each depends on the one before, lest they be made once.
