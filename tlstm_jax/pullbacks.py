@@ -74,7 +74,7 @@ class Pullbacks:
         return jax.vjp(mix, self.of_mix.take(params))[1]
 
     def project(self, params: Params, xs: Array) -> tuple[Array, Callable]:
-        """(zs, pullback): dzs to (d params of project, dxs), None for the tokens among xs."""
+        """(zs, pullback): dzs to (d params of project, dxs); dxs is None for tokens."""
 
         def project(chosen: list, xs: Array) -> Array:
             return self._cell.project(self.of_project.put(params, chosen), xs)

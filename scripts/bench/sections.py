@@ -44,11 +44,12 @@ def training_steps(size: Size, peers: tuple[str, ...], seconds: float) -> Iterat
     gates = 4 * M + KERNEL
     product = c.matrix_product(PRODUCT, B * L, KERNEL * M, gates)
     in_turns([product, *rows, *narrow.values()], seconds=seconds)
+    equal = {"tLSTM 2D": rows[0], **narrow}  # the model that the others equal in parameters
     for row in [product, *rows]:
         yield {
             **_row("training", size, row),
             "share_of_product": row.gflops / product.gflops,
-            "equal_parameters_ms": _equal_ms(row, narrow),
+            "equal_parameters_ms": 1e3 * equal[row.name].median if row.name in equal else None,
         }
 
 
@@ -93,13 +94,6 @@ def _equal_parameters(
         *_peers(B, stack, T, L, peers),
     ]
     return {row.name: row for row in rows}
-
-
-def _equal_ms(row: Contender, narrow: dict[str, Contender]) -> float | None:
-    """The row's ms at the parameters of the 2D tensorized LSTM; its own if it is that model."""
-    if row.name == "tLSTM 2D":
-        return 1e3 * row.median
-    return 1e3 * narrow[row.name].median if row.name in narrow else None
 
 
 def _width(parameters: int, count: Any) -> int:
