@@ -12,8 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+import zoo_oracles
 
 from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN
+from tlstm_jax.cells.hyper_lstm import HyperLSTM
+from tlstm_jax.cells.irnn import IRNN
+from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.lstm import LSTM1997
+from tlstm_jax.cells.mi_lstm import MILSTM
+from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
+from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.skip_rnn import SkipRNN
 
 T, B, I, M = 5, 2, 2, 3
 
@@ -62,6 +73,18 @@ def _trnn(name, tensor_shape, kernel_size):
     return Case(name, TensorizedRNN(channels=M, **settings), oracle)
 
 
+ZOO = [
+    Case("lstm-1997", LSTM1997(M), zoo_oracles.lstm_1997),
+    Case("peephole", PeepholeLSTM(M), zoo_oracles.peephole_lstm),
+    Case("irnn", IRNN(M), zoo_oracles.irnn),
+    Case("layer-norm", LayerNormLSTM(M), zoo_oracles.layer_norm_lstm),
+    Case("mi", MILSTM(M), zoo_oracles.mi_lstm),
+    Case("mlstm", MultiplicativeLSTM(M), zoo_oracles.multiplicative_lstm),
+    *(Case(f"mut{n}", MUT(M, n), functools.partial(zoo_oracles.mut, variant=n)) for n in (1, 2, 3)),
+    Case("skip", SkipRNN(M, skip=2), functools.partial(zoo_oracles.skip_rnn, skip=2)),
+    Case("rhn", RHN(M, depth=2), zoo_oracles.rhn),
+    Case("hyper", HyperLSTM(M, 4, 2), zoo_oracles.hyper_lstm),
+]
 CASES = [
     Case("elman", Elman(M), oracles.elman),
     Case("lstm", LSTM(M), oracles.lstm),
@@ -83,10 +106,12 @@ CASES = [
     _tlstm("tlstm-2x5-k5-cn", (2, 5), 5, normalization="channel"),
     _tlstm("tlstm-2x2x2-k3-cn", (2, 2, 2), 3, normalization="channel"),
     _tlstm("tlstm-2x1x3-k2", (2, 1, 3), 2),
+    *ZOO,
 ]
 BY_NAME = {case.name: case for case in CASES}
 # One of each kind, for what does not depend on the tensor's shape.
 FEW = ["elman", "lstm", "gru", "gru-before", "trnn-4-k3", "tlstm-4-k3", "tlstm-3x3-k3-cn"]
+FEW += [case.name for case in ZOO]
 
 
 def each(cases):
@@ -104,7 +129,7 @@ def random_params(init, seed=0):
         match path[-1].key:
             case "kernel":
                 return value / np.sqrt(np.prod(leaf.shape[:-1]))
-            case "scale":
+            case "scale" | "alpha" | "beta_h" | "beta_x":
                 return 1.0 + 0.3 * value
             case "bias":
                 return 0.5 * value

@@ -53,6 +53,8 @@ def run(
     start: Array | None,
     live: Array | None,
     *,
+    noise: PyTree = None,
+    initial: Carry | None = None,
     observe: Observe | None = None,
     remat_every: int | None = None,
     engine: str = "deferred",
@@ -63,12 +65,14 @@ def run(
       xs: [T, B, I] float, or tokens [T, B] int.
       start: [T, B] bool or None: where True, the example starts anew with this step.
       live: [T, B] bool or None: where False, the example's carry stands still and its y is zero.
-      observe, remat_every, engine: see `unroll`.
+      noise, initial, observe, remat_every, engine: see `unroll`.
 
     Returns:
       (carry, ys [T, B, M], what observe returned, stacked over steps).
     """
-    if engine == "deferred" and observe is None and is_split(cell) and not _couples(cell):
+    plain = start is None or initial is None  # nothing but params and carry to be differentiated
+    deferred = engine == "deferred" and plain and noise is None and observe is None
+    if deferred and is_split(cell) and not _couples(cell):
 
         def steps(carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
             carry, ys = _deferred(cell, params, carry, *inputs)
@@ -76,10 +80,13 @@ def run(
     else:
 
         def steps(carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
-            carry, (ys, observed, _) = _scan(cell, params, carry, *inputs, observe=observe)
+            carry, (ys, observed, _) = _scan(
+                cell, params, carry, *inputs, initial=initial, observe=observe
+            )
             return carry, (ys, observed)
 
-    carry, (ys, observed) = _in_chunks(steps, carry, (xs, start, live), remat_every)
+    inputs = (xs, start, live) if noise is None else (xs, start, live, noise)
+    carry, (ys, observed) = _in_chunks(steps, carry, inputs, remat_every)
     return carry, ys, observed
 
 
@@ -95,10 +102,11 @@ def select(mask: Array | None, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(choose, new, old)
 
 
-def anew(cell: Cell, carry: Carry) -> Carry:
-    """The initial carry, of the batch size and in the dtypes of `carry`."""
-    B = jax.tree.leaves(carry)[0].shape[0]
-    return jax.tree.map(lambda a, b: a.astype(b.dtype), cell.init_carry(B), carry)
+def anew(cell: Cell, carry: Carry, initial: Carry | None = None) -> Carry:
+    """`initial`, or the cell's initial carry; of the batch size and in the dtypes of `carry`."""
+    if initial is None:
+        initial = cell.init_carry(jax.tree.leaves(carry)[0].shape[0])
+    return jax.tree.map(lambda a, b: a.astype(b.dtype), initial, carry)
 
 
 def _couples(cell: Cell) -> bool:
@@ -134,27 +142,29 @@ def _scan(
     xs: Array,
     start: Array | None,
     live: Array | None,
+    noise: PyTree = None,
     *,
+    initial: Carry | None = None,
     observe: Observe | None = None,
     step: Callable[[Carry, Array], tuple[Carry, Array, PyTree]] | None = None,
 ) -> tuple[Carry, tuple[Array, PyTree, PyTree]]:
     """(carry, (ys, observed, saved)): the loop of `step(carry, z) -> (carry, y, saved)`, or the cell's."""
     split = is_split(cell)
 
-    def plain(carry: Carry, z: Array) -> tuple[Carry, Array, None]:
+    def plain(carry: Carry, z: Array, *noise: PyTree) -> tuple[Carry, Array, None]:
         if not split:
-            return *cell.step(params, carry, z), None
-        return *cell.update(params, carry, cell.mix(params, carry, z)), None
+            return *cell.step(params, carry, z, *noise), None
+        return *cell.update(params, carry, cell.mix(params, carry, z, *noise), *noise), None
 
     def body(before: Carry, inputs: tuple) -> tuple[Carry, tuple]:
-        z, start, live = inputs
-        carry = before if start is None else select(start, anew(cell, before), before)
-        new, y, saved = (step or plain)(carry, z)
+        z, start, live, noise = inputs
+        carry = before if start is None else select(start, anew(cell, before, initial), before)
+        new, y, saved = (step or plain)(carry, z, *(() if noise is None else (noise,)))
         new, y = select(live, (new, y), (before, jnp.zeros_like(y)))
         return new, (y, None if observe is None else observe(new), saved)
 
     zs = cell.project(params, xs) if split else xs
-    return lax.scan(body, carry, (zs, start, live))
+    return lax.scan(body, carry, (zs, start, live, noise))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -37,6 +37,10 @@ class Cell(Protocol):
     * `update(params, carry, a) -> (carry, y)`: the rest, without a state-weight product.
 
     A projecting cell's inputs are projected for all steps at once, outside the loop over time.
+
+    A cell that draws in training has `draw(key, num_steps, batch_size)`, a pytree of [T, B, ..]: masks,
+    say, made before the loop. Its `step`, `mix` and `update` then take that of their step as one more
+    argument, None outside training.
     """
 
     @property

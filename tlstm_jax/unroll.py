@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import zero_input
 from tlstm_jax.engine import anew, check_engine, run, select
-from tlstm_jax.typing import Array, Carry, Cell, Observe, Params
+from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
 
 
 def unroll(
@@ -25,6 +25,8 @@ def unroll(
     flush: bool = True,
     lengths: Array | None = None,
     reset: Array | None = None,
+    initial: Carry | None = None,
+    noise: PyTree = None,
     observe: Observe | None = None,
     remat_every: int | None = None,
     engine: str = "deferred",
@@ -47,13 +49,16 @@ def unroll(
         there are zero.
       reset: [T, B] bool: where True, the example starts anew, from the initial carry, with this input.
         Its outputs still under way are dropped (zero).
+      initial: the carry that a reset starts from, [B, ..] leaves; None is `cell.init_carry(B)`.
+      noise: what the cell draws for training, `cell.draw(key, steps, B)` with steps = T, or T + delay
+        with `flush`; None where it is not trained, or draws nothing.
       observe: called with the carry after every step; what it returns is stacked over steps.
       remat_every: save the carry every so many steps only, and recompute what lies between in the
         backward pass. None saves everything.
       engine: how the gradient is made. "deferred" (`tlstm_jax.engine`) is fast, and can be
         differentiated once, backwards; "scan" is plain JAX, for forward mode and second derivatives.
-        Cells without project / mix / update, cells that couple examples, and `observe` take the plain
-        scan by themselves. Outputs are the same.
+        Cells without project / mix / update, cells that couple examples, `noise`, `observe`, and
+        `reset` with `initial` take the plain scan by themselves. Outputs are the same.
 
     Returns:
       (carry, ys), or (carry, ys, observed) with `observe`. carry: the state after each example's last
@@ -69,23 +74,26 @@ def unroll(
     real = None
     if lengths is not None:
         lengths = jnp.clip(lengths, 0, xs.shape[0])
-        real = _real(xs, lengths)
+        real = within(xs, lengths)
         xs = select(real, xs, zero_input(xs))
+    T = xs.shape[0]
+    late_noise = jax.tree.map(lambda x: x[T:], noise)
+    noise = jax.tree.map(lambda x: x[:T], noise)
     advance = functools.partial(
-        run, cell, params, observe=observe, remat_every=remat_every, engine=engine
+        run, cell, params, initial=initial, observe=observe, remat_every=remat_every, engine=engine
     )
-    carry, ys, observed = advance(carry, xs, reset, real)
+    carry, ys, observed = advance(carry, xs, reset, real, noise=noise)
     if flush and cell.delay:
         silence = zero_input(jnp.broadcast_to(xs[:1], (cell.delay, *xs.shape[1:])))
-        _, late, late_observed = advance(carry, silence, None, None)
-        ys = _align(ys, late, lengths)
+        _, late, late_observed = advance(carry, silence, None, None, noise=late_noise)
+        ys = align(ys, late, lengths)
         observed = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), observed, late_observed)
         if real is not None:
             ys = select(real, ys, jnp.zeros_like(ys))
     return (carry, ys) if observe is None else (carry, ys, observed)
 
 
-def _real(xs: Array, lengths: Array) -> Array:
+def within(xs: Array, lengths: Array) -> Array:
     """[T, B] bool: which inputs lie within the examples' lengths."""
     T, B = xs.shape[:2]
     steps = jnp.broadcast_to(jnp.arange(T)[:, None], (T, B))
@@ -94,10 +102,10 @@ def _real(xs: Array, lengths: Array) -> Array:
 
 def zero_beyond(xs: Array, lengths: Array | None) -> Array:
     """xs [T, B, ..] with the zero input behind each example's end, where there may be NaN."""
-    return xs if lengths is None else select(_real(xs, lengths), xs, zero_input(xs))
+    return xs if lengths is None else select(within(xs, lengths), xs, zero_input(xs))
 
 
-def _align(ys: Array, late: Array, lengths: Array | None) -> Array:
+def align(ys: Array, late: Array, lengths: Array | None) -> Array:
     """Outputs in the order of their inputs: y_t is the step t + delay of ys, then of `late`."""
     (T, B), delay = ys.shape[:2], late.shape[0]
     steps = jnp.concatenate([ys, late])
@@ -140,6 +148,8 @@ def unroll_reference(
     flush: bool = True,
     lengths: Array | None = None,
     reset: Array | None = None,
+    initial: Carry | None = None,
+    noise: PyTree = None,
 ) -> tuple[Carry, Array]:
     """`unroll` as a plain loop, example by example; not to be used under jit.
 
@@ -149,19 +159,27 @@ def unroll_reference(
     carries, outputs = [], []
     y = jax.eval_shape(lambda: cell.step(params, carry, xs[0])[1])
     nothing = jnp.zeros(y.shape[1:], y.dtype)
+
+    def one(tree: PyTree, b: int) -> PyTree:
+        return jax.tree.map(lambda x: x[b : b + 1], tree)
+
+    def drawn(t: int, b: int) -> tuple:
+        return () if noise is None else (one(jax.tree.map(lambda x: x[t], noise), b),)
+
     for b in range(B):
-        state = jax.tree.map(lambda x: x[b : b + 1], carry)  # noqa: B023
+        state = one(carry, b)
         length = T if lengths is None else min(max(int(lengths[b]), 0), T)
         steps = []
         for t in range(length):
             if reset is not None and reset[t, b]:
-                state = anew(cell, state)
-            state, y = cell.step(params, state, xs[t, b : b + 1])
+                state = anew(cell, state, one(initial, b))
+            state, y = cell.step(params, state, xs[t, b : b + 1], *drawn(t, b))
             steps.append(y[0])
         carries.append(state)
         if flush:
-            for _ in range(cell.delay):
-                state, y = cell.step(params, state, zero_input(xs[0, b : b + 1]))
+            for n in range(cell.delay):
+                silence = zero_input(xs[0, b : b + 1])
+                state, y = cell.step(params, state, silence, *drawn(T + n, b))
                 steps.append(y[0])
             steps = steps[cell.delay :]
         outputs.append(jnp.stack(steps + [nothing] * (T - length)))

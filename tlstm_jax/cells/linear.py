@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from tlstm_jax.typing import Array, Hyper, Params
 
@@ -80,6 +81,31 @@ def recurrent_kernel(key: Array, features: int, *, gates: int) -> Array:
 def add_bias(x: Array, bias: Array) -> Array:
     """x [.., M] + bias [M], the bias in x's dtype."""
     return x + jnp.broadcast_to(bias.astype(x.dtype), x.shape)
+
+
+def times(x: Array, scale: Array) -> Array:
+    """x [.., M] * scale [M], the scale in x's dtype."""
+    return x * jnp.broadcast_to(scale.astype(x.dtype), x.shape)
+
+
+def layer_norm(x: Array, params: Params, epsilon: float = 1e-5) -> Array:
+    """(x - mean) / sqrt(var + epsilon) * scale + bias over the last axis (biased variance).
+
+    Args:
+      x: [.., M].
+      params: {"scale" [M], "bias" [M]}.
+    """
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    return add_bias(times(centred * lax.rsqrt(variance + epsilon), params["scale"]), params["bias"])
+
+
+def init_norm(features: int, scale: float = 1.0) -> Params:
+    """The parameters of a layer normalization: scales `scale`, biases 0."""
+    return {
+        "scale": jnp.full((features,), scale, jnp.float32),
+        "bias": jnp.zeros((features,), jnp.float32),
+    }
 
 
 def linear(x: Array, params: Params, dtype: Any) -> Array:

@@ -1,10 +1,10 @@
-"""The LSTM with forget gate.
+"""The LSTM with forget gate, and the first one, without.
 
 Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9, 1997; Gers, Schmidhuber and
 Cummins, "Learning to Forget: Continual Prediction with LSTM", Neural Computation 12, 2000.
 
     i, f, o = sigm(x_t W + h_{t-1} U + b) each        g = tanh(x_t W + h_{t-1} U + b)
-    c_t = f * c_{t-1} + i * g
+    c_t = f * c_{t-1} + i * g                         1997: c_t = c_{t-1} + i * g
     h_t = o * tanh(c_t)                               y_t = h_t
 """
 
@@ -21,6 +21,23 @@ from tlstm_jax.typing import Array, Hyper, Params
 class LSTMCarry(NamedTuple):
     hidden: Array  # h [B, M], compute dtype
     memory: Array  # c [B, M], the dtype given to init_carry
+
+
+def zero_carry(batch_size: int, features: int, dtype: Any, compute: Any) -> LSTMCarry:
+    """h = 0 in `compute` (None: `dtype`) and c = 0 in `dtype`, both [B, M]."""
+    shape = (batch_size, features)
+    return LSTMCarry(jnp.zeros(shape, compute or dtype), jnp.zeros(shape, dtype))
+
+
+def init_gates(key: Array, input_size: int, features: int, scale: Any, forget_bias: Any) -> Params:
+    """The parameters of `LSTM`, which its relatives share."""
+    w, u = jax.random.split(key)
+    M = features
+    bias = jnp.zeros((4 * M,), jnp.float32).at[M : 2 * M].set(forget_bias)
+    return {
+        "input": {"kernel": input_kernel(w, (input_size, 4 * M), scale)},
+        "recurrent": {"kernel": recurrent_kernel(u, M, gates=4), "bias": bias},
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,17 +66,11 @@ class LSTM:
         check_size("features", self.features)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
-        w, u = jax.random.split(key)
-        bias = jnp.zeros((4 * M,), jnp.float32).at[M : 2 * M].set(s.forget_bias)
-        return {
-            "input": {"kernel": input_kernel(w, (input_size, 4 * M), s.input_scale)},
-            "recurrent": {"kernel": recurrent_kernel(u, M, gates=4), "bias": bias},
-        }
+        s = with_hyper(self, hyper)
+        return init_gates(key, input_size, self.features, s.input_scale, s.forget_bias)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> LSTMCarry:
-        shape = (batch_size, self.features)
-        return LSTMCarry(jnp.zeros(shape, self.dtype or dtype), jnp.zeros(shape, dtype))
+        return zero_carry(batch_size, self.features, dtype, self.dtype)
 
     def project(self, params: Params, x: Array) -> Array:
         """x W: [.., 4M]."""
@@ -74,6 +85,62 @@ class LSTM:
         del params
         i, f, g, o = jnp.split(a.astype(carry.memory.dtype), 4, axis=-1)
         c = jax.nn.sigmoid(f) * carry.memory + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(carry.hidden.dtype)
+        return LSTMCarry(h, c), h
+
+    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
+        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
+        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
+
+    init_token_carry = init_carry
+    token_step = step
+
+
+@dataclasses.dataclass(frozen=True)
+class LSTM1997:
+    """The LSTM of 1997: it never forgets. Gates in the order i, g, o.
+
+    Parameters: {"input": {"kernel" [I, 3M]}, "recurrent": {"kernel" [M, 3M], "bias" [3M]}}. Attributes as
+    in `LSTM`.
+    """
+
+    features: int
+    input_scale: float | None = None
+    dtype: Any = None
+
+    delay: ClassVar[int] = 0
+    causal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
+
+    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+        s, M = with_hyper(self, hyper), self.features
+        w, u = jax.random.split(key)
+        return {
+            "input": {"kernel": input_kernel(w, (input_size, 3 * M), s.input_scale)},
+            "recurrent": {
+                "kernel": recurrent_kernel(u, M, gates=3),
+                "bias": jnp.zeros((3 * M,), jnp.float32),
+            },
+        }
+
+    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> LSTMCarry:
+        return zero_carry(batch_size, self.features, dtype, self.dtype)
+
+    def project(self, params: Params, x: Array) -> Array:
+        """x W: [.., 3M]."""
+        return linear(x, params["input"], self.dtype)
+
+    def mix(self, params: Params, carry: LSTMCarry, z: Array) -> Array:
+        """z + h U + b: [B, 3M]."""
+        return z + linear(carry.hidden, params["recurrent"], z.dtype)
+
+    def update(self, params: Params, carry: LSTMCarry, a: Array) -> tuple[LSTMCarry, Array]:
+        """c_t and h_t from the pre-activations."""
+        del params
+        i, g, o = jnp.split(a.astype(carry.memory.dtype), 3, axis=-1)
+        c = carry.memory + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(carry.hidden.dtype)
         return LSTMCarry(h, c), h
 

@@ -1,0 +1,152 @@
+"""Independent versions of the models that are not cells: NumPy, float64, loops over time.
+
+As in `oracles`: functional parameter trees of NumPy arrays, xs [T, B, I] or tokens [T, B]; what
+comes back is the outputs ys [T, B, ..] alone.
+"""
+
+import numpy as np
+from oracles import project, sigmoid
+from zoo_oracles import blocks, lstm_update, zeros
+
+
+def qrnn(params, xs, *, pooling, width):
+    """z, f, o, i of x_{t-k+1} .. x_t; c' = f c + (1 - f) z, in ifo f c + i z; y = c', or o c'."""
+    kernel, bias = params["input"]["kernel"], params["input"]["bias"]
+    c, ys = zeros(xs, len(bias) // (len(pooling) + 1)), []
+    for t in range(len(xs)):
+        a = zeros(xs, len(bias)) + bias
+        for k in range(width):
+            s = t - (width - 1) + k
+            if s >= 0:
+                a = a + project({"kernel": kernel[k]}, xs[s])
+        gates = blocks(a, len(pooling) + 1)
+        z, f = np.tanh(gates[0]), sigmoid(gates[1])
+        i = sigmoid(gates[3]) if pooling == "ifo" else 1 - f
+        c = f * c + i * z
+        ys.append(c if pooling == "f" else sigmoid(gates[2]) * c)
+    return np.stack(ys)
+
+
+def sru(params, xs, *, version=2017, alpha=1.0):
+    """c' = f c + (1 - f) x W; 2017: y = r tanh(c') + (1 - r) x; 2018: y = r c' + (1 - r) alpha x.
+
+    f, r = s(x W + b), in 2018 s(x W + v c + b). With a fourth block, x in y is x times that block.
+    """
+    kernel = params["input"]["kernel"]
+    b_f, b_r = blocks(params["input"]["bias"], 2)
+    M = len(b_f)
+    c, ys = zeros(xs, M), []
+    for x in xs:
+        a = project({"kernel": kernel}, x)
+        candidate, f, r = (a[:, n * M : (n + 1) * M] for n in range(3))
+        highway = a[:, 3 * M :] if kernel.shape[1] == 4 * M else x
+        if version == 2018:
+            v_f, v_r = params["peephole"]["kernel"]
+            f, r = f + v_f * c, r + v_r * c
+        f, r = sigmoid(f + b_f), sigmoid(r + b_r)
+        c = f * c + (1 - f) * candidate
+        if version == 2018:
+            ys.append(r * c + (1 - r) * alpha * highway)
+        else:
+            ys.append(r * np.tanh(c) + (1 - r) * highway)
+    return np.stack(ys)
+
+
+def wavenet(params, xs, *, dilations):
+    """z_t = tanh(F) s(G), both of x_{t-d} and x_t; x' = x + z W_res + b.
+
+    y = relu(relu(sum of the layers' z W_skip + b) W_post + b_post).
+    """
+    stream = [project(params["input"], x) for x in xs]
+    total = [0.0 for _ in xs]
+    for l, dilation in enumerate(dilations):
+        layer = params[f"layer_{l}"]
+        past, present = layer["dilated"]["kernel"]
+        after = []
+        for t in range(len(xs)):
+            a = stream[t] @ present + layer["dilated"]["bias"]
+            if t >= dilation:
+                a = a + stream[t - dilation] @ past
+            F, G = blocks(a, 2)
+            z = np.tanh(F) * sigmoid(G)
+            total[t] = total[t] + project(layer["skip"], z)
+            after.append(stream[t] + project(layer["residual"], z))
+        stream = after
+    return np.stack([np.maximum(0, project(params["post"], np.maximum(0, s))) for s in total])
+
+
+def dilated(params, xs, cell_oracle, dilation):
+    """h_t from x_t and h_{t-d}: the cell over each of the d sequences x_j, x_{j+d}, .."""
+    ys = [None for _ in xs]
+    for j in range(min(dilation, len(xs))):
+        for n, y in enumerate(cell_oracle(params, xs[j::dilation]).ys):
+            ys[j + n * dilation] = y
+    return np.stack(ys)
+
+
+def reverse(xs, lengths):
+    """Every example's first `length` steps backwards; the rest stays."""
+    result = xs.copy()
+    for b, length in enumerate(lengths):
+        for t in range(length):
+            result[t, b] = xs[length - 1 - t, b]
+    return result
+
+
+def bidirectional(params, xs, cell_oracle, lengths=None):
+    """y_t = [forward, backward]; backward begins at each example's end; 0 beyond its length."""
+    T, B = xs.shape[:2]
+    lengths = [T] * B if lengths is None else lengths
+    forward = cell_oracle(params["forward"], xs).ys
+    backward = reverse(cell_oracle(params["backward"], reverse(xs, lengths)).ys, lengths)
+    ys = np.concatenate([forward, backward], axis=-1)
+    for b, length in enumerate(lengths):
+        ys[length:, b] = 0.0
+    return ys
+
+
+def residual(ys_of_inner, xs):
+    """y = inner(x) + x."""
+    return ys_of_inner + xs
+
+
+def batch_norm(norm, a, epsilon=1e-5):
+    """scale (a - mean) / sqrt(variance + epsilon) + bias over the batch; and (mean, variance)."""
+    mean = a.mean(axis=0)
+    variance = ((a - mean) ** 2).mean(axis=0)
+    z = (a - mean) / np.sqrt(variance + epsilon)
+    return norm["scale"] * z + norm.get("bias", 0.0), (mean, variance)
+
+
+def batch_norm_lstm(params, xs):
+    """a = BN(x W) + BN(h U) + b, c' = f c + i g, h' = o tanh(BN(c')), each step's own statistics.
+
+    Also returns, for each step, {name of the norm: (mean, biased variance)}.
+    """
+    U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    h = c = zeros(xs, len(U))
+    ys, statistics = [], []
+    for x in xs:
+        seen = {}
+        xW, seen["input_norm"] = batch_norm(params["input_norm"], project(params["input"], x))
+        hU, seen["recurrent_norm"] = batch_norm(params["recurrent_norm"], h @ U)
+        i, f, g, o = blocks(xW + hU + b, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        shown, seen["memory_norm"] = batch_norm(params["memory_norm"], c)
+        h = sigmoid(o) * np.tanh(shown)
+        ys.append(h)
+        statistics.append(seen)
+    return np.stack(ys), statistics
+
+
+def zoneout_lstm(params, xs, masks_h, masks_c):
+    """(h', c') = LSTM(x, h, c); then h = mask_h h + (1 - mask_h) h', and c likewise."""
+    U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    h = c = zeros(xs, len(U))
+    ys = []
+    for x, keep_h, keep_c in zip(xs, masks_h, masks_c, strict=True):
+        new_h, new_c = lstm_update(project(params["input"], x) + h @ U + b, c)
+        h = keep_h * h + (1 - keep_h) * new_h
+        c = keep_c * c + (1 - keep_c) * new_c
+        ys.append(h)
+    return np.stack(ys)

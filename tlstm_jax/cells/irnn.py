@@ -1,0 +1,76 @@
+"""The IRNN: rectified linear units, and a recurrent matrix that starts as the identity.
+
+Le, Jaitly and Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015.
+
+    h_t = max(0, x_t W + h_{t-1} U + b)        y_t = h_t
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.cells.elman import ElmanCarry
+from tlstm_jax.cells.linear import check_size, input_kernel, linear, with_hyper
+from tlstm_jax.typing import Array, Hyper, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class IRNN:
+    """The IRNN; torch.nn.RNNCell(nonlinearity="relu") with its two biases summed.
+
+    Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}}.
+
+    Attributes:
+      features: M.
+      input_scale: standard deviation of W at the start, the paper's 0.001; None is variance scaling,
+        1 / sqrt(I).
+      recurrent_scale: U starts as this times the identity; below 1, states decay.
+      dtype: what is computed in; None is the parameters' dtype.
+    """
+
+    features: int
+    input_scale: float | None = 1e-3
+    recurrent_scale: float = 1.0
+    dtype: Any = None
+
+    delay: ClassVar[int] = 0
+    causal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
+
+    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+        s, M = with_hyper(self, hyper), self.features
+        return {
+            "input": {"kernel": input_kernel(key, (input_size, M), s.input_scale)},
+            "recurrent": {
+                "kernel": jnp.eye(M, dtype=jnp.float32) * s.recurrent_scale,
+                "bias": jnp.zeros((M,), jnp.float32),
+            },
+        }
+
+    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> ElmanCarry:
+        return ElmanCarry(jnp.zeros((batch_size, self.features), self.dtype or dtype))
+
+    def project(self, params: Params, x: Array) -> Array:
+        """x W: [.., M]."""
+        return linear(x, params["input"], self.dtype)
+
+    def mix(self, params: Params, carry: ElmanCarry, z: Array) -> Array:
+        """z + h U + b: [B, M]."""
+        return z + linear(carry.hidden, params["recurrent"], z.dtype)
+
+    def update(self, params: Params, carry: ElmanCarry, a: Array) -> tuple[ElmanCarry, Array]:
+        """h_t = max(0, a)."""
+        del params
+        hidden = jax.nn.relu(a).astype(carry.hidden.dtype)
+        return ElmanCarry(hidden), hidden
+
+    def step(self, params: Params, carry: ElmanCarry, x: Array) -> tuple[ElmanCarry, Array]:
+        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
+        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
+
+    init_token_carry = init_carry
+    token_step = step

@@ -1,0 +1,85 @@
+"""The LSTM with multiplicative integration of input and state.
+
+Wu, Zhang, Zhang, Bengio and Salakhutdinov, "On Multiplicative Integration with Recurrent Neural
+Networks", NIPS 2016.
+
+    a = alpha * (x_t W) * (h_{t-1} U) + beta_h * (h_{t-1} U) + beta_x * (x_t W) + b
+    i, f, o = sigm(a) each                   g = tanh(a)
+    c_t = f * c_{t-1} + i * g
+    h_t = o * tanh(c_t)                      y_t = h_t
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.cells.linear import add_bias, check_size, linear, times, with_hyper
+from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
+from tlstm_jax.typing import Array, Hyper, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class MILSTM:
+    """The MI-LSTM; gates in the order i, f, g, o. With alpha = 0 and beta = 1 it is the LSTM.
+
+    Parameters: the LSTM's, and {"integration": {"alpha", "beta_h", "beta_x" [4M]}}.
+
+    Attributes:
+      features: M.
+      forget_bias: initial bias of the f gate; the others start at 0.
+      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
+      dtype: what is computed in; None is the parameters' dtype.
+      alpha, beta: the integration's vectors at the start (both betas alike).
+    """
+
+    features: int
+    forget_bias: float = 1.0
+    input_scale: float | None = None
+    dtype: Any = None
+    alpha: float = 1.0
+    beta: float = 0.5
+
+    delay: ClassVar[int] = 0
+    causal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
+
+    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+        s, M = with_hyper(self, hyper), self.features
+        start = {"alpha": s.alpha, "beta_h": s.beta, "beta_x": s.beta}
+        return {
+            **init_gates(key, input_size, M, s.input_scale, s.forget_bias),
+            "integration": {k: jnp.full((4 * M,), v, jnp.float32) for k, v in start.items()},
+        }
+
+    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> LSTMCarry:
+        return zero_carry(batch_size, self.features, dtype, self.dtype)
+
+    def project(self, params: Params, x: Array) -> Array:
+        """x W: [.., 4M]."""
+        return linear(x, params["input"], self.dtype)
+
+    def mix(self, params: Params, carry: LSTMCarry, z: Array) -> Array:
+        """z and h U side by side: [B, 8M]."""
+        kernel = {"kernel": params["recurrent"]["kernel"]}
+        return jnp.concatenate([z, linear(carry.hidden, kernel, z.dtype)], axis=-1)
+
+    def update(self, params: Params, carry: LSTMCarry, a: Array) -> tuple[LSTMCarry, Array]:
+        """c_t and h_t from x W and h U."""
+        p = params["integration"]
+        xW, hU = jnp.split(a.astype(carry.memory.dtype), 2, axis=-1)
+        a = times(xW * hU, p["alpha"]) + times(hU, p["beta_h"]) + times(xW, p["beta_x"])
+        i, f, g, o = jnp.split(add_bias(a, params["recurrent"]["bias"]), 4, axis=-1)
+        c = jax.nn.sigmoid(f) * carry.memory + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(carry.hidden.dtype)
+        return LSTMCarry(h, c), h
+
+    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
+        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
+        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
+
+    init_token_carry = init_carry
+    token_step = step
