@@ -1,6 +1,6 @@
 # make train        a virtual environment, the installation, and the quickstart
 # make test         the tests (no torch needed)
-# make test-peers   the tests against torch; TORCH_PIP_ARGS chooses its build
+# make test-peers   the tests against torch and other libraries; TORCH_PIP_ARGS chooses torch's build
 # make lint         ruff
 #
 # PYTHON, VENV and TORCH_PIP_ARGS can be set: make test PYTHON=python3.12 VENV=.venv-312
@@ -24,7 +24,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not peers"
 
 test-peers: $(VENV)/.peers
-	$(BIN)/python -m pytest -m peers tests/peers
+	$(BIN)/python -m pytest -rs -m peers tests/peers
 
 smoke: $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_cells.py tests/test_linen.py tests/test_nnx.py tests/test_checkpointing.py
@@ -49,6 +49,8 @@ $(VENV)/.test: setup.py $(wildcard constraints/*.txt) | $(BIN)/python
 	$(PIP) -q -e .[test]
 	@touch $@ $(VENV)/.train
 
-$(VENV)/.peers: $(VENV)/.test
+# Without the programs in PATH, lest one of the references compile CUDA code where there is a nvcc.
+$(VENV)/.peers: tests/peers/requirements.txt $(VENV)/.test
 	$(BIN)/python -m pip --disable-pip-version-check install -q $(TORCH_PIP_ARGS)
+	PATH=/nowhere $(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -r tests/peers/requirements.txt
 	@touch $@

@@ -15,6 +15,9 @@ import pytest
 import zoo_oracles
 
 from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN
+from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
+from tlstm_jax.cells.grid_lstm import GridLSTM
+from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
 from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
@@ -25,6 +28,7 @@ from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 
 T, B, I, M = 5, 2, 2, 3
 
@@ -84,6 +88,28 @@ ZOO = [
     Case("skip", SkipRNN(M, skip=2), functools.partial(zoo_oracles.skip_rnn, skip=2)),
     Case("rhn", RHN(M, depth=2), zoo_oracles.rhn),
     Case("hyper", HyperLSTM(M, 4, 2), zoo_oracles.hyper_lstm),
+    Case(
+        "fast-slow-3",
+        FastSlowLSTM(M, 4, num_fast=3),
+        functools.partial(zoo_oracles.fast_slow_lstm, num_fast=3),
+    ),
+    *(
+        Case(
+            f"grid-{'tied' if tied else 'untied'}",
+            GridLSTM(M, 2, tied),
+            functools.partial(zoo_oracles.grid_lstm, num_layers=2, tied=tied),
+        )
+        for tied in (False, True)
+    ),
+    Case("hm", HMLSTM(M, 3), functools.partial(zoo_oracles.hm_lstm, num_layers=3)),
+    Case(
+        "urnn",
+        UnitaryRNN(2 * M),
+        functools.partial(
+            zoo_oracles.unitary_rnn, permutation=np.random.default_rng(0).permutation(M)
+        ),
+    ),
+    Case("full-urnn", FullCapacityURNN(2 * M), zoo_oracles.full_capacity_unitary_rnn),
 ]
 CASES = [
     Case("elman", Elman(M), oracles.elman),
@@ -112,6 +138,8 @@ BY_NAME = {case.name: case for case in CASES}
 # One of each kind, for what does not depend on the tensor's shape.
 FEW = ["elman", "lstm", "gru", "gru-before", "trnn-4-k3", "tlstm-4-k3", "tlstm-3x3-k3-cn"]
 FEW += [case.name for case in ZOO]
+# Those that compute in bfloat16.
+NARROW = [name for name in FEW if "urnn" not in name]
 
 
 def each(cases):
@@ -127,7 +155,7 @@ def random_params(init, seed=0):
     def draw(path, leaf):
         value = rng.normal(size=leaf.shape)
         match path[-1].key:
-            case "kernel":
+            case "kernel" | "real" | "imag":
                 return value / np.sqrt(np.prod(leaf.shape[:-1]))
             case "scale" | "alpha" | "beta_h" | "beta_x":
                 return 1.0 + 0.3 * value

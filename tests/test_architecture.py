@@ -25,6 +25,7 @@ RULES = {
     ],
     "tlstm_jax.network": ["tlstm_jax.typing", "tlstm_jax.models", "tlstm_jax.cells"],
     "tlstm_jax.generate": ["tlstm_jax.typing", "tlstm_jax.network"],
+    "tlstm_jax.convert": ["tlstm_jax.typing"],
     "tlstm_jax.optimization": [],
     "tlstm_jax.training": ["tlstm_jax.typing", "tlstm_jax.network", "tlstm_jax.optimization"],
     "tlstm_jax.checkpointing": ["tlstm_jax.typing", "tlstm_jax.network", "tlstm_jax.training"],

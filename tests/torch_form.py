@@ -10,6 +10,7 @@ import numpy as np
 from cases import assert_close, jit
 
 from tlstm_jax import GRU, LSTM, Elman, Stacked, as_sequence
+from tlstm_jax.convert import from_torch
 
 # name -> (kind, number of layers)
 MODULES = {
@@ -29,31 +30,23 @@ def make_model(name, features):
     return as_sequence(cell) if num_layers == 1 else Stacked(cell, num_layers)
 
 
-def layer_params(kind, arrays, layer, prefix):
-    """torch's arrays "<prefix>weight_ih_l0" .. as a cell's tree; prefix "grad_" for gradients.
-
-    torch has two biases where one would do. Ours is their sum, so that its gradient is that of
-    either. The GRU's candidate has both: the recurrent one is inside the product with r.
-    """
-    w, u, b_i, b_h = (
-        arrays[f"{prefix}{part}_l{layer}"]
-        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    )
-    summed = b_i if prefix else b_i + b_h
-    if kind != "gru":
-        return {"input": {"kernel": w.T}, "recurrent": {"kernel": u.T, "bias": summed}}
-    M = u.shape[1]
-    bias = np.concatenate([summed[: 2 * M], b_i[2 * M :]])
-    return {
-        "input": {"kernel": w.T, "bias": bias},
-        "recurrent": {"kernel": u.T, "bias": b_h[2 * M :]},
-    }
-
-
 def model_params(name, arrays, prefix=""):
-    kind, num_layers = MODULES[name]
-    layers = [layer_params(kind, arrays, n, prefix) for n in range(num_layers)]
-    return layers[0] if num_layers == 1 else {f"layer_{n}": p for n, p in enumerate(layers)}
+    """torch's arrays "<prefix>weight_ih_l0" .. as the model's tree; prefix "grad_" for gradients.
+
+    Our bias is the sum of torch's two, so that its gradient is that of either: of gradients, one
+    counts, but for the GRU's candidate, which has both.
+    """
+    kind, _ = MODULES[name]
+    weights = {
+        key.removeprefix(prefix): value
+        for key, value in arrays.items()
+        if key.startswith((f"{prefix}weight_", f"{prefix}bias_"))
+    }
+    for key, value in weights.items():
+        if prefix and key.startswith("bias_hh"):
+            candidate = len(value) * 2 // 3 if kind == "gru" else len(value)
+            weights[key] = np.where(np.arange(len(value)) < candidate, 0, value)
+    return from_torch(kind, weights)
 
 
 def model_carry(name, model, arrays, suffix, prefix=""):

@@ -173,24 +173,36 @@ def rhn(params, xs):
     return run(states)
 
 
+def norm_gates_update(params, pre_activations, c):
+    """c' = f c + i g, h' = o tanh(LN(c')), after LN of i, f, g, o, each over its own values."""
+    scales, biases = blocks(params["norm"]["scale"], 4), blocks(params["norm"]["bias"], 4)
+    i, f, g, o = (
+        layer_norm({"scale": scales[y], "bias": biases[y]}, pre_activations[y]) for y in range(4)
+    )
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(layer_norm(params["memory_norm"], c)), c
+
+
 def hyper_lstm(params, xs):
     """Gate y is LN((z_h D_h) (h U_y) + (z_x D_x) (x W_y) + z_b D_b + b_y); h' = o tanh(LN(c')).
 
-    (hhat', chat') = LN-LSTM([h, x]; hhat, chat), and z_h, z_x, z_b = hhat' A + a (z_b without a).
+    z_h, z_x, z_b = e' A + a (z_b without a), and e' is of the small LSTM, whose gate is
+    LN([h, x] W_y + e U_y), and whose e' = o tanh(LN(its c')).
     """
     M = len(params["recurrent"]["kernel"])
-    N = len(params["hyper"]["recurrent"]["kernel"])
+    small = params["hyper"]
+    N = len(small["recurrent"]["kernel"])
     I = len(params["input"]["kernel"])
-    scales, biases = blocks(params["norm"]["scale"], 4), blocks(params["norm"]["bias"], 4)
     h = c = zeros(xs, M)
-    small_h = small_c = zeros(xs, N)
+    e = small_c = zeros(xs, N)
     states = []
     for x in xs:
         both = np.concatenate([h, project({"kernel": np.eye(I)}, x)], axis=-1)  # one-hot
-        small_h, small_c = layer_norm_lstm_step(params["hyper"], both, small_h, small_c)
-        z_h = blocks(project(params["embed_h"], small_h), 4)
-        z_x = blocks(project(params["embed_x"], small_h), 4)
-        z_b = blocks(small_h @ params["embed_b"]["kernel"], 4)
+        a = both @ small["input"]["kernel"] + e @ small["recurrent"]["kernel"]
+        e, small_c = norm_gates_update(small, blocks(a, 4), small_c)
+        z_h = blocks(project(params["embed_h"], e), 4)
+        z_x = blocks(project(params["embed_x"], e), 4)
+        z_b = blocks(e @ params["embed_b"]["kernel"], 4)
         hU = blocks(h @ params["recurrent"]["kernel"], 4)
         xW = blocks(project(params["input"], x), 4)
         b = blocks(params["recurrent"]["bias"], 4)
@@ -198,12 +210,9 @@ def hyper_lstm(params, xs):
         for y in range(4):
             a = (z_h[y] @ params["scale_h"]["kernel"][y]) * hU[y]
             a = a + (z_x[y] @ params["scale_x"]["kernel"][y]) * xW[y]
-            a = a + z_b[y] @ params["scale_b"]["kernel"][y] + b[y]
-            gates.append(layer_norm({"scale": scales[y], "bias": biases[y]}, a))
-        i, f, g, o = gates
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = sigmoid(o) * np.tanh(layer_norm(params["memory_norm"], c))
-        states.append((h, c, small_h, small_c))
+            gates.append(a + z_b[y] @ params["scale_b"]["kernel"][y] + b[y])
+        h, c = norm_gates_update(params, gates, c)
+        states.append((h, c, e, small_c))
     return run(states)
 
 

@@ -2,14 +2,15 @@
 
 Ha, Dai and Le, "HyperNetworks", ICLR 2017; with layer normalization.
 
-    e_t = LayerNormLSTM([h_{t-1}, x_t])                          the small one, N features
+    e_t = LSTM([h_{t-1}, x_t]), each of its gates LN(.. W + e_{t-1} U), N features: the small one
     z_h = e_t A_h + a_h,  z_x = e_t A_x + a_x,  z_b = e_t A_b    for each gate: E numbers
     a = LN((z_h D_h) * (h_{t-1} U) + (z_x D_x) * (x_t W) + z_b D_b + b)        for each gate
     i, f, o = sigm(a) each                                       g = tanh(a)
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(LN(c_t))                                      y_t = h_t
 
-The paper prints e_{t-1} where its code has e_t; this is the code's.
+The paper prints e_{t-1} where its code has e_t; this is the code's, as is the small LSTM, which the
+paper calls a layer-normalized one.
 """
 
 import dataclasses
@@ -18,13 +19,14 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
 from tlstm_jax.cells.linear import (
     add_bias,
     check_size,
     init_norm,
+    input_kernel,
     layer_norm,
     linear,
+    recurrent_kernel,
     scaled_normal,
     with_hyper,
 )
@@ -41,16 +43,17 @@ class HyperCarry(NamedTuple):
 class HyperLSTM:
     """The layer-normalized HyperLSTM; gates in the order i, f, g, o.
 
-    Parameters: the LSTM's; "hyper", those of a `LayerNormLSTM` of N features over inputs [h, x];
-    "embed_h", "embed_x": {"kernel" [N, 4E], "bias" [4E]}, "embed_b": {"kernel" [N, 4E]}; "scale_h",
-    "scale_x", "scale_b": {"kernel" [4, E, M]}; "norm": {"scale", "bias" [4M]}, "memory_norm": {"scale",
-    "bias" [M]}. Its products with the state follow one another, so that it has no project / mix / update.
+    Parameters: the LSTM's; "norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias" [M]}; "hyper":
+    {"input": {"kernel" [M + I, 4N]} over [h, x], "recurrent": {"kernel" [N, 4N]}, "norm": {"scale", "bias"
+    [4N]}, "memory_norm": {"scale", "bias" [N]}}; "embed_h", "embed_x": {"kernel" [N, 4E], "bias" [4E]},
+    "embed_b": {"kernel" [N, 4E]}; "scale_h", "scale_x", "scale_b": {"kernel" [4, E, M]}. Its products with
+    the state follow one another, so that it has no project / mix / update.
 
     Attributes:
       features: M.
       hyper_features: N, of the small LSTM.
       embedding_features: E.
-      forget_bias: initial bias of the f gates, of both; the others start at 0.
+      forget_bias: initial bias of the f gates behind their normalization, of both LSTMs.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
     """
@@ -69,10 +72,6 @@ class HyperLSTM:
         for name in ("features", "hyper_features", "embedding_features"):
             check_size(name, getattr(self, name))
 
-    @property
-    def _small(self) -> LayerNormLSTM:
-        return LayerNormLSTM(self.hyper_features, dtype=self.dtype)
-
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         s, M, N, E = (
             with_hyper(self, hyper),
@@ -80,62 +79,50 @@ class HyperLSTM:
             self.hyper_features,
             self.embedding_features,
         )
-        gates, small, small_x, b = jax.random.split(key, 4)
+        gates, small_h, small_x, small_u, b = jax.random.split(key, 5)
         # The small LSTM reads h and x, which may be of different scales.
-        scales = {"forget_bias": s.forget_bias}
-        of_h = self._small.init(small, M, hyper=scales)
-        if s.input_scale is not None:
-            scales |= {"input_scale": s.input_scale}
-        of_x = self._small.init(small_x, input_size, hyper=scales)
-        kernel = jnp.concatenate([of_h["input"]["kernel"], of_x["input"]["kernel"]])
+        of_h = scaled_normal(small_h, (M, 4 * N), 1.0)
+        of_x = input_kernel(small_x, (input_size, 4 * N), s.input_scale)
         embed = {
             "kernel": jnp.zeros((N, 4 * E), jnp.float32),
             "bias": jnp.ones((4 * E,), jnp.float32),
         }
         scale = {"kernel": jnp.full((4, E, M), 0.1 / E, jnp.float32)}
         return {
-            **init_gates(gates, input_size, M, s.input_scale, s.forget_bias),
-            "hyper": {**of_h, "input": {"kernel": kernel}},
+            **init_gates(gates, input_size, M, s.input_scale, 0.0),
+            "hyper": {
+                "input": {"kernel": jnp.concatenate([of_h, of_x])},
+                "recurrent": {"kernel": recurrent_kernel(small_u, N, gates=4)},
+                **_init_norms(N, s.forget_bias),
+            },
             "embed_h": embed,
             "embed_x": embed,
             "embed_b": {"kernel": scaled_normal(b, (N, 4 * E), 0.01, fan_in=1)},
             "scale_h": scale,
             "scale_x": scale,
             "scale_b": {"kernel": jnp.zeros((4, E, M), jnp.float32)},
-            "norm": init_norm(4 * M),
-            "memory_norm": init_norm(M),
+            **_init_norms(M, s.forget_bias),
         }
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> HyperCarry:
-        return HyperCarry(
-            zero_carry(batch_size, self.features, dtype, self.dtype),
-            self._small.init_carry(batch_size, dtype),
-        )
+        sizes = (self.features, self.hyper_features)
+        return HyperCarry(*(zero_carry(batch_size, n, dtype, self.dtype) for n in sizes))
 
     def step(self, params: Params, carry: HyperCarry, x: Array) -> tuple[HyperCarry, Array]:
         """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        M, (h, c) = self.features, carry.main
+        M, main, kernel = self.features, carry.main, params["hyper"]["input"]["kernel"]
         xW = linear(x, params["input"], self.dtype)
-        small = self._step_small(params["hyper"], carry.hyper, h, x)
-        a = self._scale(params, "x", small.hidden) * _by_gate(xW)
-        hU = linear(h, {"kernel": params["recurrent"]["kernel"]}, xW.dtype)
-        a = a + self._scale(params, "h", small.hidden) * _by_gate(hU)
-        a = a + self._scale(params, "b", small.hidden)
-        a = add_bias(a.reshape(-1, 4 * M), params["recurrent"]["bias"]).astype(c.dtype)
-        norms = [{k: v[n * M : (n + 1) * M] for k, v in params["norm"].items()} for n in range(4)]
-        i, f, g, o = map(layer_norm, jnp.split(a, 4, axis=-1), norms)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        shown = layer_norm(c, params["memory_norm"])
-        h = (jax.nn.sigmoid(o) * jnp.tanh(shown)).astype(h.dtype)
-        return HyperCarry(LSTMCarry(h, c), small), h
+        a = linear(main.hidden, {"kernel": kernel[:M]}, xW.dtype)
+        a = a + linear(x, {"kernel": kernel[M:]}, xW.dtype)
+        a = a + linear(carry.hyper.hidden, params["hyper"]["recurrent"], xW.dtype)
+        small = _update(params["hyper"], carry.hyper, a)
 
-    def _step_small(self, params: Params, carry: LSTMCarry, h: Array, x: Array) -> LSTMCarry:
-        """The small LSTM on [h, x], where x may be tokens."""
-        cell, M, kernel = self._small, self.features, params["input"]["kernel"]
-        dtype = self.dtype or kernel.dtype
-        z = linear(h, {"kernel": kernel[:M]}, dtype) + linear(x, {"kernel": kernel[M:]}, dtype)
-        z = layer_norm(z, params["input_norm"])
-        return cell.update(params, carry, cell.mix(params, carry, z))[0]
+        hU = linear(main.hidden, {"kernel": params["recurrent"]["kernel"]}, xW.dtype)
+        a = self._scale(params, "h", small.hidden) * _by_gate(hU)
+        a = a + self._scale(params, "x", small.hidden) * _by_gate(xW)
+        a = a + self._scale(params, "b", small.hidden)
+        main = _update(params, main, add_bias(a.reshape(xW.shape), params["recurrent"]["bias"]))
+        return HyperCarry(main, small), main.hidden
 
     def _scale(self, params: Params, of: str, small: Array) -> Array:
         """(e A + a) D for every gate: [B, 4, M]."""
@@ -149,3 +136,19 @@ class HyperLSTM:
 def _by_gate(a: Array) -> Array:
     """[B, 4M] to [B, 4, M]."""
     return a.reshape(a.shape[0], 4, -1)
+
+
+def _init_norms(features: int, forget_bias: Any) -> dict[str, dict[str, Array]]:
+    norm = init_norm(4 * features)
+    bias = norm["bias"].at[features : 2 * features].set(forget_bias)
+    return {"norm": {**norm, "bias": bias}, "memory_norm": init_norm(features)}
+
+
+def _update(params: Params, carry: LSTMCarry, a: Array) -> LSTMCarry:
+    """The LSTM's c and h from the sums a, each gate and the memory normalized."""
+    M, c = carry.memory.shape[-1], carry.memory
+    norms = [{k: v[n * M : (n + 1) * M] for k, v in params["norm"].items()} for n in range(4)]
+    i, f, g, o = map(layer_norm, jnp.split(a.astype(c.dtype), 4, axis=-1), norms)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    shown = layer_norm(c, params["memory_norm"])
+    return LSTMCarry((jax.nn.sigmoid(o) * jnp.tanh(shown)).astype(carry.hidden.dtype), c)

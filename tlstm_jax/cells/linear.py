@@ -52,6 +52,12 @@ def check_size(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value}; accepted are integers >= 1")
 
 
+def check_rate(name: str, value: Any) -> None:
+    """Raises ValueError unless `value`, a probability of dropping, is in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is {value}; accepted are rates in [0, 1)")
+
+
 def scaled_normal(
     key: Array, shape: tuple[int, ...], scale: Any, *, fan_in: int | None = None
 ) -> Array:

@@ -3,10 +3,11 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from tlstm_jax.engine import check_engine
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
 from tlstm_jax.unroll import check_remat, unroll
 
 
@@ -64,8 +65,14 @@ class CellModel:
         train: bool = False,
         hyper: Hyper | None = None,
     ) -> tuple[Carry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M]."""
-        del key, train, hyper
+        """[T, B, I] or tokens [T, B] to [T, B, M].
+
+        Raises:
+          ValueError: the cell draws in training, and there is no key.
+        """
+        del hyper
+        T, B = xs.shape[:2]
+        noise = draw_noise(self.cell, key, T + self.delay * flush, B) if train else None
         carry, ys = unroll(
             self.cell,
             params,
@@ -74,6 +81,7 @@ class CellModel:
             flush=flush,
             lengths=lengths,
             reset=reset,
+            noise=noise,
             remat_every=self.remat_every,
             engine=self.engine,
         )
@@ -90,6 +98,22 @@ class CellModel:
     ) -> tuple[Carry, Array]:
         del state
         return self.cell.token_step(params, carry, x)
+
+
+def draw_noise(cell: Cell, key: Array | None, num_steps: int, batch_size: int) -> PyTree:
+    """What the cell draws for these steps; None if it draws nothing."""
+    if not hasattr(cell, "draw"):
+        return None
+    if key is None and jax.eval_shape(lambda: cell.draw(jax.random.key(0), 1, 1)) is not None:
+        raise ValueError(
+            f"{type(cell).__name__} draws masks in training; accepted is a key, not None"
+        )
+    return cell.draw(key, num_steps, batch_size)
+
+
+def split_key(key: Array | None, number: int) -> tuple[Array | None, ...]:
+    """`number` keys, all None if `key` is."""
+    return (None,) * number if key is None else tuple(jax.random.split(key, number))
 
 
 def as_sequence(model: Cell | SequenceModel, **settings: Any) -> SequenceModel:

@@ -17,26 +17,34 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, with_hyper
 from tlstm_jax.engine import check_engine
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, State
-from tlstm_jax.unroll import check_remat, unroll, zero_beyond
+from tlstm_jax.models.chain import (
+    Chain,
+    apply_layers,
+    init_layers,
+    step_layers,
+    without_input_scale,
+)
+from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
+from tlstm_jax.unroll import check_remat, zero_beyond
 
 
 @dataclasses.dataclass(frozen=True)
 class Stacked:
-    """`num_layers` of one cell on top of each other; a SequenceModel.
+    """`num_layers` of one cell or model on top of each other; a SequenceModel. See also `Chain`.
 
     Parameters: {"layer_0": .., "layer_1": .., ..}; with `shared`, {"input": {"kernel" [I, M], "bias"
-    [M]}, "layer": ..}. The carry is a tuple of the layers' carries.
+    [M]}, "layer": ..}. The carry is a tuple of the layers' carries, as in `Chain`.
 
     Attributes:
-      cell: the cell of every layer; without delay.
+      cell: the cell or model of every layer.
       num_layers: L >= 1.
       shared: whether the layers share their weights, behind a projection of x to M features.
       input_scale: with `shared`, as in the cells.
-      remat_every, engine: see `unroll`.
+      remat_every, engine: of a cell, see `unroll`.
     """
 
-    cell: Cell
+    cell: Cell | SequenceModel
     num_layers: int
     shared: bool = False
     input_scale: float | None = None
@@ -47,11 +55,6 @@ class Stacked:
         check_remat(self.remat_every)
         check_engine(self.engine)
         check_size("num_layers", self.num_layers)
-        if self.cell.delay:
-            raise ValueError(
-                f"{type(self.cell).__name__} has a delay of {self.cell.delay} steps; "
-                "accepted in a stack are cells without delay"
-            )
 
     @property
     def features(self) -> int:
@@ -59,37 +62,41 @@ class Stacked:
 
     @property
     def delay(self) -> int:
-        return 0
+        return self.num_layers * self.cell.delay
 
     @property
     def causal(self) -> bool:
         return self.cell.causal
 
+    @property
+    def _layers(self) -> tuple[SequenceModel, ...]:
+        settings = {"remat_every": self.remat_every, "engine": self.engine}
+        is_cell = not hasattr(self.cell, "apply")
+        layer = as_sequence(self.cell, **settings) if is_cell else self.cell
+        return (layer,) * self.num_layers
+
     def init(
         self, key: Array, input_size: int, *, hyper: Hyper | None = None
     ) -> tuple[Params, State]:
+        if not self.shared:
+            return Chain(self._layers).init(key, input_size, hyper=hyper)
         M = self.features
-        if self.shared:
-            input_key, key = jax.random.split(key)
-            own = {k: v for k, v in (hyper or {}).items() if k == "input_scale"}
-            kernel = input_kernel(input_key, (input_size, M), with_hyper(self, own).input_scale)
-            inner = _without_input_scale(hyper)
-            layer = self.cell.init(key, M, hyper=inner)
-            return {
-                "input": {"kernel": kernel, "bias": jnp.zeros((M,), jnp.float32)},
-                "layer": layer,
-            }, ()
-        params = {}
-        for i, k in enumerate(jax.random.split(key, self.num_layers)):
-            size, settings = (M, _without_input_scale(hyper)) if i else (input_size, hyper)
-            params[f"layer_{i}"] = self.cell.init(k, size, hyper=settings)
-        return params, ()
+        input_key, key = jax.random.split(key)
+        own = {k: v for k, v in (hyper or {}).items() if k == "input_scale"}
+        kernel = input_kernel(input_key, (input_size, M), with_hyper(self, own).input_scale)
+        layer, state = self._layers[0].init(key, M, hyper=without_input_scale(hyper))
+        if jax.tree.leaves(state):
+            raise ValueError(
+                f"{type(self.cell).__name__} keeps a state beside its parameters; accepted with shared "
+                "weights are models without"
+            )
+        embedding = {"kernel": kernel, "bias": jnp.zeros((M,), jnp.float32)}
+        return {"input": embedding, "layer": layer}, ()
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
     ) -> Carry:
-        del params
-        return (self.cell.init_carry(batch_size, dtype),) * self.num_layers
+        return init_layers(self._layers, self._each(params), batch_size, dtype)
 
     def apply(
         self,
@@ -98,55 +105,30 @@ class Stacked:
         carry: Carry,
         xs: Array,
         *,
-        flush: bool = True,
         lengths: Array | None = None,
-        reset: Array | None = None,
-        key: Array | None = None,
-        train: bool = False,
-        hyper: Hyper | None = None,
+        **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M], layer by layer."""
-        del key, train, hyper
-        # The projection's gradient would see what lies beyond, too.
-        xs, carries = self._project(params, zero_beyond(xs, lengths)), []
-        for i, layer_carry in enumerate(carry):
-            layer_carry, xs = unroll(
-                self.cell,
-                self._layer(params, i),
-                layer_carry,
-                xs,
-                flush=flush,
-                lengths=lengths,
-                reset=reset,
-                remat_every=self.remat_every,
-                engine=self.engine,
-            )
-            carries.append(layer_carry)
-        return tuple(carries), xs, state, {}
+        xs = self._project(params, zero_beyond(xs, lengths))
+        return apply_layers(
+            self._layers, self._each(params), state, carry, xs, lengths=lengths, **options
+        )
 
     def init_token_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
     ) -> Carry:
-        del params
-        return (self.cell.init_token_carry(batch_size, dtype),) * self.num_layers
+        pairs = zip(self._layers, self._each(params), strict=True)
+        return tuple(layer.init_token_carry(batch_size, dtype, params=p) for layer, p in pairs)
 
     def token_step(
         self, params: Params, state: State, carry: Carry, x: Array
     ) -> tuple[Carry, Array]:
-        del state
-        x, carries = self._project(params, x), []
-        for i, layer_carry in enumerate(carry):
-            layer_carry, x = self.cell.token_step(self._layer(params, i), layer_carry, x)
-            carries.append(layer_carry)
-        return tuple(carries), x
+        x = self._project(params, x)
+        return step_layers(self._layers, self._each(params), state, carry, x)
 
-    def _layer(self, params: Params, i: int) -> Params:
-        return params["layer"] if self.shared else params[f"layer_{i}"]
+    def _each(self, params: Params | None) -> tuple[Params | None, ...]:
+        names = ["layer" if self.shared else f"layer_{i}" for i in range(self.num_layers)]
+        return tuple(params and params[name] for name in names)
 
     def _project(self, params: Params, x: Array) -> Array:
         return linear(x, params["input"], getattr(self.cell, "dtype", None)) if self.shared else x
-
-
-def _without_input_scale(hyper: Hyper | None) -> Hyper:
-    """For the layers above the first: their inputs are hidden states, whatever x is."""
-    return {k: v for k, v in (hyper or {}).items() if k != "input_scale"}

@@ -1,0 +1,109 @@
+"""What a reference of the zoo computed, compared with the same model of this library.
+
+Needs neither torch nor a reference: a run is a dict of arrays made by `peers/record_zoo.py`, live or
+recorded. Weights and gradients have the names of our parameters: "params/recurrent/kernel",
+"grad/recurrent/kernel"; states come in the order of our carry: "state0/0" and "grad_state0/0" first,
+"stateN/0" and "wanted_stateN/0" last.
+"""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+from cases import assert_close, jit
+
+from tlstm_jax import as_sequence
+
+# name -> (packages compared with, settings of our model)
+REFERENCES = {
+    "lstm_1997": (("torchrecurrent",), {}),
+    "peephole_lstm": (("torchrecurrent",), {}),
+    "irnn": (("torch",), {}),
+    "gru_before": (("keras",), {}),
+    "layer_norm_lstm": (("haste-pytorch-cpu",), {}),
+    "multiplicative_lstm": (("torchrecurrent",), {}),
+    "hyper_lstm": (("labml-nn",), {"hyper_features": 3, "embedding_features": 2}),
+    "rhn": (("labml-nn",), {"depth": 3}),
+    "mut1": (("torchrecurrent",), {"variant": 1}),
+    "mut2": (("torchrecurrent",), {"variant": 2}),
+    "mut3": (("torchrecurrent",), {"variant": 3}),
+    "sru_2017": (("sru",), {"version": 2017}),
+    "sru_2017_square": (("sru",), {"version": 2017}),  # as many inputs as features: no fourth block
+    "sru_2018": (("sru",), {"version": 2018, "scale": 1.0}),
+    "sru_2018_square": (("sru",), {"version": 2018, "scale": 3**0.5}),
+    "wavenet": (("wavenet-vocoder",), {"skip_features": 5, "dilations": (1, 2)}),
+}
+MODELS = {
+    "lstm_1997": ("cells.lstm", "LSTM1997"),
+    "peephole_lstm": ("cells.peephole_lstm", "PeepholeLSTM"),
+    "irnn": ("cells.irnn", "IRNN"),
+    "gru_before": ("cells.gru", "ResetBeforeGRU"),
+    "layer_norm_lstm": ("cells.layer_norm_lstm", "LayerNormLSTM"),
+    "multiplicative_lstm": ("cells.multiplicative_lstm", "MultiplicativeLSTM"),
+    "hyper_lstm": ("cells.hyper_lstm", "HyperLSTM"),
+    "rhn": ("cells.rhn", "RHN"),
+    "mut": ("cells.mut", "MUT"),
+    "sru": ("models.sru", "SRU"),
+    "wavenet": ("models.wavenet", "WaveNet"),
+}
+# Of float64 and float32 runs.
+TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
+
+
+def make_model(name, features):
+    kind = next(key for key in MODELS if name.startswith(key))
+    module, model = MODELS[kind]
+    make = getattr(importlib.import_module(f"tlstm_jax.{module}"), model)
+    return as_sequence(make(features, **REFERENCES[name][1]))
+
+
+def tree(arrays, prefix):
+    """The arrays "<prefix>/a/b" as a tree, {"a": {"b": ..}}."""
+    root = {}
+    for key, value in arrays.items():
+        if key.startswith(f"{prefix}/"):
+            *path, leaf = key.removeprefix(f"{prefix}/").split("/")
+            node = root
+            for part in path:
+                node = node.setdefault(part, {})
+            node[leaf] = value
+    return root
+
+
+def states(arrays, prefix):
+    """The states in the carry's order; none were recorded where the reference keeps none."""
+    return [arrays[key] for key in sorted(arrays) if key.startswith(f"{prefix}/")]
+
+
+def shapes(params):
+    return jax.tree.map(lambda leaf: tuple(leaf.shape), params)
+
+
+def check(name, arrays, tolerance=None):
+    """Outputs, last states, and the gradients by weights, inputs and first states.
+
+    tolerance: that of the arrays' dtype if None.
+    """
+    tolerance = tolerance or TOLERANCES[str(arrays["xs"].dtype)]
+    xs, params, first = arrays["xs"], tree(arrays, "params"), states(arrays, "state0")
+    model = make_model(name, arrays["features"].item())
+    ours, _ = jax.eval_shape(lambda: model.init(jax.random.key(0), xs.shape[-1]))
+    assert shapes(ours) == shapes(params)
+
+    def loss(params, first, xs):
+        carry = model.init_carry(xs.shape[1], xs.dtype)
+        if first:
+            carry = jax.tree.unflatten(jax.tree.structure(carry), first)
+        carry, ys, *_ = model.apply(params, (), carry, xs)
+        last = jax.tree.leaves(carry) if first else []
+        total = jnp.sum(ys * arrays["wanted_ys"])
+        total += sum(map(jnp.vdot, last, states(arrays, "wanted_stateN")))
+        return total, (last, ys)
+
+    inputs = jax.tree.map(jnp.asarray, (params, first, xs))
+    grads, (last, ys) = jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(*inputs)
+    assert ys.dtype == arrays["ys"].dtype
+    assert_close(ys, arrays["ys"], tolerance)
+    assert_close(last, states(arrays, "stateN"), tolerance)
+    expected = (tree(arrays, "grad"), states(arrays, "grad_state0"), arrays["grad_xs"])
+    assert_close(grads, expected, tolerance)

@@ -1,0 +1,157 @@
+"""The fast-slow LSTM.
+
+Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 2017.
+
+    h^1 = F1(h^k_{t-1}, x_t)
+    s_t = S(s_{t-1}, h^1)
+    h^2 = F2(h^1, s_t)
+    h^i = Fi(h^{i-1})  for i = 3 .. k, without input        y_t = h^k_t
+
+F1 .. Fk are layer-normalized LSTMs with weights of their own that hand one (h, c) through the step; S has
+its own. Each has zoneout (Krueger et al., ICLR 2017).
+"""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.linear import STATIC, check_rate, check_size, is_integer, with_hyper
+from tlstm_jax.cells.lstm import LSTMCarry
+from tlstm_jax.cells.zoneout import zone
+from tlstm_jax.typing import Array, Hyper, Params
+
+
+class FastSlowCarry(NamedTuple):
+    fast: LSTMCarry  # h, c [B, M]
+    slow: LSTMCarry  # [B, S]
+
+
+class FastSlowNoise(NamedTuple):
+    """Which units keep their values."""
+
+    fast: LSTMCarry  # [T, B, k, M]
+    slow: LSTMCarry  # [T, B, S]
+
+
+@dataclasses.dataclass(frozen=True)
+class FastSlowLSTM:
+    """The FS-LSTM-k.
+
+    Parameters: those of a `LayerNormLSTM` under "fast_0", "slow", "fast_1" and so on; from "fast_2" on
+    without "input" and "input_norm". Its products with the state follow one another, so that it has no
+    project / mix / update.
+
+    Attributes:
+      features: M, of the fast cells.
+      slow_features: S, of the slow cell; None: M.
+      num_fast: k >= 2.
+      zoneout_hidden, zoneout_memory: rates in [0, 1); the paper's are 0.05 and 0.3 on text.
+      forget_bias: initial bias of the f gates; the others start at 0.
+      input_scale: standard deviation of F1's W at the start; None is variance scaling, 1 / sqrt(I).
+      dtype: what is computed in; None is the parameters' dtype.
+    """
+
+    features: int
+    slow_features: int | None = None
+    num_fast: int = 2
+    zoneout_hidden: float = dataclasses.field(default=0.0, metadata=STATIC)
+    zoneout_memory: float = dataclasses.field(default=0.0, metadata=STATIC)
+    forget_bias: float = 1.0
+    input_scale: float | None = None
+    dtype: Any = None
+
+    delay: ClassVar[int] = 0
+    causal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
+        check_size("slow_features", self._slow_features)
+        check_rate("zoneout_hidden", self.zoneout_hidden)
+        check_rate("zoneout_memory", self.zoneout_memory)
+        if not is_integer(self.num_fast, 2):
+            raise ValueError(f"num_fast is {self.num_fast}; accepted are integers >= 2")
+
+    @property
+    def _slow_features(self) -> int:
+        return self.features if self.slow_features is None else self.slow_features
+
+    @property
+    def _cells(self) -> tuple[LayerNormLSTM, LayerNormLSTM]:
+        """A fast cell and the slow one."""
+        return tuple(
+            LayerNormLSTM(n, dtype=self.dtype) for n in (self.features, self._slow_features)
+        )
+
+    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+        s, (fast, slow) = with_hyper(self, hyper), self._cells
+        bias = {"forget_bias": s.forget_bias}
+        first = bias if s.input_scale is None else bias | {"input_scale": s.input_scale}
+        slow_key, *keys = jax.random.split(key, self.num_fast + 1)
+        params = {
+            "fast_0": fast.init(keys[0], input_size, hyper=first),
+            "slow": slow.init(slow_key, self.features, hyper=bias),
+            "fast_1": fast.init(keys[1], self._slow_features, hyper=bias),
+        }
+        for n in range(2, self.num_fast):
+            whole = fast.init(keys[n], 1, hyper=bias)
+            params[f"fast_{n}"] = {
+                k: whole[k] for k in ("recurrent", "recurrent_norm", "memory_norm")
+            }
+        return params
+
+    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> FastSlowCarry:
+        return FastSlowCarry(*(cell.init_carry(batch_size, dtype) for cell in self._cells))
+
+    def draw(self, key: Array, num_steps: int, batch_size: int) -> FastSlowNoise | None:
+        """Zoneout's masks; None without zoneout."""
+        rates = (self.zoneout_hidden, self.zoneout_memory)
+        if not any(rates):
+            return None
+        keys = jax.random.split(key, 4)
+        shapes = [(self.num_fast, self.features), (self._slow_features,)]
+        masks = [
+            jax.random.bernoulli(key, rate, (num_steps, batch_size, *shape))
+            for key, (shape, rate) in zip(
+                keys, [(shape, rate) for shape in shapes for rate in rates], strict=True
+            )
+        ]
+        return FastSlowNoise(LSTMCarry(*masks[:2]), LSTMCarry(*masks[2:]))
+
+    def step(
+        self,
+        params: Params,
+        carry: FastSlowCarry,
+        x: Array,
+        noise: FastSlowNoise | None = None,
+    ) -> tuple[FastSlowCarry, Array]:
+        """x [B, I] or tokens [B]; returns the carry and h^k_t [B, M]."""
+        fast, slow = self._cells
+
+        def masks(n: int) -> LSTMCarry | None:
+            return noise and LSTMCarry(*(kept[:, n] for kept in noise.fast))
+
+        state = carry.fast
+        state = self._zone(state, fast.step(params["fast_0"], state, x)[0], masks(0))
+        s = slow.step(params["slow"], carry.slow, state.hidden)[0]
+        s = self._zone(carry.slow, s, noise and noise.slow)
+        new = fast.step(params["fast_1"], state, s.hidden)[0]
+        state = self._zone(state, new, masks(1))
+        for n in range(2, self.num_fast):
+            of_cell = params[f"fast_{n}"]
+            nothing = jnp.zeros((state.hidden.shape[0], 4 * self.features), state.hidden.dtype)
+            new = fast.update(of_cell, state, fast.mix(of_cell, state, nothing))[0]
+            state = self._zone(state, new, masks(n))
+        return FastSlowCarry(state, s), state.hidden
+
+    def _zone(self, old: LSTMCarry, new: LSTMCarry, kept: LSTMCarry | None) -> LSTMCarry:
+        kept = kept or LSTMCarry(None, None)
+        return LSTMCarry(
+            zone(old.hidden, new.hidden, self.zoneout_hidden, kept.hidden),
+            zone(old.memory, new.memory, self.zoneout_memory, kept.memory),
+        )
+
+    init_token_carry = init_carry
+    token_step = step

@@ -1,0 +1,113 @@
+"""Variational recurrent dropout: one mask a sequence, on the state where weights meet it.
+
+Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", NIPS
+2016.
+
+    a_t = mix(d * h_{t-1}, x_t)        d = Bernoulli(1 - rate) / (1 - rate) for each unit, for all t at once
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.cells.linear import check_rate
+from tlstm_jax.cells.noise import draw, given
+from tlstm_jax.typing import Array, Carry, Cell, Hyper, Params, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentDropout:
+    """`cell` with variational dropout of its hidden state; a Cell with the same parameters and carry.
+
+    A segment of a stream has masks of its own. The state that is carried is not dropped, only what
+    `mix` reads of it; a cell without project / mix / update must keep its memory apart from `hidden`.
+
+    Attributes:
+      cell: a Cell whose carry has `hidden`.
+      rate: in [0, 1), the probability that a unit is dropped.
+    """
+
+    cell: Cell
+    rate: float
+
+    def __post_init__(self) -> None:
+        check_rate("rate", self.rate)
+        carry = jax.eval_shape(lambda: self.cell.init_carry(1))
+        in_parts = hasattr(self.cell, "mix")
+        if not hasattr(carry, "hidden") or not (in_parts or hasattr(carry, "memory")):
+            raise ValueError(
+                f"{type(self.cell).__name__} has one state for its products and its memory; accepted by "
+                "RecurrentDropout are cells with project / mix / update, or with hidden and memory"
+            )
+
+    @property
+    def features(self) -> int:
+        return self.cell.features
+
+    @property
+    def delay(self) -> int:
+        return self.cell.delay
+
+    @property
+    def causal(self) -> bool:
+        return self.cell.causal
+
+    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+        return self.cell.init(key, input_size, hyper=hyper)
+
+    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> Carry:
+        return self.cell.init_carry(batch_size, dtype)
+
+    def draw(self, key: Array, num_steps: int, batch_size: int) -> PyTree:
+        """(which units are kept, bool [T, B, ..], the same for all T; what the cell draws)."""
+        own, inner = jax.random.split(key)
+        shape = jax.eval_shape(lambda: self.cell.init_carry(batch_size)).hidden.shape
+        kept = jax.random.bernoulli(own, 1 - self.rate, shape)
+        kept = jnp.broadcast_to(kept[None], (num_steps, *shape))
+        return kept, draw(self.cell, inner, num_steps, batch_size)
+
+    def step(
+        self, params: Params, carry: Carry, x: Array, noise: PyTree = (None, None)
+    ) -> tuple[Carry, Array]:
+        """The cell's step, its products with the dropped state."""
+        if hasattr(self.cell, "mix"):
+            a = self.mix(params, carry, self.cell.project(params, x), noise)
+            return self.update(params, carry, a, noise)
+        kept, inner = noise
+        return self.cell.step(params, self._drop(carry, kept), x, *given(inner))
+
+    @property
+    def project(self) -> Callable[..., Array]:
+        return self.cell.project
+
+    @property
+    def mix(self) -> Callable[..., Array]:
+        mix = self.cell.mix
+
+        def dropped(params: Params, carry: Carry, z: Array, noise: PyTree = (None, None)) -> Array:
+            kept, inner = noise
+            return mix(params, self._drop(carry, kept), z, *given(inner))
+
+        return dropped
+
+    @property
+    def update(self) -> Callable[..., tuple[Carry, Array]]:
+        update = self.cell.update
+        return lambda params, carry, a, noise=(None, None): update(
+            params, carry, a, *given(noise[1])
+        )
+
+    def init_token_carry(self, batch_size: int, dtype: Any = jnp.float32) -> Carry:
+        return self.cell.init_token_carry(batch_size, dtype)
+
+    def token_step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        return self.cell.token_step(params, carry, x)
+
+    def _drop(self, carry: Carry, kept: Array | None) -> Carry:
+        if kept is None:
+            return carry
+        h = carry.hidden / (1 - self.rate)
+        return carry._replace(hidden=jnp.where(kept, h, jnp.zeros_like(h)))

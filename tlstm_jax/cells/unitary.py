@@ -1,0 +1,215 @@
+"""Networks with a unitary recurrent matrix: gradients neither vanish nor explode.
+
+Arjovsky, Shah and Bengio, "Unitary Evolution Recurrent Neural Networks", ICML 2016 (uRNN); Wisdom, Powers,
+Hershey, Le Roux and Atlas, "Full-Capacity Unitary Recurrent Neural Networks", NIPS 2016.
+
+    h_t = modReLU(h_{t-1} T + x_t V)        h complex, y_t = [Re h_t, Im h_t]
+    modReLU(z) = max(|z| + b, 0) z / |z|
+    T = D1 F R1 P D2 F^-1 R2 D3             uRNN, from the left: D = diag(e^iw), R = I - 2 v v^H / |v|^2,
+                                            P a fixed permutation, F the unitary Fourier transform
+    T = W                                   full capacity: any unitary matrix
+
+Complex numbers are kept as their real and imaginary parts, so that every parameter, carry and gradient is
+real: the gradient by (Re W, Im W) is the direction of steepest ascent, the conjugate of jax.grad's by W.
+"""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tlstm_jax.cells.linear import check_size, linear, scaled_normal, with_hyper
+from tlstm_jax.typing import Array, Hyper, Params
+
+
+class UnitaryCarry(NamedTuple):
+    hidden: Array  # [Re h, Im h] [B, 2M]
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitaryRNN:
+    """The uRNN, whose T has 7M parameters and costs O(M log M).
+
+    Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "phases": {"kernel" [3, M]}: w of D1, D2, D3,
+    "reflections": {"kernel" [2, 2, M]}: real and imaginary part of v for R1 and R2, "modrelu": {"bias"
+    [M]}}. h_0 is learned in the paper: `tlstm_jax.models.learned_carry`. Not in bfloat16, which has no
+    complex numbers.
+
+    Attributes:
+      features: 2M, the width of y.
+      permutation_seed: fixes P.
+      input_scale: standard deviation of V's parts at the start; None is Glorot's, as in the paper.
+      dtype: what is computed in: None (the parameters' dtype), float32 or float64.
+    """
+
+    features: int
+    permutation_seed: int = 0
+    input_scale: float | None = None
+    dtype: Any = None
+
+    delay: ClassVar[int] = 0
+    causal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+        s, M = with_hyper(self, hyper), self.features // 2
+        w, phases, reflections = jax.random.split(key, 3)
+
+        def uniform(key: Array, shape: tuple[int, ...], limit: float) -> Array:
+            return jax.random.uniform(key, shape, jnp.float32, -limit, limit)
+
+        return {
+            "input": {"kernel": _input_kernel(w, input_size, M, s.input_scale)},
+            "phases": {"kernel": uniform(phases, (3, M), np.pi)},
+            "reflections": {"kernel": uniform(reflections, (2, 2, M), 1.0)},
+            "modrelu": {"bias": jnp.zeros((M,), jnp.float32)},
+        }
+
+    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> UnitaryCarry:
+        return _zero_carry(self, batch_size, dtype)
+
+    def project(self, params: Params, x: Array) -> Array:
+        """x V: [.., 2M]."""
+        return linear(x, params["input"], self.dtype)
+
+    def mix(self, params: Params, carry: UnitaryCarry, z: Array) -> Array:
+        """z + h T: [B, 2M]."""
+        h = _complex(carry.hidden.astype(z.dtype))
+        for transform in self._factors(params, z.dtype):
+            h = transform(h)
+        return z + jnp.concatenate([h.real, h.imag], axis=-1)
+
+    def _factors(self, params: Params, dtype: Any) -> list:
+        M = self.features // 2
+        w, v = (params[name]["kernel"].astype(dtype) for name in ("phases", "reflections"))
+        order = np.random.default_rng(self.permutation_seed).permutation(M)
+
+        def rotate(n: int, h: Array) -> Array:
+            return h * jax.lax.complex(jnp.cos(w[n]), jnp.sin(w[n]))[None]
+
+        def reflect(n: int, h: Array) -> Array:
+            u = jax.lax.complex(v[n, 0], v[n, 1])[None]
+            norm = jnp.sum(jnp.square(v[n]))
+            along = jnp.sum(jnp.conj(u) * h, axis=-1, keepdims=True)
+            return h - along * u * (2 / norm).astype(h.dtype)
+
+        return [
+            lambda h: rotate(0, h),
+            lambda h: jnp.fft.fft(h, norm="ortho"),
+            lambda h: reflect(0, h),
+            lambda h: h[:, order],
+            lambda h: rotate(1, h),
+            lambda h: jnp.fft.ifft(h, norm="ortho"),
+            lambda h: reflect(1, h),
+            lambda h: rotate(2, h),
+        ]
+
+    def update(self, params: Params, carry: UnitaryCarry, a: Array) -> tuple[UnitaryCarry, Array]:
+        """h_t = modReLU(a)."""
+        return _mod_relu(params, carry, a)
+
+    def step(self, params: Params, carry: UnitaryCarry, x: Array) -> tuple[UnitaryCarry, Array]:
+        """x [B, I] or tokens [B]; returns the carry and [Re h_t, Im h_t] [B, 2M]."""
+        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
+
+    init_token_carry = init_carry
+    token_step = step
+
+
+@dataclasses.dataclass(frozen=True)
+class FullCapacityURNN:
+    """The full-capacity uRNN. W stays unitary under `tlstm_jax.optimization`'s Cayley step only.
+
+    Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "unitary": {"real", "imag" [M, M]}, "modrelu":
+    {"bias" [M]}}; W starts as the T of a `UnitaryRNN`. Attributes as there.
+    """
+
+    features: int
+    input_scale: float | None = None
+    dtype: Any = None
+
+    delay: ClassVar[int] = 0
+    causal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+        M, start = self.features // 2, UnitaryRNN(self.features, input_scale=self.input_scale)
+        params = start.init(key, input_size, hyper=hyper)
+        rows = jnp.concatenate([jnp.eye(M), jnp.zeros((M, M))], axis=-1)
+        real, imag = jnp.split(
+            start.mix(params, UnitaryCarry(rows), jnp.zeros_like(rows)), 2, axis=-1
+        )
+        return {
+            "input": params["input"],
+            "unitary": {"real": real, "imag": imag},
+            "modrelu": params["modrelu"],
+        }
+
+    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> UnitaryCarry:
+        return _zero_carry(self, batch_size, dtype)
+
+    def project(self, params: Params, x: Array) -> Array:
+        """x V: [.., 2M]."""
+        return linear(x, params["input"], self.dtype)
+
+    def mix(self, params: Params, carry: UnitaryCarry, z: Array) -> Array:
+        """z + h W: [B, 2M]."""
+        re, im = params["unitary"]["real"], params["unitary"]["imag"]
+        kernel = jnp.block([[re, im], [-im, re]])
+        return z + linear(carry.hidden, {"kernel": kernel}, z.dtype)
+
+    def update(self, params: Params, carry: UnitaryCarry, a: Array) -> tuple[UnitaryCarry, Array]:
+        """h_t = modReLU(a)."""
+        return _mod_relu(params, carry, a)
+
+    def step(self, params: Params, carry: UnitaryCarry, x: Array) -> tuple[UnitaryCarry, Array]:
+        """x [B, I] or tokens [B]; returns the carry and [Re h_t, Im h_t] [B, 2M]."""
+        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
+
+    init_token_carry = init_carry
+    token_step = step
+
+
+def _check(cell: UnitaryRNN | FullCapacityURNN) -> None:
+    name = type(cell).__name__
+    check_size("features", cell.features)
+    if cell.features % 2:
+        raise ValueError(f"features of a {name} is {cell.features}; accepted are even integers")
+    if cell.dtype is not None and jnp.dtype(cell.dtype) not in (jnp.float32, jnp.float64):
+        raise ValueError(
+            f"dtype of a {name} is {jnp.dtype(cell.dtype).name}; accepted are None, float32, float64: "
+            "its state is complex"
+        )
+
+
+def _input_kernel(key: Array, input_size: int, M: int, scale: Any) -> Array:
+    scale = (2 / (input_size + 2 * M)) ** 0.5 if scale is None else scale
+    return scaled_normal(key, (input_size, 2 * M), scale, fan_in=1)
+
+
+def _zero_carry(cell: Any, batch_size: int, dtype: Any) -> UnitaryCarry:
+    return UnitaryCarry(jnp.zeros((batch_size, cell.features), cell.dtype or dtype))
+
+
+def _complex(parts: Array) -> Array:
+    """[.., 2M] to complex [.., M]."""
+    return jax.lax.complex(*jnp.split(parts, 2, axis=-1))
+
+
+def _mod_relu(params: Params, carry: UnitaryCarry, a: Array) -> tuple[UnitaryCarry, Array]:
+    re, im = jnp.split(a, 2, axis=-1)
+    square = re**2 + im**2
+    zero = square == 0  # where |z| has no derivative
+    modulus = jnp.sqrt(jnp.where(zero, jnp.ones_like(square), square))
+    grown = jax.nn.relu(
+        modulus + jnp.broadcast_to(params["modrelu"]["bias"].astype(a.dtype), re.shape)
+    )
+    scale = jnp.where(zero, jnp.zeros_like(square), grown / modulus)
+    h = jnp.concatenate([re * scale, im * scale], axis=-1).astype(carry.hidden.dtype)
+    return UnitaryCarry(h), h

@@ -1,0 +1,153 @@
+"""Two models, one in each direction of time.
+
+Schuster and Paliwal, "Bidirectional Recurrent Neural Networks", IEEE Transactions on Signal Processing 45,
+1997.
+
+    y_t = [forward(x_1 .. x_t), backward(x_n .. x_t)]        n: the example's length
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.models.sequence import as_sequence, split_key
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
+from tlstm_jax.unroll import zero_beyond
+
+
+class BidirectionalCarry(NamedTuple):
+    forward: Carry
+    backward: Carry
+
+
+@dataclasses.dataclass(frozen=True)
+class Bidirectional:
+    """Forward and backward, their outputs side by side; a SequenceModel that is not causal.
+
+    Each direction is flushed on its own, so that there is no delay. The backward one begins at each
+    example's last input, whatever lies behind it. In a stream (flush=False) it begins anew with every
+    segment. It cannot generate.
+
+    Parameters: {"forward": .., "backward": ..}.
+
+    Attributes:
+      forward, backward: cells or models.
+    """
+
+    forward: Cell | SequenceModel
+    backward: Cell | SequenceModel
+
+    @property
+    def features(self) -> int:
+        return self.forward.features + self.backward.features
+
+    @property
+    def delay(self) -> int:
+        return 0
+
+    @property
+    def causal(self) -> bool:
+        return False
+
+    @property
+    def _models(self) -> tuple[SequenceModel, SequenceModel]:
+        return as_sequence(self.forward), as_sequence(self.backward)
+
+    def init(
+        self, key: Array, input_size: int, *, hyper: Hyper | None = None
+    ) -> tuple[Params, State]:
+        keys = jax.random.split(key)
+        (forward, f), (backward, b) = (
+            model.init(k, input_size, hyper=hyper)
+            for model, k in zip(self._models, keys, strict=True)
+        )
+        state = (f, b) if jax.tree.leaves((f, b)) else ()
+        return {"forward": forward, "backward": backward}, state
+
+    def init_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> BidirectionalCarry:
+        return BidirectionalCarry(
+            *(
+                model.init_carry(batch_size, dtype, params=params and params[name])
+                for model, name in zip(self._models, BidirectionalCarry._fields, strict=True)
+            )
+        )
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        carry: BidirectionalCarry,
+        xs: Array,
+        *,
+        flush: bool = True,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        key: Array | None = None,
+        **options: Any,
+    ) -> tuple[BidirectionalCarry, Array, State, Aux]:
+        """[T, B, I] or tokens [T, B] to [T, B, features].
+
+        Raises:
+          ValueError: a stream, of a model with a delay.
+        """
+        forward, backward = self._models
+        if not flush and (forward.delay or backward.delay):
+            raise ValueError(
+                f"a stream with delays of {forward.delay} and {backward.delay} steps in the two directions; "
+                "accepted by Bidirectional are 0, or whole sequences"
+            )
+        xs = zero_beyond(xs, lengths)
+        keys, states = split_key(key, 2), state or ((), ())
+        options |= {"flush": flush, "lengths": lengths}
+        carry_f, ys_f, state_f, aux = forward.apply(
+            params["forward"], states[0], carry.forward, xs, reset=reset, key=keys[0], **options
+        )
+        start = carry.backward
+        if not flush:
+            start = self.init_carry(xs.shape[1], params=params).backward
+            start = jax.tree.map(lambda a, b: a.astype(b.dtype), start, carry.backward)
+        carry_b, ys_b, state_b, more = backward.apply(
+            params["backward"],
+            states[1],
+            start,
+            _reverse(xs, lengths),
+            reset=None if reset is None else _reverse(_ends(reset), lengths),
+            key=keys[1],
+            **options,
+        )
+        ys = jnp.concatenate([ys_f, _reverse(ys_b, lengths)], axis=-1)
+        aux = aux | {name: aux.get(name, 0.0) + value for name, value in more.items()}
+        state = (state_f, state_b) if jax.tree.leaves((state_f, state_b)) else ()
+        return BidirectionalCarry(carry_f, carry_b), ys, state, aux
+
+    def init_token_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        """Raises ValueError: see `token_step`."""
+        raise ValueError("Bidirectional is not causal: it cannot go token by token")
+
+    def token_step(
+        self, params: Params, state: State, carry: Carry, x: Array
+    ) -> tuple[Carry, Array]:
+        """Raises ValueError: what comes later is not known yet."""
+        raise ValueError("Bidirectional is not causal: it cannot go token by token")
+
+
+def _reverse(xs: Array, lengths: Array | None) -> Array:
+    """xs [T, B, ..] with each example's first `lengths` steps in reverse."""
+    if lengths is None:
+        return xs[::-1]
+    T, B = xs.shape[:2]
+    steps = jnp.broadcast_to(jnp.arange(T)[:, None], (T, B))
+    ends = jnp.broadcast_to(jnp.clip(lengths, 0, T)[None].astype(steps.dtype), (T, B))
+    index = jnp.where(steps < ends, ends - 1 - steps, steps)
+    return jnp.take_along_axis(xs, index.reshape(T, B, *(1,) * (xs.ndim - 2)), axis=0)
+
+
+def _ends(reset: Array) -> Array:
+    """The last step of each example of a stream, from the first steps: bool [T, B]."""
+    return jnp.concatenate([reset[1:], jnp.zeros_like(reset[:1])])

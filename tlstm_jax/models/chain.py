@@ -1,0 +1,201 @@
+"""Models on top of each other; their delays add up."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.engine import select
+from tlstm_jax.models.delays import age_at_end, ages, flushed
+from tlstm_jax.models.sequence import as_sequence, split_key
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
+from tlstm_jax.unroll import zero_beyond
+
+
+class DelayedCarry(NamedTuple):
+    """Where a layer lags the input: it starts when its first input arrives, `age` tells when."""
+
+    layers: tuple[Carry, ...]
+    age: Array  # int32 [B]: steps since the example's start
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """Layers on top of each other: h^0 = x, h^l = layer^l(h^{l-1}), y = h^L; a SequenceModel.
+
+    Parameters: {"layer_0": .., "layer_1": .., ..}. The carry is the tuple of the layers' carries; if a
+    layer below the top has a delay, a DelayedCarry.
+
+    Attributes:
+      layers: cells or models.
+    """
+
+    layers: tuple[Cell | SequenceModel, ...]
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("layers is (); accepted are one or more cells or models")
+
+    @property
+    def features(self) -> int:
+        return self.layers[-1].features
+
+    @property
+    def delay(self) -> int:
+        return sum(layer.delay for layer in self.layers)
+
+    @property
+    def causal(self) -> bool:
+        return all(layer.causal for layer in self.layers)
+
+    @property
+    def _models(self) -> tuple[SequenceModel, ...]:
+        return tuple(map(as_sequence, self.layers))
+
+    def init(
+        self, key: Array, input_size: int, *, hyper: Hyper | None = None
+    ) -> tuple[Params, State]:
+        """Above the first layer, `hyper`'s input_scale is left out: inputs are hidden states there."""
+        params, states = {}, []
+        for i, (layer, k) in enumerate(
+            zip(self._models, jax.random.split(key, len(self.layers)), strict=True)
+        ):
+            params[f"layer_{i}"], state = layer.init(k, input_size, hyper=hyper)
+            states.append(state)
+            hyper, input_size = without_input_scale(hyper), layer.features
+        return params, gather_states(states)
+
+    def init_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        return init_layers(self._models, self._each(params), batch_size, dtype)
+
+    def apply(
+        self, params: Params, state: State, carry: Carry, xs: Array, **options: Any
+    ) -> tuple[Carry, Array, State, Aux]:
+        """[T, B, I] or tokens [T, B] to [T, B, M], layer by layer."""
+        return apply_layers(self._models, self._each(params), state, carry, xs, **options)
+
+    def init_token_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        pairs = zip(self._models, self._each(params), strict=True)
+        return tuple(layer.init_token_carry(batch_size, dtype, params=p) for layer, p in pairs)
+
+    def token_step(
+        self, params: Params, state: State, carry: Carry, x: Array
+    ) -> tuple[Carry, Array]:
+        return step_layers(self._models, self._each(params), state, carry, x)
+
+    def _each(self, params: Params | None) -> tuple[Params | None, ...]:
+        return tuple(params and params[f"layer_{i}"] for i in range(len(self.layers)))
+
+
+def without_input_scale(hyper: Hyper | None) -> Hyper:
+    """For the layers above the first: their inputs are hidden states, whatever x is."""
+    return {k: v for k, v in (hyper or {}).items() if k != "input_scale"}
+
+
+def gather_states(states: Sequence[State]) -> State:
+    """The tuple of the layers' states; () if none has one."""
+    return tuple(states) if jax.tree.leaves(states) else ()
+
+
+def lags(layers: Sequence[SequenceModel]) -> tuple[int, ...]:
+    """By how many steps a stream's input reaches each layer late."""
+    return tuple(sum(layer.delay for layer in layers[:n]) for n in range(len(layers)))
+
+
+def init_layers(
+    layers: Sequence[SequenceModel],
+    params: Sequence[Params | None],
+    batch_size: int,
+    dtype: Any,
+) -> Carry:
+    """The carry of layers on top of each other."""
+    carries = tuple(
+        layer.init_carry(batch_size, dtype, params=p)
+        for layer, p in zip(layers, params, strict=True)
+    )
+    if not any(lags(layers)):
+        return carries
+    return DelayedCarry(carries, jnp.zeros((batch_size,), jnp.int32))
+
+
+def apply_layers(
+    layers: Sequence[SequenceModel],
+    params: Sequence[Params],
+    state: State,
+    carry: Carry,
+    xs: Array,
+    *,
+    flush: bool = True,
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    key: Array | None = None,
+    train: bool = False,
+    hyper: Hyper | None = None,
+) -> tuple[Carry, Array, State, Aux]:
+    """`SequenceModel.apply` of layers on top of each other.
+
+    Where a layer is late in a stream, what it hears before its first input is forgotten: it starts anew
+    when that arrives.
+    """
+    xs = zero_beyond(xs, lengths)  # an embedding's gradient would see what lies there, too
+    late = any(lags(layers))
+    keys = split_key(key, len(layers))
+    states = state or ((),) * len(layers)
+
+    def run(
+        carry: Carry, xs: Array, reset: Array | None, lengths: Array | None, flush: bool
+    ) -> tuple[Carry, Array, tuple[State, Aux]]:
+        carries, new_states, aux = [], [], {}
+        steps = ages(carry.age, xs.shape[0], reset) if late else None
+        for n, (layer, lag) in enumerate(zip(layers, lags(layers), strict=True)):
+            layer_carry, xs, layer_state, more = layer.apply(
+                params[n],
+                states[n],
+                (carry.layers if late else carry)[n],
+                xs,
+                flush=flush,
+                lengths=lengths,
+                reset=steps == lag if lag else reset,
+                key=keys[n],
+                train=train,
+                hyper=hyper,
+            )
+            carries.append(layer_carry)
+            new_states.append(layer_state)
+            aux |= {name: aux.get(name, 0.0) + value for name, value in more.items()}
+        new = tuple(carries)
+        if late:
+            delay = sum(layer.delay for layer in layers)
+            xs = select(steps >= delay, xs, jnp.zeros_like(xs))
+            new = DelayedCarry(new, age_at_end(carry.age, steps.shape[0], reset, lengths))
+        return new, xs, (gather_states(new_states), aux)
+
+    if flush and late:
+        stream = functools.partial(run, flush=False)
+        delay = sum(layer.delay for layer in layers)
+        carry, ys, (state, aux) = flushed(stream, delay, carry, xs, reset, lengths)
+    else:
+        carry, ys, (state, aux) = run(carry, xs, reset, lengths, flush)
+    return carry, ys, state, aux
+
+
+def step_layers(
+    layers: Sequence[SequenceModel],
+    params: Sequence[Params],
+    state: State,
+    carry: Carry,
+    x: Array,
+) -> tuple[Carry, Array]:
+    """`SequenceModel.token_step` of layers on top of each other."""
+    carries, states = [], state or ((),) * len(layers)
+    for layer, p, s, layer_carry in zip(layers, params, states, carry, strict=True):
+        layer_carry, x = layer.token_step(p, s, layer_carry, x)
+        carries.append(layer_carry)
+    return tuple(carries), x

@@ -1,0 +1,173 @@
+"""Dilated recurrence: a model over interleaved sequences.
+
+Chang, Zhang, Han, Yu, Guo, Tan, Cui, Witbrock, Hasegawa-Johnson and Huang, "Dilated Recurrent
+Neural Networks", NIPS 2017.
+
+    h_t = cell(x_t, h_{t-d})        h_t = 0 for t <= 0
+
+The paper stacks them with dilations d = 1, 2, 4 and so on: `dilated_stack`.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.cells.linear import check_size, zero_input
+from tlstm_jax.engine import select
+from tlstm_jax.models.chain import Chain
+from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
+
+
+@dataclasses.dataclass(frozen=True)
+class Dilated:
+    """`model` over d interleaved sequences, which are run side by side: d times fewer sequential steps.
+
+    A SequenceModel with the model's parameters. Its carry has that of every sequence, in the order in
+    which they are used next: leaves [B, d, ..]. A delay of the model is d times as long.
+
+    Attributes:
+      model: a Cell or a SequenceModel.
+      dilation: d >= 1.
+    """
+
+    model: Cell | SequenceModel
+    dilation: int
+
+    def __post_init__(self) -> None:
+        check_size("dilation", self.dilation)
+
+    @property
+    def features(self) -> int:
+        return self.model.features
+
+    @property
+    def delay(self) -> int:
+        return self.dilation * self.model.delay
+
+    @property
+    def causal(self) -> bool:
+        return self.model.causal
+
+    @property
+    def _model(self) -> SequenceModel:
+        return as_sequence(self.model)
+
+    def init(
+        self, key: Array, input_size: int, *, hyper: Hyper | None = None
+    ) -> tuple[Params, State]:
+        return self._model.init(key, input_size, hyper=hyper)
+
+    def init_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        d = self.dilation
+        return _apart(self._model.init_carry(d * batch_size, dtype, params=params), d)
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        carry: Carry,
+        xs: Array,
+        *,
+        flush: bool = True,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        **options: Any,
+    ) -> tuple[Carry, Array, State, Aux]:
+        """[T, B, I] or tokens [T, B] to [T, B, M]."""
+        (T, B), d = xs.shape[:2], self.dilation
+        whole = lengths is None and T % d == 0
+        ends = jnp.full((B,), T) if lengths is None else jnp.clip(lengths, 0, T)
+        carry, ys, state, aux = self._model.apply(
+            params,
+            state,
+            _together(carry),
+            _fold(xs, d, zero_input(xs[:1])),
+            flush=flush,
+            lengths=None if whole else _shares(ends, d),
+            reset=None if reset is None else _fold(_window(reset, d), d, jnp.zeros((1, B), bool)),
+            **options,
+        )
+        carry = _apart(carry, d)
+        if not whole:
+            carry = jax.tree.map(lambda leaf: _roll(leaf, ends), carry)
+        if reset is not None:
+            anew = _together(self.init_carry(B, params=params))
+            stale = _stale(reset, ends, d)
+            anew = jax.tree.map(lambda a, b: a.astype(b.dtype), _apart(anew, d), carry)
+            carry = select(stale, anew, carry)
+        ys = ys.reshape(-1, B, *ys.shape[2:])[:T]
+        return carry, ys, state, aux
+
+    def init_token_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        d = self.dilation
+        return _apart(self._model.init_token_carry(d * batch_size, dtype, params=params), d)
+
+    def token_step(
+        self, params: Params, state: State, carry: Carry, x: Array
+    ) -> tuple[Carry, Array]:
+        now = jax.tree.map(lambda leaf: leaf[:, 0], carry)
+        now, y = self._model.token_step(params, state, now, x)
+
+        def push(queue: Array, new: Array) -> Array:
+            return jnp.concatenate([queue[:, 1:], new[:, None]], axis=1)
+
+        return jax.tree.map(push, carry, now), y
+
+
+def dilated_stack(layers: tuple[Cell | SequenceModel, ...]) -> Chain:
+    """The paper's network: layer l, counted from 0, has dilation 2^l."""
+    return Chain(tuple(Dilated(layer, 2**n) for n, layer in enumerate(layers)))
+
+
+def _apart(carry: PyTree, d: int) -> PyTree:
+    """Leaves [d B, ..] to [B, d, ..]."""
+    return jax.tree.map(lambda x: jnp.swapaxes(x.reshape(d, -1, *x.shape[1:]), 0, 1), carry)
+
+
+def _together(carry: PyTree) -> PyTree:
+    """Leaves [B, d, ..] to [d B, ..]."""
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), carry)
+
+
+def _fold(xs: Array, d: int, filler: Array) -> Array:
+    """[T, B, ..] to [ceil(T / d), d B, ..], the end filled up with `filler` [1, B, ..]."""
+    missing = -xs.shape[0] % d
+    filled = jnp.concatenate([xs, *[filler] * missing])
+    return filled.reshape(-1, d * xs.shape[1], *xs.shape[2:])
+
+
+def _shares(ends: Array, d: int) -> Array:
+    """How many of the first `ends` [B] steps fall to each of d sequences: [d B]."""
+    first = jnp.broadcast_to(jnp.arange(d)[:, None].astype(ends.dtype), (d, ends.shape[0]))
+    return ((ends[None] - first + d - 1) // d).reshape(-1)
+
+
+def _window(reset: Array, d: int) -> Array:
+    """Where one of the last d steps is a reset: each sequence's first step behind it."""
+    padded = jnp.concatenate([jnp.zeros((d - 1, reset.shape[1]), bool), reset])
+    T = reset.shape[0]
+    return jnp.any(jnp.stack([padded[n : n + T] for n in range(d)]), axis=0)
+
+
+def _stale(reset: Array, ends: Array, d: int) -> Array:
+    """Which sequences, in the order of their next use, have had no step since a reset: [B, d]."""
+    T, B = reset.shape
+    steps = jnp.broadcast_to(jnp.arange(T)[:, None], (T, B)).astype(ends.dtype)
+    real = reset & (steps < ends[None])
+    last = jnp.max(jnp.where(real, steps, jnp.full_like(steps, -d)), axis=0)
+    used = ends[:, None] + jnp.arange(d)[None].astype(ends.dtype) - d
+    return last[:, None] > used
+
+
+def _roll(leaf: Array, ends: Array) -> Array:
+    """[B, d, ..] in the order of the next use, `ends` [B] steps later."""
+    d = leaf.shape[1]
+    order = (jnp.arange(d)[None].astype(ends.dtype) + ends[:, None]) % d
+    return jax.vmap(lambda x, index: x[index])(leaf, order)

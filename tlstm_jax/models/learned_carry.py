@@ -1,0 +1,133 @@
+"""A cell whose first carry is learned."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.engine import check_engine
+from tlstm_jax.models.sequence import draw_noise
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, State
+from tlstm_jax.unroll import check_remat, unroll
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedCarry:
+    """`cell` with a learned initial carry; a SequenceModel.
+
+    Parameters: {"cell": .., "carry": the cell's carry without its axis B, the leaves under their paths'
+    names}. `init_carry(B)` needs them: `init_carry(B, params=params)`.
+
+    Attributes:
+      cell: a Cell without delay, whose carry is of floats.
+      scale: the carry starts uniformly in [-scale, scale].
+      remat_every, engine: see `unroll`.
+    """
+
+    cell: Cell
+    scale: float = 0.0
+    remat_every: int | None = None
+    engine: str = "deferred"
+
+    def __post_init__(self) -> None:
+        check_remat(self.remat_every)
+        check_engine(self.engine)
+        carry, name = self._shapes(), type(self.cell).__name__
+        if self.cell.delay:
+            raise ValueError(
+                f"{name} has a delay of {self.cell.delay} steps; accepted with a learned carry are "
+                "cells without"
+            )
+        if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(carry)):
+            raise ValueError(f"the carry of {name} has integers; a learned one is of floats")
+
+    @property
+    def features(self) -> int:
+        return self.cell.features
+
+    @property
+    def delay(self) -> int:
+        return 0
+
+    @property
+    def causal(self) -> bool:
+        return self.cell.causal
+
+    def init(
+        self, key: Array, input_size: int, *, hyper: Hyper | None = None
+    ) -> tuple[Params, State]:
+        of_cell, of_carry = jax.random.split(key)
+        leaves = jax.tree_util.tree_leaves_with_path(self._shapes())
+        keys = jax.random.split(of_carry, len(leaves))
+        carry = {
+            _name(path): jax.random.uniform(k, leaf.shape[1:], jnp.float32, -self.scale, self.scale)
+            for k, (path, leaf) in zip(keys, leaves, strict=True)
+        }
+        return {"cell": self.cell.init(of_cell, input_size, hyper=hyper), "carry": carry}, ()
+
+    def init_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        """The learned carry, for every example.
+
+        Raises:
+          ValueError: params is None.
+        """
+        if params is None:
+            raise ValueError(
+                "a learned carry is one of the parameters; accepted is params, not None"
+            )
+
+        def learned(path: tuple, leaf: Array) -> Array:
+            start = params["carry"][_name(path)][None].astype(leaf.dtype)
+            return jnp.broadcast_to(start, leaf.shape)
+
+        zeros = self.cell.init_carry(batch_size, dtype)
+        return jax.tree_util.tree_map_with_path(learned, zeros)
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        carry: Carry,
+        xs: Array,
+        *,
+        flush: bool = True,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        key: Array | None = None,
+        train: bool = False,
+        hyper: Hyper | None = None,
+    ) -> tuple[Carry, Array, State, Aux]:
+        """[T, B, I] or tokens [T, B] to [T, B, M]."""
+        del flush, hyper
+        T, B = xs.shape[:2]
+        carry, ys = unroll(
+            self.cell,
+            params["cell"],
+            carry,
+            xs,
+            lengths=lengths,
+            reset=reset,
+            initial=None if reset is None else self.init_carry(B, params=params),
+            noise=draw_noise(self.cell, key, T, B) if train else None,
+            remat_every=self.remat_every,
+            engine=self.engine,
+        )
+        return carry, ys, state, {}
+
+    init_token_carry = init_carry
+
+    def token_step(
+        self, params: Params, state: State, carry: Carry, x: Array
+    ) -> tuple[Carry, Array]:
+        del state
+        return self.cell.token_step(params["cell"], carry, x)
+
+    def _shapes(self) -> Carry:
+        return jax.eval_shape(lambda: self.cell.init_carry(1))
+
+
+def _name(path: tuple) -> str:
+    return ".".join(str(getattr(step, "name", getattr(step, "idx", step))) for step in path)

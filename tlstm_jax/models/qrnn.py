@@ -1,0 +1,176 @@
+"""The quasi-recurrent network: convolutions over time, and a pooling that is linear in the state.
+
+Bradbury, Merity, Xiong and Socher, "Quasi-Recurrent Neural Networks", ICLR 2017.
+
+    z = tanh(W_z * x),  f, o, i = sigm(W * x + b) each        causal convolutions of width k
+    f pooling      h_t = f * h_{t-1} + (1 - f) * z            y_t = h_t
+    fo pooling     c_t = f * c_{t-1} + (1 - f) * z            y_t = o * c_t
+    ifo pooling    c_t = f * c_{t-1} + i * z                  y_t = o * c_t
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal, with_hyper
+from tlstm_jax.engine import select
+from tlstm_jax.models.recurrence import linear_recurrence, starts
+from tlstm_jax.typing import Array, Aux, Hyper, Params, State
+from tlstm_jax.unroll import within, zero_beyond
+
+POOLINGS = ("f", "fo", "ifo")
+
+
+class QRNNCarry(NamedTuple):
+    pending: Array  # what the last k - 1 inputs add to the next k - 1 sums [B, k - 1, n M]
+    memory: Array  # c, or h of f pooling [B, M], the dtype given to init_carry
+
+
+@dataclasses.dataclass(frozen=True)
+class QRNN:
+    """One layer of QRNN, in parallel over time; a SequenceModel. Blocks in the order z, f, o, i.
+
+    Parameters: {"input": {"kernel" [k, I, n M], "bias" [n M]}}, n = 2, 3, 4 for f, fo, ifo pooling;
+    kernel[k - 1] meets x_t.
+
+    Attributes:
+      features: M.
+      pooling: "f", "fo" or "ifo".
+      width: k >= 1.
+      forget_bias: initial bias of f; the others start at 0.
+      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(k I).
+      dtype: what is computed in; None is the parameters' dtype.
+    """
+
+    features: int
+    pooling: str = "fo"
+    width: int = 2
+    forget_bias: float = 0.0
+    input_scale: float | None = None
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
+        check_size("width", self.width)
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling is {self.pooling!r}; accepted are {', '.join(POOLINGS)}")
+
+    @property
+    def delay(self) -> int:
+        return 0
+
+    @property
+    def causal(self) -> bool:
+        return True
+
+    @property
+    def _blocks(self) -> int:
+        return 1 + len(self.pooling)
+
+    def init(
+        self, key: Array, input_size: int, *, hyper: Hyper | None = None
+    ) -> tuple[Params, State]:
+        s, M, k = with_hyper(self, hyper), self.features, self.width
+        bias = jnp.zeros((self._blocks * M,), jnp.float32).at[M : 2 * M].set(s.forget_bias)
+        shape = (k, input_size, self._blocks * M)
+        scale, fan_in = (1.0, None) if s.input_scale is None else (s.input_scale, 1)
+        return {
+            "input": {"kernel": scaled_normal(key, shape, scale, fan_in=fan_in), "bias": bias}
+        }, ()
+
+    def init_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> QRNNCarry:
+        del params
+        B, M = batch_size, self.features
+        pending = jnp.zeros((B, self.width - 1, self._blocks * M), self.dtype or dtype)
+        return QRNNCarry(pending, jnp.zeros((B, M), dtype))
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        carry: QRNNCarry,
+        xs: Array,
+        *,
+        flush: bool = True,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        key: Array | None = None,
+        train: bool = False,
+        hyper: Hyper | None = None,
+    ) -> tuple[QRNNCarry, Array, State, Aux]:
+        """[T, B, I] or tokens [T, B] to [T, B, M]."""
+        del flush, key, train, hyper
+        pending, sums = self._convolve(params, carry, zero_beyond(xs, lengths), lengths, reset)
+        z, f, o, i = self._gates(params, sums, carry.memory.dtype)
+        c, cs = linear_recurrence(f, i * z, carry.memory, lengths, reset)
+        ys = (o * cs).astype(sums.dtype)
+        if lengths is not None:
+            ys = select(within(xs, lengths), ys, jnp.zeros_like(ys))
+        return QRNNCarry(pending, c), ys, state, {}
+
+    def _convolve(
+        self,
+        params: Params,
+        carry: QRNNCarry,
+        xs: Array,
+        lengths: Array | None,
+        reset: Array | None,
+    ) -> tuple[Array, Array]:
+        """(what is pending at the end, the sums [T, B, n M] without bias)."""
+        (T, B), k, kernel = xs.shape[:2], self.width, params["input"]["kernel"]
+        example = starts(reset, lengths, T)
+        if example is not None:  # also of the k - 1 steps behind the end
+            example = jnp.concatenate([example, *[example[-1:]] * (k - 1)])
+
+        def same(first: Array, then: Array, part: Array) -> Array:
+            """`part` where both steps are of one example."""
+            if example is None:
+                return part
+            return select(first == then, part, jnp.zeros_like(part))
+
+        sums = jnp.zeros((T + k - 1, B, kernel.shape[-1]), carry.pending.dtype)
+        if k > 1:
+            before = jnp.swapaxes(carry.pending, 0, 1)
+            if example is not None:
+                before = same(jnp.zeros_like(example[: k - 1]), example[: k - 1], before)
+            sums = sums.at[: k - 1].add(before)
+        for n in range(k):  # x_t is read n steps later
+            part = linear(xs, {"kernel": kernel[k - 1 - n]}, self.dtype).astype(sums.dtype)
+            if example is not None:
+                part = same(example[:T], example[n : n + T], part)
+            if lengths is not None:
+                part = select(within(xs, lengths), part, jnp.zeros_like(part))
+            sums = sums.at[n : n + T].add(part)
+        ends = jnp.full((B,), T) if lengths is None else jnp.clip(lengths, 0, T)
+
+        def after(sums: Array, end: Array) -> Array:
+            return lax.dynamic_slice_in_dim(sums, end, k - 1)
+
+        return jax.vmap(after, in_axes=(1, 0))(sums, ends), sums[:T]
+
+    def _gates(self, params: Params, sums: Array, dtype: Any) -> tuple[Array, Array, Array, Array]:
+        """z, f, o, i from the sums."""
+        a = jnp.split(add_bias(sums, params["input"]["bias"]).astype(dtype), self._blocks, axis=-1)
+        f = jax.nn.sigmoid(a[1])
+        o = jnp.ones_like(f) if self.pooling == "f" else jax.nn.sigmoid(a[2])
+        i = jax.nn.sigmoid(a[3]) if self.pooling == "ifo" else 1 - f
+        return jnp.tanh(a[0]), f, o, i
+
+    def init_token_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> QRNNCarry:
+        return self.init_carry(batch_size, dtype)
+
+    def token_step(
+        self, params: Params, state: State, carry: QRNNCarry, x: Array
+    ) -> tuple[QRNNCarry, Array]:
+        del state
+        pending, sums = self._convolve(params, carry, x[None], None, None)
+        z, f, o, i = self._gates(params, sums[0], carry.memory.dtype)
+        c = f * carry.memory + i * z
+        return QRNNCarry(pending, c), (o * c).astype(sums.dtype)

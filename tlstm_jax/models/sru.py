@@ -1,0 +1,111 @@
+"""The simple recurrent unit, in parallel over time. Equations and citation: `tlstm_jax.cells.sru`.
+
+The version of 2017 is linear in its state: an associative scan. That of 2018 sees c_{t-1} in its gates: all
+products are made for all steps at once, and an element-wise loop remains.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.cells.sru import SRUCarry, SRUCell
+from tlstm_jax.engine import check_engine, select
+from tlstm_jax.models.recurrence import linear_recurrence
+from tlstm_jax.typing import Array, Aux, Carry, Hyper, Params, State
+from tlstm_jax.unroll import check_remat, unroll, within, zero_beyond
+
+
+@dataclasses.dataclass(frozen=True)
+class SRU:
+    """One layer of SRU; a SequenceModel with `SRUCell`'s parameters and carry, and the same numbers.
+
+    Attributes: those of `SRUCell`, and remat_every, engine: of the loop of 2018, see `unroll`.
+    """
+
+    features: int
+    version: int = 2018
+    scale: float | None = None
+    highway_bias: float = 0.0
+    input_scale: float | None = None
+    dtype: Any = None
+    remat_every: int | None = None
+    engine: str = "deferred"
+
+    def __post_init__(self) -> None:
+        check_remat(self.remat_every)
+        check_engine(self.engine)
+        self.cell  # noqa: B018 (its own settings)
+
+    @property
+    def cell(self) -> SRUCell:
+        return SRUCell(
+            self.features,
+            self.version,
+            self.scale,
+            self.highway_bias,
+            self.input_scale,
+            self.dtype,
+        )
+
+    @property
+    def delay(self) -> int:
+        return 0
+
+    @property
+    def causal(self) -> bool:
+        return True
+
+    def init(
+        self, key: Array, input_size: int, *, hyper: Hyper | None = None
+    ) -> tuple[Params, State]:
+        return self.cell.init(key, input_size, hyper=hyper), ()
+
+    def init_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> SRUCarry:
+        del params
+        return self.cell.init_carry(batch_size, dtype)
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        carry: SRUCarry,
+        xs: Array,
+        *,
+        flush: bool = True,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        key: Array | None = None,
+        train: bool = False,
+        hyper: Hyper | None = None,
+    ) -> tuple[SRUCarry, Array, State, Aux]:
+        """[T, B, I] or tokens [T, B] to [T, B, M]."""
+        del flush, key, train, hyper
+        if self.version == 2018:
+            options = {"remat_every": self.remat_every, "engine": self.engine}
+            carry, ys = unroll(
+                self.cell, params, carry, xs, lengths=lengths, reset=reset, **options
+            )
+            return carry, ys, state, {}
+        zs = self.cell.project(params, zero_beyond(xs, lengths))
+        u, f, r, x = jnp.split(zs.astype(carry.memory.dtype), 4, axis=-1)
+        f = jax.nn.sigmoid(f)
+        c, cs = linear_recurrence(f, (1 - f) * u, carry.memory, lengths, reset)
+        ys = self.cell.output(r, cs, x).astype(zs.dtype)
+        if lengths is not None:
+            ys = select(within(xs, lengths), ys, jnp.zeros_like(ys))
+        return SRUCarry(c), ys, state, {}
+
+    def init_token_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        return self.init_carry(batch_size, dtype)
+
+    def token_step(
+        self, params: Params, state: State, carry: SRUCarry, x: Array
+    ) -> tuple[SRUCarry, Array]:
+        del state
+        return self.cell.step(params, carry, x)

@@ -1,0 +1,163 @@
+"""WaveNet: gated dilated causal convolutions, with residual and skip connections.
+
+van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior and Kavukcuoglu, "WaveNet: A
+Generative Model for Raw Audio", 2016.
+
+    x^0_t = x_t W + b
+    for each layer, with dilation d:
+        z_t = tanh(x_{t-d} F_0 + x_t F_1 + b) * sigm(x_{t-d} G_0 + x_t G_1 + b)
+        s += z_t W_skip + b
+        x_t = x_t + z_t W_res + b
+    y_t = relu(relu(s) W_post + b)
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.cells.linear import (
+    check_size,
+    input_kernel,
+    is_integer,
+    linear,
+    scaled_normal,
+    with_hyper,
+)
+from tlstm_jax.engine import select
+from tlstm_jax.models.recurrence import shift, starts
+from tlstm_jax.typing import Array, Aux, Hyper, Params, State
+from tlstm_jax.unroll import within, zero_beyond
+
+
+class WaveNetCarry(NamedTuple):
+    held: tuple[Array, ...]  # each layer's last inputs, oldest first [B, d, M]
+
+
+@dataclasses.dataclass(frozen=True)
+class WaveNet:
+    """WaveNet, in parallel over time; a SequenceModel. Its second 1x1 convolution is the readout.
+
+    Parameters: {"input": {"kernel" [I, M], "bias" [M]}, "layer_0": {"dilated": {"kernel" [2, M, 2M],
+    "bias" [2M]}, "residual": {"kernel" [M, M], "bias" [M]}, "skip": {"kernel" [M, S], "bias" [S]}}, ..,
+    "post": {"kernel" [S, S], "bias" [S]}}; blocks filter, gate; kernel[1] meets x_t. The top layer's
+    residual leads nowhere, and is left in for the sake of one shape.
+
+    Attributes:
+      channels: M, of the residual path.
+      skip_features: S, the width of y; None: M.
+      dilations: d of each layer.
+      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
+      dtype: what is computed in; None is the parameters' dtype.
+    """
+
+    channels: int
+    skip_features: int | None = None
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    input_scale: float | None = None
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        check_size("channels", self.channels)
+        check_size("skip_features", self.features)
+        if not self.dilations or not all(is_integer(d, 1) for d in self.dilations):
+            raise ValueError(
+                f"dilations is {self.dilations}; accepted are one or more integers >= 1"
+            )
+
+    @property
+    def features(self) -> int:
+        return self.channels if self.skip_features is None else self.skip_features
+
+    @property
+    def delay(self) -> int:
+        return 0
+
+    @property
+    def causal(self) -> bool:
+        return True
+
+    def init(
+        self, key: Array, input_size: int, *, hyper: Hyper | None = None
+    ) -> tuple[Params, State]:
+        s, M, S = with_hyper(self, hyper), self.channels, self.features
+        w, post, *keys = jax.random.split(key, 2 + len(self.dilations))
+
+        def dense(key: Array, shape: tuple[int, ...]) -> Params:
+            bias = jnp.zeros(shape[-1:], jnp.float32)
+            return {"kernel": scaled_normal(key, shape, 1.0), "bias": bias}
+
+        params = {
+            "input": {
+                "kernel": input_kernel(w, (input_size, M), s.input_scale),
+                "bias": jnp.zeros((M,), jnp.float32),
+            },
+            "post": dense(post, (S, S)),
+        }
+        for n, layer_key in enumerate(keys):
+            dilated, residual, skip = jax.random.split(layer_key, 3)
+            params[f"layer_{n}"] = {
+                "dilated": dense(dilated, (2, M, 2 * M)),
+                "residual": dense(residual, (M, M)),
+                "skip": dense(skip, (M, S)),
+            }
+        return params, ()
+
+    def init_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> WaveNetCarry:
+        del params
+        shapes = [(batch_size, d, self.channels) for d in self.dilations]
+        return WaveNetCarry(tuple(jnp.zeros(shape, self.dtype or dtype) for shape in shapes))
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        carry: WaveNetCarry,
+        xs: Array,
+        *,
+        flush: bool = True,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        key: Array | None = None,
+        train: bool = False,
+        hyper: Hyper | None = None,
+    ) -> tuple[WaveNetCarry, Array, State, Aux]:
+        """[T, B, I] or tokens [T, B] to [T, B, S]."""
+        del flush, key, train, hyper
+        real = None if lengths is None else within(xs, lengths)
+        example = starts(reset, lengths, xs.shape[0])
+        x = linear(zero_beyond(xs, lengths), params["input"], self.dtype)
+        total, carries = None, []
+        for n, held in enumerate(carry.held):
+            layer = params[f"layer_{n}"]
+            held, late = shift(held, x.astype(held.dtype), example, lengths)
+            carries.append(held)
+            x, skip = _layer(layer, late.astype(x.dtype), x)
+            total = skip if total is None else total + skip
+        ys = jax.nn.relu(linear(jax.nn.relu(total), params["post"], total.dtype))
+        ys = select(real, ys, jnp.zeros_like(ys))
+        return WaveNetCarry(tuple(carries)), ys, state, {}
+
+    def init_token_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> WaveNetCarry:
+        return self.init_carry(batch_size, dtype)
+
+    def token_step(
+        self, params: Params, state: State, carry: WaveNetCarry, x: Array
+    ) -> tuple[WaveNetCarry, Array]:
+        carry, ys, _, _ = self.apply(params, state, carry, x[None])
+        return carry, ys[0]
+
+
+def _layer(params: Params, late: Array, x: Array) -> tuple[Array, Array]:
+    """(x_t of the next layer, this layer's skip) from x_{t-d} and x_t."""
+    before, now = params["dilated"]["kernel"]
+    a = linear(late, {"kernel": before}, x.dtype)
+    a = a + linear(x, {"kernel": now, "bias": params["dilated"]["bias"]}, x.dtype)
+    filtered, gate = jnp.split(a, 2, axis=-1)
+    z = jnp.tanh(filtered) * jax.nn.sigmoid(gate)
+    return x + linear(z, params["residual"], x.dtype), linear(z, params["skip"], x.dtype)
