@@ -21,6 +21,60 @@ from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.presets import PRESETS
 from tlstm_jax.typing import Task
 
+MODEL_HELP = {
+    "channels": "M, the width of one location, or of a layer.",
+    "tensor_shape": "Tensor shape P_1,..,P_D: 4 or 3,3 or 4x4.",
+    "kernel_size": "K, the kernel size along every tensor axis.",
+    "memory_convolution": "Whether memory is convolved with gated kernels.",
+    "normalization": "none, channel, layer.",
+    "forget_bias": "Initial bias of the forget gate.",
+    "input_scale": "Standard deviation of the input weights at the start.",
+    "dtype": f"What is computed in: {', '.join(zoo.DTYPES)}.",
+    "convolution_gradient": f"Of the cross-layer convolution: {', '.join(GRADIENTS)}.",
+    "shared": "Whether the layers share their weights.",
+    "reset": "before or after the recurrent product.",
+    "cell": "elman, gru, lstm.",
+    "recurrent_scale": "U starts as this times the identity.",
+    "peephole_scale": "Standard deviation of the peepholes at the start.",
+    "epsilon": "Added to variances.",
+    "alpha": "The second-order term's vector at the start.",
+    "beta": "The first-order terms' vectors at the start.",
+    "hyper_features": "Width of the small LSTM.",
+    "embedding_features": "Width of what the small LSTM says to each gate.",
+    "anneal_steps": "Training steps until the boundaries' slope is at its limit.",
+    "depth": "Highway layers within a step.",
+    "transform_bias": "Initial bias of the transform gate.",
+    "slow_features": "Width of the slow cell.",
+    "num_fast": "Fast cells.",
+    "tied": "Whether the layers share their weights.",
+    "permutation_seed": "Fixes the permutation: of the pixels, of a uRNN's state.",
+    "skip": "Steps that the skips reach back.",
+    "max_steps": "Time steps with statistics of their own.",
+    "initial_noise": "Standard deviation of the noise on the first state, in training.",
+    "momentum": "Weight of a batch in the running statistics.",
+    "identity": "Whether U starts as the identity.",
+    "scale": "Of batch normalization at the start; of x where it passes (sru).",
+    "skip_features": "Width of the skip connections.",
+    "dilations": "Dilation of every layer: 1,2,4,8.",
+    "pooling": "f, fo, ifo.",
+    "width": "Of the convolution over time.",
+    "version": "2017 or 2018.",
+    "highway_bias": "Initial bias of the highway gate.",
+    "variant": "1, 2, 3.",
+    "num_layers": "Layers on top of each other; of a model with layers, its own.",
+    "bidirectional": "Both directions of time in every layer; not causal.",
+    "residual": "Residual connections around all layers but the first.",
+    "input_dropout": "Rate of dropout on inputs.",
+    "dropout": "Rate of dropout on the outputs of every layer.",
+    "variational_dropout": "Whether these masks are the same for all time steps.",
+    "recurrent_dropout": "Rate of variational dropout on a cell's state.",
+    "zoneout_hidden": "Rate of zoneout on a cell's hidden state.",
+    "zoneout_memory": "Rate of zoneout on a cell's memory.",
+    "learned_carry": "Whether a cell's first carry is learned.",
+    "carry_scale": "A learned carry starts uniformly in plus, minus this.",
+    "remat_every": "Save the carry every so many steps, recompute the rest.",
+    "engine": f"Of the gradient over time: {', '.join(ENGINES)}.",
+}
 PATHS = {"data_dir", "data_path"}  # kept absolute, so that a run can go on from another folder
 
 TASKS: Mapping[str, Callable[..., Task]] = {
@@ -122,25 +176,9 @@ def define_run_flags() -> tuple[str, ...]:
     """Defines the flags of a run's settings, all unset; returns their names."""
     integer, number, boolean = flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool
     holders = [
+        *(_define_model_flag(name, text) for name, text in MODEL_HELP.items()),
         flags.DEFINE_string("task", None, f"What is learned: {', '.join(TASKS)}."),
         flags.DEFINE_string("model", None, f"What learns it: {', '.join(zoo.MODELS)}."),
-        # Model.
-        integer("channels", None, "M, the width of one location, or of a layer."),
-        _DEFINE_shape("tensor_shape", "Tensor shape P_1,..,P_D: 4 or 3,3 or 4x4."),
-        integer("kernel_size", None, "K, the kernel size along every tensor axis."),
-        boolean("memory_convolution", None, "Whether memory is convolved with gated kernels."),
-        flags.DEFINE_string("normalization", None, "Of the tensorized LSTM: none, channel, layer."),
-        number("forget_bias", None, "Initial bias of the forget gate."),
-        number("input_scale", None, "Standard deviation of the input weights at the start."),
-        integer("num_layers", None, "Layers of a stacked LSTM."),
-        boolean("shared", None, "Whether the layers of a stacked LSTM share their weights."),
-        flags.DEFINE_string("reset", None, "Of the GRU: before or after."),
-        integer("remat_every", None, "Save the carry every so many steps, recompute the rest."),
-        flags.DEFINE_string("engine", None, f"Of the gradient over time: {', '.join(ENGINES)}."),
-        flags.DEFINE_string("dtype", None, f"What is computed in: {', '.join(zoo.DTYPES)}."),
-        flags.DEFINE_string(
-            "convolution_gradient", None, f"Of the cross-layer convolution: {', '.join(GRADIENTS)}."
-        ),
         # Task.
         integer("batch_size", None, "Samples, or streams of text, in a training batch."),
         integer("eval_batch_size", None, "Samples, or streams of text, in an evaluation batch."),
@@ -148,7 +186,6 @@ def define_run_flags() -> tuple[str, ...]:
         integer("num_digits", None, "Digits of a summand (addition)."),
         integer("num_symbols", None, "Symbols to be repeated (memorization)."),
         integer("alphabet_size", None, "Symbols to choose from (memorization)."),
-        integer("permutation_seed", None, "Fixes the permutation of the pixels."),
         number("valid_fraction", None, "Part of the training images that is held out."),
         flags.DEFINE_string("data_dir", None, "Folder of the IDX files, and of prepared data."),
         flags.DEFINE_string("data_path", None, "A text file, plain or zipped (char_lm)."),
@@ -171,8 +208,22 @@ def define_run_flags() -> tuple[str, ...]:
     return tuple(holder.name for holder in holders)
 
 
-def _DEFINE_shape(name: str, text: str) -> flags.FlagHolder:  # noqa: N802
-    return flags.DEFINE(_ShapeParser(), name, None, text, serializer=_ShapeSerializer())
+def _define_model_flag(name: str, text: str) -> flags.FlagHolder:
+    """A flag of the type that the models give it, with the models that have it in its help."""
+    having = [model for model in zoo.MODELS if name in zoo.setting_types(model)]
+    if len(having) < len(zoo.MODELS):
+        text = f"{text} ({', '.join(having)})"
+    kind = zoo.setting_types(having[0])[name]
+    if kind == tuple[int, ...]:
+        return flags.DEFINE(_ShapeParser(), name, None, text, serializer=_ShapeSerializer())
+    define = {
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        bool: flags.DEFINE_bool,
+        str: flags.DEFINE_string,
+    }
+    plain = next(t for t in define if kind in (t, t | None))
+    return define[plain](name, None, text)
 
 
 class _ShapeParser(flags.ArgumentParser):

@@ -4,6 +4,7 @@ python -m scripts.train --preset=memorization/quickstart --workdir=runs/quicksta
 python -m scripts.train --task=addition --num_digits=5 --tensor_shape=4,4 --normalization=channel
 python -m scripts.train --workdir=runs/quickstart        # goes on with the run that lies there
 python -m scripts.train --list_presets
+python -m scripts.train --list_models
 """
 
 import dataclasses
@@ -18,7 +19,8 @@ from scripts.display import Display, describe
 from scripts.plotting import plot_curves
 from scripts.run_directory import MetricsLog, RunDirectory, write_json
 from tasks.char_lm import CharLM
-from tlstm_jax import checkpointing, training
+from tlstm_jax import checkpointing, training, zoo
+from tlstm_jax.assembly import Wrapping
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.presets import PRESETS, Preset
@@ -27,6 +29,7 @@ from tlstm_jax.typing import Task
 RUN_FLAGS = settings.define_run_flags()
 PRESET = flags.DEFINE_string("preset", None, "Named settings, which other flags override.")
 LIST_PRESETS = flags.DEFINE_bool("list_presets", False, "Prints the presets and exits.")
+LIST_MODELS = flags.DEFINE_bool("list_models", False, "Prints the models and exits.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/.. by default.")
 KEEP = flags.DEFINE_integer(
     "keep", 2, "Latest checkpoints to keep, beside the best.", lower_bound=1
@@ -37,6 +40,11 @@ MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after so ma
 def main() -> int:
     if LIST_PRESETS.value:
         print("\n\n".join(_describe_preset(name, preset) for name, preset in PRESETS.items()))
+        return 0
+    if LIST_MODELS.value:
+        around = " --".join(field.name for field in dataclasses.fields(Wrapping))
+        print("\n\n".join(map(_describe_model, zoo.MODELS)))
+        print(f"\naround every model: --{around}")
         return 0
     with cli.one_line_errors():
         directory, chosen = _settings()
@@ -188,6 +196,20 @@ def _finish(
     if isinstance(task, CharLM):
         print(f"characters of the test part without a prediction: {task.excluded('test')}")
     print(f"learning curves: {directory.curves}")
+
+
+def _describe_model(name: str) -> str:
+    """Name, citation, parameters and settings, as it is by default."""
+    entry = zoo.MODELS[name]
+    sizes = {"input_size": 65, "output_size": 65, "tokens": True}
+    size = zoo.count_parameters(zoo.make_network(name, **sizes))
+    own = dict.fromkeys([*zoo.own_settings(name), *entry.defaults])
+    return (
+        f"{name}: {entry.title} ({entry.kind})\n"
+        f"  {entry.citation}\n"
+        f"  {size:,} parameters with {zoo.CHANNELS} channels and 65 symbols\n"
+        f"  --{' --'.join(own)}"
+    )
 
 
 def _describe_preset(name: str, preset: Preset) -> str:

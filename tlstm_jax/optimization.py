@@ -4,6 +4,9 @@ import dataclasses
 
 import optax
 
+from tlstm_jax.cayley import with_cayley
+from tlstm_jax.typing import Array, PyTree
+
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
 
@@ -83,12 +86,22 @@ class TrainSettings:
             return optax.linear_schedule(0.0, self.learning_rate, self.warmup_steps)
         return optax.constant_schedule(self.learning_rate)
 
-    def make_optimizer(self) -> optax.GradientTransformation:
-        """Clipping by global norm, then Adam or AdamW."""
+    def make_optimizer(
+        self, params: PyTree, learning_rate: Array | None = None
+    ) -> optax.GradientTransformation:
+        """Clipping by global norm, then Adam or AdamW; a Cayley step for unitary matrices.
+
+        Args:
+          params: the parameters to be trained, or their shapes.
+          learning_rate: in place of the schedule; may be traced.
+        """
         rate = self.learning_rate_schedule()
+        if learning_rate is not None:
+            rate = optax.constant_schedule(learning_rate)
         rule = (
             optax.adam(rate)
             if self.optimizer == "adam"
             else optax.adamw(rate, weight_decay=self.weight_decay)
         )
+        rule = with_cayley(rule, rate, params)
         return optax.chain(optax.clip_by_global_norm(self.clip_norm), rule)

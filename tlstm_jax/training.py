@@ -87,14 +87,19 @@ def init_state(network: Network, task: Task, settings: TrainSettings, key: Array
     """The state before the first step; `key` is the run's key, `jax.random.key(settings.seed)`."""
     params, model_state = network.init(_key(key, "init"))
     carry = network.init_carry(task.batch_size, params=params) if task.stream else ()
-    opt_state = settings.make_optimizer().init(params)
+    opt_state = settings.make_optimizer(params).init(params)
     return TrainState(jnp.zeros((), jnp.int32), key, params, opt_state, model_state, carry)
 
 
 def train_step(
-    network: Network, task: Task, settings: TrainSettings, state: TrainState, data: PyTree
+    network: Network,
+    task: Task,
+    settings: TrainSettings,
+    state: TrainState,
+    data: PyTree,
+    learning_rate: Array | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
-    """One optimizer step on the task's next batch.
+    """One optimizer step on the task's next batch; `learning_rate` in place of the settings'.
 
     Returns:
       The new state, and {"sums": the task's metrics, "loss", "grad_norm": scalars}.
@@ -122,7 +127,8 @@ def train_step(
     grad = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (carry, model_state, sums)), grads = grad(state.params)
     with jax.numpy_dtype_promotion("standard"):  # Optax's bias correction relies on it
-        updates, opt_state = settings.make_optimizer().update(grads, state.opt_state, state.params)
+        optimizer = settings.make_optimizer(state.params, learning_rate)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     state = TrainState(state.step + 1, state.key, params, opt_state, model_state, carry)
     return state, {"sums": sums, "loss": loss, "grad_norm": optax.tree.norm(grads)}

@@ -1,174 +1,379 @@
 """Names for models, with their settings as plain values.
 
-A model's settings are the keyword arguments of its function here, so that flags, presets and run
-directories can hold them as they are.
+A model's settings are the arguments of its class or function here (`channels` is the width M of all), and
+what can be put around every model (`assembly.Wrapping`), so that flags, presets and run directories can hold
+them as they are. A setting that the model itself has under such a name is its own.
 """
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
+from tlstm_jax.assembly import Wrapping
 from tlstm_jax.cells.elman import Elman
+from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
+from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
-from tlstm_jax.cells.lstm import LSTM
+from tlstm_jax.cells.hm_lstm import HMLSTM
+from tlstm_jax.cells.hyper_lstm import HyperLSTM
+from tlstm_jax.cells.irnn import IRNN
+from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.linear import check_size
+from tlstm_jax.cells.lstm import LSTM, LSTM1997
+from tlstm_jax.cells.mi_lstm import MILSTM
+from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
+from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.tensorized import TensorizedLSTM
 from tlstm_jax.cells.tensorized_rnn import TensorizedRNN
-from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
+from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
+from tlstm_jax.models.dilated import dilated_stack
+from tlstm_jax.models.qrnn import QRNN
+from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.stacked import Stacked
+from tlstm_jax.models.wavenet import WaveNet
 from tlstm_jax.network import Network
-from tlstm_jax.typing import SequenceModel
+from tlstm_jax.typing import Cell, SequenceModel
 
 DTYPES = ("float32", "bfloat16")
-
-
-def _dtype(name: str) -> Any:
-    """What is computed in; None for the parameters' own float32."""
-    if name not in DTYPES:
-        raise ValueError(f"dtype is {name!r}; accepted are {', '.join(DTYPES)}")
-    return None if name == "float32" else jnp.dtype(name)
-
-
-def _normalization(name: str) -> str | None:
-    return None if name == "none" else name
+CHANNELS = 100
 
 
 def tlstm(
-    channels: int = 100,
-    tensor_shape: Sequence[int] = (3,),
+    channels: int = CHANNELS,
+    tensor_shape: tuple[int, ...] = (3,),
     kernel_size: int = 3,
     memory_convolution: bool = True,
     normalization: str = "none",
     forget_bias: float = 1.0,
     input_scale: float | None = None,
-    remat_every: int | None = None,
-    engine: str = "deferred",
-    dtype: str = "float32",
+    dtype: Any = None,
     convolution_gradient: str = "auto",
-) -> SequenceModel:
-    """Tensorized LSTM; He et al., NIPS 2017."""
-    cell = TensorizedLSTM(
+) -> Cell:
+    return TensorizedLSTM(
         channels,
         tuple(tensor_shape),
         kernel_size,
         memory_convolution,
-        _normalization(normalization),
+        None if normalization == "none" else normalization,
         forget_bias=forget_bias,
         input_scale=input_scale,
-        dtype=_dtype(dtype),
+        dtype=dtype,
         convolution_gradient=convolution_gradient,
     )
-    return as_sequence(cell, remat_every=remat_every, engine=engine)
 
 
 def trnn(
-    channels: int = 100,
-    tensor_shape: Sequence[int] = (3,),
+    channels: int = CHANNELS,
+    tensor_shape: tuple[int, ...] = (3,),
     kernel_size: int = 3,
     input_scale: float | None = None,
-    remat_every: int | None = None,
-    engine: str = "deferred",
-    dtype: str = "float32",
+    dtype: Any = None,
     convolution_gradient: str = "auto",
-) -> SequenceModel:
-    """Tensorized RNN, tanh; He et al., NIPS 2017."""
-    cell = TensorizedRNN(
+) -> Cell:
+    return TensorizedRNN(
         channels,
         tuple(tensor_shape),
         kernel_size,
         input_scale=input_scale,
-        dtype=_dtype(dtype),
+        dtype=dtype,
         convolution_gradient=convolution_gradient,
     )
-    return as_sequence(cell, remat_every=remat_every, engine=engine)
-
-
-def elman(
-    channels: int = 100,
-    input_scale: float | None = None,
-    remat_every: int | None = None,
-    engine: str = "deferred",
-    dtype: str = "float32",
-) -> SequenceModel:
-    """Elman RNN; Elman, 1990."""
-    return as_sequence(
-        Elman(channels, input_scale, _dtype(dtype)), remat_every=remat_every, engine=engine
-    )
-
-
-def lstm(
-    channels: int = 100,
-    forget_bias: float = 1.0,
-    input_scale: float | None = None,
-    remat_every: int | None = None,
-    engine: str = "deferred",
-    dtype: str = "float32",
-) -> SequenceModel:
-    """LSTM with forget gate; Hochreiter and Schmidhuber, 1997, Gers et al., 2000."""
-    cell = LSTM(channels, forget_bias, input_scale, _dtype(dtype))
-    return as_sequence(cell, remat_every=remat_every, engine=engine)
 
 
 def gru(
-    channels: int = 100,
+    channels: int = CHANNELS,
     reset: str = "after",
     input_scale: float | None = None,
-    remat_every: int | None = None,
-    engine: str = "deferred",
-    dtype: str = "float32",
-) -> SequenceModel:
-    """GRU, the reset gate before or after the recurrent product; Cho et al., 2014."""
+    dtype: Any = None,
+) -> Cell:
     if reset not in ("before", "after"):
         raise ValueError(f"reset is {reset!r}; accepted are before, after")
-    kind = GRU if reset == "after" else ResetBeforeGRU
-    return as_sequence(
-        kind(channels, input_scale, _dtype(dtype)), remat_every=remat_every, engine=engine
-    )
+    return (GRU if reset == "after" else ResetBeforeGRU)(channels, input_scale, dtype)
 
 
 def stacked_lstm(
-    channels: int = 100,
+    channels: int = CHANNELS,
     num_layers: int = 2,
     shared: bool = False,
     forget_bias: float = 1.0,
     input_scale: float | None = None,
+    dtype: Any = None,
     remat_every: int | None = None,
     engine: str = "deferred",
-    dtype: str = "float32",
 ) -> SequenceModel:
-    """Stacked LSTM, with separate or shared weights; Graves et al., 2013, He et al., 2017."""
-    cell = LSTM(channels, forget_bias, None if shared else input_scale, _dtype(dtype))
+    cell = LSTM(channels, forget_bias, None if shared else input_scale, dtype)
     return Stacked(cell, num_layers, shared, input_scale if shared else None, remat_every, engine)
 
 
-MODELS: Mapping[str, Callable[..., SequenceModel]] = {
-    "tlstm": tlstm,
-    "trnn": trnn,
-    "elman": elman,
-    "lstm": lstm,
-    "gru": gru,
-    "stacked_lstm": stacked_lstm,
+def dilated(
+    channels: int = CHANNELS,
+    cell: str = "gru",
+    num_layers: int = 4,
+    input_scale: float | None = None,
+    dtype: Any = None,
+) -> SequenceModel:
+    cells = {"elman": Elman, "gru": GRU, "lstm": LSTM}
+    if cell not in cells:
+        raise ValueError(f"cell is {cell!r}; accepted are {', '.join(cells)}")
+    check_size("num_layers", num_layers)
+    first = cells[cell](channels, input_scale=input_scale, dtype=dtype)
+    layer = cells[cell](channels, dtype=dtype)
+    return dilated_stack((first, *[layer] * (num_layers - 1)))
+
+
+def hm_lstm(
+    channels: int = CHANNELS,
+    num_layers: int = 3,
+    anneal_steps: int = 10_000,
+    forget_bias: float = 1.0,
+    input_scale: float | None = None,
+    dtype: Any = None,
+    remat_every: int | None = None,
+    engine: str = "deferred",
+) -> SequenceModel:
+    cell = HMLSTM(
+        channels, num_layers, forget_bias=forget_bias, input_scale=input_scale, dtype=dtype
+    )
+    return AnnealedHMLSTM(cell, anneal_steps, remat_every=remat_every, engine=engine)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A model of the zoo.
+
+    Attributes:
+      make: its class, or a function, of plain settings.
+      title: what it is called.
+      citation: authors, title, where, year.
+      kind: "cell", "composed" or "parallel" (over time, in training).
+      checked: what it is compared with in the tests, beside a NumPy version of its equations.
+      defaults: settings whose defaults are others than those of `make` and `Wrapping`.
+    """
+
+    make: Callable[..., Cell | SequenceModel]
+    title: str
+    citation: str
+    kind: str = "cell"
+    checked: str = "NumPy version"
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def year(self) -> str:
+        return self.citation[-4:]
+
+
+_TENSORIZED = (
+    'He et al., "Wider and Deeper, Cheaper and Faster: Tensorized LSTMs for Sequence Learning", '
+    "NIPS 2017"
+)
+# The paper's sqrt(3 / 2M) at M = 50 complex units.
+_LEARNED = {"learned_carry": True, "carry_scale": 0.17}
+MODELS: Mapping[str, Entry] = {
+    "tlstm": Entry(
+        tlstm,
+        "Tensorized LSTM",
+        _TENSORIZED,
+        checked="the paper's identities with stacked LSTMs",
+    ),
+    "trnn": Entry(
+        trnn,
+        "Tensorized RNN",
+        _TENSORIZED,
+        checked="the paper's identities with stacked Elman networks",
+    ),
+    "elman": Entry(
+        Elman,
+        "Elman network",
+        'Elman, "Finding Structure in Time", Cognitive Science 1990',
+        checked="torch.nn.RNN, Flax",
+    ),
+    "lstm": Entry(
+        LSTM,
+        "LSTM with forget gate",
+        'Gers, Schmidhuber and Cummins, "Learning to Forget", Neural Computation 2000',
+        checked="torch.nn.LSTM, Flax",
+    ),
+    "lstm_1997": Entry(
+        LSTM1997,
+        "LSTM without forget gate",
+        'Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 1997',
+        checked="torchrecurrent",
+    ),
+    "stacked_lstm": Entry(
+        stacked_lstm,
+        "Stacked LSTM, separate or shared weights",
+        'Graves et al., "Speech Recognition with Deep Recurrent Neural Networks", ICASSP 2013',
+        "composed",
+        "torch.nn.LSTM(num_layers)",
+    ),
+    "peephole_lstm": Entry(
+        PeepholeLSTM,
+        "LSTM with peepholes",
+        'Gers et al., "Learning Precise Timing with LSTM Recurrent Networks", JMLR 2002',
+        checked="torchrecurrent",
+    ),
+    "gru": Entry(
+        gru,
+        "GRU, reset after or before",
+        'Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014',
+        checked="torch.nn.GRU, Flax; Keras (reset before)",
+    ),
+    "irnn": Entry(
+        IRNN,
+        "IRNN",
+        'Le et al., "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015',
+        checked="torch.nn.RNNCell(relu)",
+    ),
+    "layer_norm_lstm": Entry(
+        LayerNormLSTM,
+        "Layer-normalized LSTM",
+        'Ba, Kiros and Hinton, "Layer Normalization", 2016',
+        checked="haste",
+    ),
+    "mi_lstm": Entry(
+        MILSTM,
+        "LSTM with multiplicative integration",
+        'Wu et al., "On Multiplicative Integration with Recurrent Neural Networks", NIPS 2016',
+    ),
+    "mlstm": Entry(
+        MultiplicativeLSTM,
+        "Multiplicative LSTM",
+        'Krause et al., "Multiplicative LSTM for Sequence Modelling", ICLR Workshop 2017',
+        checked="torchrecurrent",
+    ),
+    "hyper_lstm": Entry(
+        HyperLSTM,
+        "HyperLSTM with layer normalization",
+        'Ha, Dai and Le, "HyperNetworks", ICLR 2017',
+        checked="labml_nn",
+    ),
+    "hm_lstm": Entry(
+        hm_lstm,
+        "Hierarchical multiscale LSTM",
+        'Chung, Ahn and Bengio, "Hierarchical Multiscale Recurrent Neural Networks", ICLR 2017',
+        "composed",
+    ),
+    "rhn": Entry(
+        RHN,
+        "Recurrent highway network",
+        'Zilly et al., "Recurrent Highway Networks", ICML 2017',
+        checked="labml_nn",
+    ),
+    "fs_lstm": Entry(
+        FastSlowLSTM,
+        "Fast-slow LSTM",
+        'Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 2017',
+        "composed",
+    ),
+    "grid_lstm": Entry(
+        GridLSTM,
+        "Grid LSTM over depth and time, tied or untied",
+        'Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016',
+        "composed",
+    ),
+    "urnn": Entry(
+        UnitaryRNN,
+        "Unitary evolution RNN",
+        'Arjovsky, Shah and Bengio, "Unitary Evolution Recurrent Neural Networks", ICML 2016',
+        defaults=_LEARNED,
+    ),
+    "full_urnn": Entry(
+        FullCapacityURNN,
+        "Full-capacity unitary RNN",
+        'Wisdom et al., "Full-Capacity Unitary Recurrent Neural Networks", NIPS 2016',
+        defaults=_LEARNED,
+    ),
+    "skip_rnn": Entry(
+        SkipRNN,
+        "sTANH, a tanh network with skips",
+        'Zhang et al., "Architectural Complexity Measures of Recurrent Neural Networks", NIPS 2016',
+    ),
+    "bn_lstm": Entry(
+        BatchNormLSTM,
+        "Batch-normalized LSTM",
+        'Cooijmans et al., "Recurrent Batch Normalization", ICLR 2017',
+    ),
+    "dilated": Entry(
+        dilated,
+        "Dilated RNN, GRU or LSTM",
+        'Chang et al., "Dilated Recurrent Neural Networks", NIPS 2017',
+        "composed",
+    ),
+    "wavenet": Entry(
+        WaveNet,
+        "WaveNet",
+        'van den Oord et al., "WaveNet: A Generative Model for Raw Audio", 2016',
+        "parallel",
+        "wavenet_vocoder",
+    ),
+    "qrnn": Entry(
+        QRNN,
+        "Quasi-recurrent network: f, fo, ifo pooling",
+        'Bradbury et al., "Quasi-Recurrent Neural Networks", ICLR 2017',
+        "parallel",
+        defaults={"num_layers": 2},
+    ),
+    "sru": Entry(
+        SRU,
+        "Simple recurrent unit, of 2017 or 2018",
+        'Lei et al., "Simple Recurrent Units for Highly Parallelizable Recurrence", EMNLP 2018',
+        "parallel",
+        "sru",
+        {"num_layers": 2},
+    ),
+    "mut": Entry(
+        MUT,
+        "MUT1, MUT2 or MUT3",
+        'Jozefowicz et al., "An Empirical Exploration of Recurrent Network Architectures", ICML 2015',
+        checked="torchrecurrent",
+    ),
 }
 
 
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    """The arguments of a model's class or function, the width under the name of `channels`."""
+    own = inspect.signature(MODELS[name].make).parameters
+    return {("channels" if k == "features" else k): p for k, p in own.items()}
+
+
+def own_settings(name: str) -> tuple[str, ...]:
+    """The settings that are a model's own, without those of `Wrapping`."""
+    return tuple(_parameters(name))
+
+
+def setting_types(name: str) -> dict[str, Any]:
+    """The settings of a model and their types, as they are annotated; see `model_settings`."""
+    own = {k: p.annotation for k, p in _parameters(name).items()}
+    around = {field.name: field.type for field in dataclasses.fields(Wrapping)}
+    return around | own | {"dtype": str}
+
+
 def model_settings(name: str) -> dict[str, Any]:
-    """The settings of a model and their defaults.
+    """The settings of a model and their defaults, its own first.
 
     Raises:
       ValueError: there is no such model.
     """
     if name not in MODELS:
         raise ValueError(f"model is {name!r}; accepted are {', '.join(MODELS)}")
-    return {k: p.default for k, p in inspect.signature(MODELS[name]).parameters.items()}
+    own = {k: p.default for k, p in _parameters(name).items()} | {"dtype": DTYPES[0]}
+    if own["channels"] is inspect.Parameter.empty:
+        own["channels"] = CHANNELS
+    around = {field.name: field.default for field in dataclasses.fields(Wrapping)}
+    return own | {k: v for k, v in around.items() if k not in own} | dict(MODELS[name].defaults)
 
 
-def make_network(
-    name: str, *, input_size: int, output_size: int, tokens: bool, **settings: Any
-) -> Network:
-    """The network of a named model, for inputs and classes as a task has them.
-
-    For tokens, `input_scale` defaults to 1: a one-hot vector has one active input.
+def make_model(name: str, **settings: Any) -> SequenceModel:
+    """A named model.
 
     Raises:
       ValueError: an unknown model or setting, or a setting's value.
@@ -179,6 +384,36 @@ def make_network(
             raise ValueError(
                 f"{key} is not a setting of model {name}; accepted are {', '.join(known)}"
             )
-    if tokens and settings.get("input_scale") is None:
+    settings = known | settings
+    check_size("channels", settings["channels"])
+    if settings["dtype"] not in DTYPES:
+        raise ValueError(f"dtype is {settings['dtype']!r}; accepted are {', '.join(DTYPES)}")
+    # None: the parameters' own float32.
+    settings["dtype"] = None if settings["dtype"] == "float32" else jnp.dtype(settings["dtype"])
+    own = _parameters(name)
+    width, *others = own
+    # The width comes first, whatever its name.
+    model = MODELS[name].make(settings[width], **{k: settings[k] for k in others})
+    return Wrapping(**{k: v for k, v in settings.items() if k not in own}).wrap(model)
+
+
+def make_network(
+    name: str, *, input_size: int, output_size: int, tokens: bool, **settings: Any
+) -> Network:
+    """The network of a named model, for inputs and classes as a task has them.
+
+    For tokens, an `input_scale` of None is 1: a one-hot vector has one active input.
+
+    Raises:
+      ValueError: an unknown model or setting, or a setting's value.
+    """
+    known = model_settings(name)
+    if tokens and settings.get("input_scale", known.get("input_scale")) is None:
         settings["input_scale"] = 1.0
-    return Network(MODELS[name](**settings), input_size, output_size, tokens)
+    return Network(make_model(name, **settings), input_size, output_size, tokens)
+
+
+def count_parameters(network: Network) -> int:
+    """How many numbers are trained."""
+    params, _ = jax.eval_shape(network.init, jax.random.key(0))
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

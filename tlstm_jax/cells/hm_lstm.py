@@ -69,6 +69,7 @@ class HMLSTM:
 
     delay: ClassVar[int] = 0
     causal: ClassVar[bool] = True
+    copies_hidden: ClassVar[bool] = True  # see `recurrent_dropout`
 
     def __post_init__(self) -> None:
         check_size("features", self.features)

@@ -23,7 +23,8 @@ class RecurrentDropout:
     """`cell` with variational dropout of its hidden state; a Cell with the same parameters and carry.
 
     A segment of a stream has masks of its own. The state that is carried is not dropped, only what
-    `mix` reads of it; a cell without project / mix / update must keep its memory apart from `hidden`.
+    `mix` reads of it; a cell without project / mix / update must keep its memory apart from `hidden`, and hand
+    no `hidden` on to its next step (`copies_hidden`).
 
     Attributes:
       cell: a Cell whose carry has `hidden`.
@@ -36,8 +37,8 @@ class RecurrentDropout:
     def __post_init__(self) -> None:
         check_rate("rate", self.rate)
         carry = jax.eval_shape(lambda: self.cell.init_carry(1))
-        in_parts = hasattr(self.cell, "mix")
-        if not hasattr(carry, "hidden") or not (in_parts or hasattr(carry, "memory")):
+        apart = hasattr(carry, "memory") and not getattr(self.cell, "copies_hidden", False)
+        if not hasattr(carry, "hidden") or not (hasattr(self.cell, "mix") or apart):
             raise ValueError(
                 f"{type(self.cell).__name__} has one state for its products and its memory; accepted by "
                 "RecurrentDropout are cells with project / mix / update, or with hidden and memory"

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import (
+    STATIC,
     add_bias,
     check_size,
     input_kernel,
@@ -49,14 +50,14 @@ class SRUCell:
       features: M.
       version: 2017 or 2018.
       scale: alpha, of the version of 2018; None is the paper's sqrt(1 + 2 exp(highway_bias)).
-      highway_bias: b_r at the start, so negative that x passes.
+      highway_bias: b_r at the start; where it is negative, more of x passes.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
     """
 
     features: int
     version: int = 2018
-    scale: float | None = None
+    scale: float | None = dataclasses.field(default=None, metadata=STATIC)
     highway_bias: float = 0.0
     input_scale: float | None = None
     dtype: Any = None

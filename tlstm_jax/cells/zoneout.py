@@ -70,6 +70,10 @@ class Zoneout:
     def causal(self) -> bool:
         return self.cell.causal
 
+    @property
+    def copies_hidden(self) -> bool:
+        return self.hidden > 0 or getattr(self.cell, "copies_hidden", False)
+
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         return self.cell.init(key, input_size, hyper=hyper)
 

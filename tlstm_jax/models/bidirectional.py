@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.models.sequence import as_sequence, split_key
+from tlstm_jax.models.sequence import as_sequence, memory_dtype, split_key
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 from tlstm_jax.unroll import zero_beyond
 
@@ -108,7 +108,8 @@ class Bidirectional:
         )
         start = carry.backward
         if not flush:
-            start = self.init_carry(xs.shape[1], params=params).backward
+            dtype = memory_dtype(carry.backward)
+            start = self.init_carry(xs.shape[1], dtype, params=params).backward
             start = jax.tree.map(lambda a, b: a.astype(b.dtype), start, carry.backward)
         carry_b, ys_b, state_b, more = backward.apply(
             params["backward"],

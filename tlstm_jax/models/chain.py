@@ -38,6 +38,7 @@ class Chain:
     def __post_init__(self) -> None:
         if not self.layers:
             raise ValueError("layers is (); accepted are one or more cells or models")
+        check_order(self.layers)
 
     @property
     def features(self) -> int:
@@ -104,9 +105,19 @@ def gather_states(states: Sequence[State]) -> State:
     return tuple(states) if jax.tree.leaves(states) else ()
 
 
-def lags(layers: Sequence[SequenceModel]) -> tuple[int, ...]:
+def lags(layers: Sequence[Cell | SequenceModel]) -> tuple[int, ...]:
     """By how many steps a stream's input reaches each layer late."""
     return tuple(sum(layer.delay for layer in layers[:n]) for n in range(len(layers)))
+
+
+def check_order(layers: Sequence[Cell | SequenceModel]) -> None:
+    """Raises ValueError if a layer would have to know what reaches it late only."""
+    for layer, lag in zip(layers, lags(layers), strict=True):
+        if lag and not layer.causal:
+            raise ValueError(
+                f"{type(layer).__name__} is not causal, and its inputs are {lag} steps late; accepted above "
+                "layers with a delay are causal ones"
+            )
 
 
 def init_layers(

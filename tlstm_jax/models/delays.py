@@ -19,7 +19,9 @@ def ages(age: Array, num_steps: int, reset: Array | None) -> Array:
       age: [B] int32, the age at the first step.
       reset: [T, B] bool, where an example starts anew, or None.
     """
-    steps = jnp.broadcast_to(jnp.arange(num_steps)[:, None], (num_steps, age.shape[0]))
+    steps = jnp.broadcast_to(
+        jnp.arange(num_steps, dtype=jnp.int32)[:, None], (num_steps, age.shape[0])
+    )
     since = steps + age[None]
     if reset is None:
         return since

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from tlstm_jax.cells.linear import check_size, zero_input
 from tlstm_jax.engine import select
 from tlstm_jax.models.chain import Chain
-from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.sequence import as_sequence, memory_dtype
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
+from tlstm_jax.unroll import within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +97,13 @@ class Dilated:
         if not whole:
             carry = jax.tree.map(lambda leaf: _roll(leaf, ends), carry)
         if reset is not None:
-            anew = _together(self.init_carry(B, params=params))
+            anew = _together(self.init_carry(B, memory_dtype(carry), params=params))
             stale = _stale(reset, ends, d)
             anew = jax.tree.map(lambda a, b: a.astype(b.dtype), _apart(anew, d), carry)
             carry = select(stale, anew, carry)
         ys = ys.reshape(-1, B, *ys.shape[2:])[:T]
+        if reset is not None and flush and self.delay:
+            ys = select(_dropped(reset, ends, self.delay), jnp.zeros_like(ys), ys)
         return carry, ys, state, aux
 
     def init_token_carry(
@@ -158,12 +161,18 @@ def _window(reset: Array, d: int) -> Array:
 
 def _stale(reset: Array, ends: Array, d: int) -> Array:
     """Which sequences, in the order of their next use, have had no step since a reset: [B, d]."""
-    T, B = reset.shape
-    steps = jnp.broadcast_to(jnp.arange(T)[:, None], (T, B)).astype(ends.dtype)
-    real = reset & (steps < ends[None])
+    steps = jnp.broadcast_to(jnp.arange(reset.shape[0])[:, None], reset.shape).astype(ends.dtype)
+    real = reset & within(reset, ends)
     last = jnp.max(jnp.where(real, steps, jnp.full_like(steps, -d)), axis=0)
     used = ends[:, None] + jnp.arange(d)[None].astype(ends.dtype) - d
     return last[:, None] > used
+
+
+def _dropped(reset: Array, ends: Array, delay: int) -> Array:
+    """Which outputs are still under way at a reset, also in a sequence that it finds at its end: [T, B]."""
+    starts = jnp.cumsum((reset & within(reset, ends)).astype(jnp.int32), axis=0)
+    later = jnp.concatenate([starts, *[starts[-1:]] * delay])[delay:]
+    return later > starts
 
 
 def _roll(leaf: Array, ends: Array) -> Array:

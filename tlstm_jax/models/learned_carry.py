@@ -79,12 +79,7 @@ class LearnedCarry:
                 "a learned carry is one of the parameters; accepted is params, not None"
             )
 
-        def learned(path: tuple, leaf: Array) -> Array:
-            start = params["carry"][_name(path)][None].astype(leaf.dtype)
-            return jnp.broadcast_to(start, leaf.shape)
-
-        zeros = self.cell.init_carry(batch_size, dtype)
-        return jax.tree_util.tree_map_with_path(learned, zeros)
+        return _learned(params, self.cell.init_carry(batch_size, dtype))
 
     def apply(
         self,
@@ -110,7 +105,7 @@ class LearnedCarry:
             xs,
             lengths=lengths,
             reset=reset,
-            initial=None if reset is None else self.init_carry(B, params=params),
+            initial=None if reset is None else _learned(params, carry),
             noise=draw_noise(self.cell, key, T, B) if train else None,
             remat_every=self.remat_every,
             engine=self.engine,
@@ -127,6 +122,16 @@ class LearnedCarry:
 
     def _shapes(self) -> Carry:
         return jax.eval_shape(lambda: self.cell.init_carry(1))
+
+
+def _learned(params: Params, carry: Carry) -> Carry:
+    """The learned carry in the shapes and dtypes of `carry`."""
+
+    def learned(path: tuple, leaf: Array) -> Array:
+        start = params["carry"][_name(path)][None].astype(leaf.dtype)
+        return jnp.broadcast_to(start, leaf.shape)
+
+    return jax.tree_util.tree_map_with_path(learned, carry)
 
 
 def _name(path: tuple) -> str:

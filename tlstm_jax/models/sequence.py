@@ -116,6 +116,13 @@ def split_key(key: Array | None, number: int) -> tuple[Array | None, ...]:
     return (None,) * number if key is None else tuple(jax.random.split(key, number))
 
 
+def memory_dtype(carry: Carry) -> Any:
+    """The dtype that `init_carry` was given: that of the widest floats."""
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(carry)]
+    floats = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
+    return max(floats, key=lambda dtype: dtype.itemsize, default=jnp.float32)
+
+
 def as_sequence(model: Cell | SequenceModel, **settings: Any) -> SequenceModel:
     """`model` itself if it is a SequenceModel, else the cell lifted into one.
 

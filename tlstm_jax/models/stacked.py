@@ -20,6 +20,7 @@ from tlstm_jax.engine import check_engine
 from tlstm_jax.models.chain import (
     Chain,
     apply_layers,
+    check_order,
     init_layers,
     step_layers,
     without_input_scale,
@@ -55,6 +56,7 @@ class Stacked:
         check_remat(self.remat_every)
         check_engine(self.engine)
         check_size("num_layers", self.num_layers)
+        check_order((self.cell,) * self.num_layers)
 
     @property
     def features(self) -> int:

@@ -1,0 +1,102 @@
+"""From a cell or a model to the network's body: layers, directions, residuals and all kinds of dropout."""
+
+import dataclasses
+
+from tlstm_jax.cells.linear import check_size
+from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
+from tlstm_jax.cells.zoneout import Zoneout
+from tlstm_jax.models.bidirectional import Bidirectional
+from tlstm_jax.models.chain import Chain
+from tlstm_jax.models.dropout import Dropout
+from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.residual import Residual
+from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.typing import Cell, SequenceModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapping:
+    """What can be put around every model; plain values, under the names of their flags.
+
+    Attributes:
+      num_layers: how many of it on top of each other.
+      bidirectional: in both directions of time, in every layer; not causal.
+      residual: around every layer but the first.
+      input_dropout: rate of dropout on x.
+      dropout: rate of dropout on what every layer puts out.
+      variational_dropout: whether these masks are the same for all time steps.
+      recurrent_dropout: rate of variational dropout on a cell's state.
+      zoneout_hidden, zoneout_memory: rates of zoneout on a cell's state.
+      learned_carry: whether a cell's first carry is learned.
+      carry_scale: such a carry starts uniformly in [-carry_scale, carry_scale].
+      remat_every, engine: of a cell over time, see `tlstm_jax.unroll`.
+    """
+
+    num_layers: int = 1
+    bidirectional: bool = False
+    residual: bool = False
+    input_dropout: float = 0.0
+    dropout: float = 0.0
+    variational_dropout: bool = False
+    recurrent_dropout: float = 0.0
+    zoneout_hidden: float = 0.0
+    zoneout_memory: float = 0.0
+    learned_carry: bool = False
+    carry_scale: float = 0.0
+    remat_every: int | None = None
+    engine: str = "deferred"
+
+    def __post_init__(self) -> None:
+        check_size("num_layers", self.num_layers)
+
+    def wrap(self, model: Cell | SequenceModel) -> SequenceModel:
+        """The network's body.
+
+        Raises:
+          ValueError: what is asked for cannot be put around this model.
+        """
+        return self._stack(self._over_time(model))
+
+    def _over_time(self, model: Cell | SequenceModel) -> SequenceModel:
+        """A cell with what belongs around a cell, as a sequence model."""
+        over_time = {"remat_every": self.remat_every, "engine": self.engine}
+        if hasattr(model, "apply"):
+            for field in dataclasses.fields(self):
+                name = field.name
+                if name in CELL_SETTINGS and getattr(self, name) != field.default:
+                    raise ValueError(
+                        f"{name} is {getattr(self, name)}; accepted for {type(model).__name__}, which is "
+                        f"not a single cell, is {field.default}"
+                    )
+            return model
+        if self.recurrent_dropout:
+            model = RecurrentDropout(model, self.recurrent_dropout)
+        if self.zoneout_hidden or self.zoneout_memory:
+            model = Zoneout(model, self.zoneout_hidden, self.zoneout_memory)
+        if self.learned_carry:
+            return LearnedCarry(model, self.carry_scale, **over_time)
+        return as_sequence(model, **over_time)
+
+    def _stack(self, model: SequenceModel) -> SequenceModel:
+        if self.bidirectional:
+            model = Bidirectional(model, model)
+        layers = [self._layer(model, n) for n in range(self.num_layers)]
+        return layers[0] if len(layers) == 1 else Chain(tuple(layers))
+
+    def _layer(self, model: SequenceModel, n: int) -> SequenceModel:
+        inputs = 0.0 if n else self.input_dropout
+        if inputs or self.dropout:
+            model = Dropout(model, inputs, self.dropout, self.variational_dropout)
+        return Residual(model) if self.residual and n else model
+
+
+# What is put around a cell, before it becomes a sequence model.
+CELL_SETTINGS = (
+    "recurrent_dropout",
+    "zoneout_hidden",
+    "zoneout_memory",
+    "learned_carry",
+    "carry_scale",
+    "remat_every",
+    "engine",
+)

@@ -1,0 +1,244 @@
+"""The LSTM with recurrent batch normalization.
+
+Cooijmans, Ballas, Laurent, Gulcehre and Courville, "Recurrent Batch Normalization", ICLR 2017.
+
+    a = BN(x_t W) + BN(h_{t-1} U) + b
+    i, f, o = sigm(a) each                   g = tanh(a)
+    c_t = f * c_{t-1} + i * g
+    h_t = o * tanh(BN(c_t))                  y_t = h_t
+
+BN(a) = scale * (a - mean) / sqrt(var + epsilon), of c_t also + bias. In training mean and (biased) variance
+are those of the batch, at every time step apart; else running means of them, which are the model's state.
+Steps beyond `max_steps` share the last one's.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from tlstm_jax.cells.linear import STATIC, add_bias, check_size, linear, times, with_hyper
+from tlstm_jax.cells.lstm import init_gates
+from tlstm_jax.engine import select
+from tlstm_jax.models.delays import age_at_end, ages
+from tlstm_jax.typing import Array, Aux, Hyper, Params, PyTree, State
+from tlstm_jax.unroll import within, zero_beyond
+
+
+class BatchNormCarry(NamedTuple):
+    hidden: Array  # h [B, M]
+    memory: Array  # c [B, M]
+    age: Array  # int32 [B]: steps since the example's start
+
+
+class Moments(NamedTuple):
+    """Mean and variance of x W, h U and c: [.., 4M], [.., 4M] and [.., M]."""
+
+    input: tuple[Array, Array]
+    recurrent: tuple[Array, Array]
+    memory: tuple[Array, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchNormLSTM:
+    """The BN-LSTM; a SequenceModel whose state is {"mean", "var": {"input", "recurrent" [N, 4M], "memory"
+    [N, M]}}, N = max_steps. Gates in the order i, f, g, o.
+
+    Parameters: the LSTM's, and {"input_norm", "recurrent_norm": {"scale" [4M]}, "memory_norm": {"scale",
+    "bias" [M]}}. The examples of a batch depend on each other in training.
+
+    Attributes:
+      features: M.
+      max_steps: N, for how many steps there are statistics.
+      initial_noise: in training, the standard deviation of the noise on h_0, without which the first h U
+        have no variance. It needs a key.
+      momentum: the weight of a batch in the running means.
+      scale: every BN's scale at the start.
+      identity: whether U starts as the identity for each gate, as on sequential MNIST; else orthogonal.
+      forget_bias: initial bias of the f gate; the others start at 0.
+      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
+      epsilon: added to the variances.
+      dtype: what products are computed in; None is the parameters' dtype.
+    """
+
+    features: int
+    max_steps: int = 100
+    initial_noise: float = dataclasses.field(default=0.1, metadata=STATIC)
+    momentum: float = dataclasses.field(default=0.1, metadata=STATIC)
+    scale: float = 0.1
+    identity: bool = False
+    forget_bias: float = 1.0
+    input_scale: float | None = None
+    epsilon: float = dataclasses.field(default=1e-5, metadata=STATIC)
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
+        check_size("max_steps", self.max_steps)
+        if not 0 < self.momentum <= 1:
+            raise ValueError(f"momentum is {self.momentum}; accepted are numbers in (0, 1]")
+
+    @property
+    def delay(self) -> int:
+        return 0
+
+    @property
+    def causal(self) -> bool:
+        return True
+
+    def init(
+        self, key: Array, input_size: int, *, hyper: Hyper | None = None
+    ) -> tuple[Params, State]:
+        s, M, N = with_hyper(self, hyper), self.features, self.max_steps
+        params = init_gates(key, input_size, M, s.input_scale, s.forget_bias)
+        if self.identity:
+            eye = jnp.tile(jnp.eye(M, dtype=jnp.float32), (1, 4))
+            params["recurrent"] = {**params["recurrent"], "kernel": eye}
+
+        def scales(size: int) -> Array:
+            return jnp.full((size,), s.scale, jnp.float32)
+
+        params |= {
+            "input_norm": {"scale": scales(4 * M)},
+            "recurrent_norm": {"scale": scales(4 * M)},
+            "memory_norm": {"scale": scales(M), "bias": jnp.zeros((M,), jnp.float32)},
+        }
+        sizes = {"input": 4 * M, "recurrent": 4 * M, "memory": M}
+        mean = {name: jnp.zeros((N, size), jnp.float32) for name, size in sizes.items()}
+        return params, {"mean": mean, "var": jax.tree.map(jnp.ones_like, mean)}
+
+    def init_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> BatchNormCarry:
+        del params
+        shape = (batch_size, self.features)
+        return BatchNormCarry(
+            jnp.zeros(shape, self.dtype or dtype),
+            jnp.zeros(shape, dtype),
+            jnp.zeros((batch_size,), jnp.int32),
+        )
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        carry: BatchNormCarry,
+        xs: Array,
+        *,
+        flush: bool = True,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        key: Array | None = None,
+        train: bool = False,
+        hyper: Hyper | None = None,
+    ) -> tuple[BatchNormCarry, Array, State, Aux]:
+        """[T, B, I] or tokens [T, B] to [T, B, M].
+
+        In training, statistics are over the examples that have not ended.
+
+        Raises:
+          ValueError: initial_noise without a key, in training.
+        """
+        del flush, hyper
+        T, B = xs.shape[:2]
+        live = jnp.ones((T, B), bool) if lengths is None else within(xs, lengths)
+        steps = ages(carry.age, T, reset)
+        zs = linear(zero_beyond(xs, lengths), params["input"], self.dtype)
+        noise = self._noise(key, carry.hidden) if train else None
+
+        def body(before: BatchNormCarry, inputs: tuple) -> tuple[BatchNormCarry, tuple]:
+            z, live_, step, start = inputs
+            zeros = BatchNormCarry(*(jnp.zeros_like(leaf) for leaf in before))
+            carry = select(start, zeros, before) if start is not None else before
+            if noise is not None:
+                first = select(step == 0, noise, jnp.zeros_like(noise))
+                carry = carry._replace(hidden=carry.hidden + first)
+            known = None if train else self._known(state, step)
+            new, moments = self._step(params, carry, z, live_, known)
+            new = new._replace(age=before.age)
+            y = select(live_, new.hidden, jnp.zeros_like(new.hidden))
+            return select(live_, new, before), (y, moments if train else None)
+
+        last, (ys, moments) = lax.scan(body, carry, (zs, live, steps, reset))
+        if train:
+            state = self._running(state, moments, live, steps)
+        return last._replace(age=age_at_end(carry.age, T, reset, lengths)), ys, state, {}
+
+    def _step(
+        self, params: Params, carry: BatchNormCarry, z: Array, live: Array, known: Moments | None
+    ) -> tuple[BatchNormCarry, Moments]:
+        """One step from x W; `known` statistics, or those of the live examples."""
+        wide = carry.memory.dtype
+        hU = linear(carry.hidden, {"kernel": params["recurrent"]["kernel"]}, z.dtype).astype(wide)
+        z = z.astype(wide)
+        of_input = known.input if known else _moments(z, live)
+        of_recurrent = known.recurrent if known else _moments(hU, live)
+        a = self._normalize(z, of_input, params["input_norm"])
+        a = a + self._normalize(hU, of_recurrent, params["recurrent_norm"])
+        i, f, g, o = jnp.split(add_bias(a, params["recurrent"]["bias"]), 4, axis=-1)
+        c = jax.nn.sigmoid(f) * carry.memory + jax.nn.sigmoid(i) * jnp.tanh(g)
+        of_memory = known.memory if known else _moments(c, live)
+        shown = self._normalize(c, of_memory, params["memory_norm"])
+        h = (jax.nn.sigmoid(o) * jnp.tanh(shown)).astype(carry.hidden.dtype)
+        return carry._replace(hidden=h, memory=c), Moments(of_input, of_recurrent, of_memory)
+
+    def _normalize(self, a: Array, moments: tuple[Array, Array], params: Params) -> Array:
+        mean, var = (jnp.broadcast_to(m.astype(a.dtype), a.shape) for m in moments)
+        a = times((a - mean) * lax.rsqrt(var + self.epsilon), params["scale"])
+        return add_bias(a, params["bias"]) if "bias" in params else a
+
+    def _noise(self, key: Array | None, hidden: Array) -> Array | None:
+        if not self.initial_noise:
+            return None
+        if key is None:
+            raise ValueError("BatchNormLSTM draws noise in training; accepted is a key, not None")
+        return self.initial_noise * jax.random.normal(key, hidden.shape, hidden.dtype)
+
+    def _known(self, state: State, step: Array) -> Moments:
+        """The running statistics of each example's step [B]."""
+        row = jnp.minimum(step, self.max_steps - 1)
+        names = ("input", "recurrent", "memory")
+        return Moments(*((state["mean"][name][row], state["var"][name][row]) for name in names))
+
+    def _running(self, state: State, moments: Moments, live: Array, steps: Array) -> State:
+        """Running means, a batch later; of every step that had a live example."""
+        T, N = steps.shape[0], self.max_steps
+        rows = jnp.broadcast_to(jnp.arange(T)[:, None], steps.shape)
+        hits = jnp.zeros((T, N), jnp.float32)
+        hits = hits.at[rows, jnp.minimum(steps, N - 1)].max(live.astype(jnp.float32))
+        weights = hits / jnp.maximum(jnp.sum(hits, axis=0), 1.0)[None]
+        seen = jnp.any(hits > 0, axis=0)[:, None]  # [N, 1]
+
+        def blend(old: Array, new: Array) -> Array:
+            mean = weights.T.astype(old.dtype) @ lax.stop_gradient(new).astype(old.dtype)
+            blended = (1 - self.momentum) * old + self.momentum * mean
+            return jnp.where(jnp.broadcast_to(seen, old.shape), blended, old)
+
+        def part(n: int) -> PyTree:
+            return {name: pair[n] for name, pair in moments._asdict().items()}
+
+        return jax.tree.map(blend, state, {"mean": part(0), "var": part(1)})
+
+    def init_token_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> BatchNormCarry:
+        return self.init_carry(batch_size, dtype)
+
+    def token_step(
+        self, params: Params, state: State, carry: BatchNormCarry, x: Array
+    ) -> tuple[BatchNormCarry, Array]:
+        z = linear(x, params["input"], self.dtype)
+        live = jnp.ones((z.shape[0],), bool)
+        new, _ = self._step(params, carry, z, live, self._known(state, carry.age))
+        return new._replace(age=carry.age + 1), new.hidden
+
+
+def _moments(a: Array, live: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of the live rows of a [B, M]: [M] each."""
+    weights = live[:, None].astype(a.dtype)
+    weights = weights / jnp.maximum(jnp.sum(weights), jnp.ones((), a.dtype))
+    mean = jnp.sum(a * weights, axis=0)
+    centred = a - jnp.broadcast_to(mean, a.shape)
+    return mean, jnp.sum(jnp.square(centred) * weights, axis=0)
