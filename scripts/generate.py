@@ -77,8 +77,7 @@ def _answer(directory: RunDirectory, name: str) -> None:
     network = chosen.make_network(
         input_size=task.input_size, output_size=task.output_size, tokens=True
     )
-    if not network.causal:
-        raise ValueError("the model is not causal, so it cannot answer token by token")
+    network.check_causal()
     for letter in PROMPT.value:
         if letter not in task.alphabet:
             raise ValueError(f"prompt holds {letter!r}; accepted are {''.join(task.alphabet)}")

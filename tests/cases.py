@@ -14,7 +14,7 @@ import oracles
 import pytest
 import zoo_oracles
 
-from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN
+from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN, unroll
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
@@ -159,7 +159,7 @@ def random_params(init, seed=0):
                 return value / np.sqrt(np.prod(leaf.shape[:-1]))
             case "scale" | "alpha" | "beta_h" | "beta_x":
                 return 1.0 + 0.3 * value
-            case "bias":
+            case "bias" | "hidden" | "memory":  # the last two: of a learned carry
                 return 0.5 * value
             case name:
                 raise ValueError(f"no rule for the parameter {name}")
@@ -184,6 +184,23 @@ def tokens(*, steps=T, batch=B, size=I, seed=1):
 
 def on_device(tree):
     return jax.tree.map(jnp.asarray, tree)
+
+
+def random_carry(cell, batch=B, seed=5):
+    """A carry of floats, within what states can be."""
+    rng = np.random.default_rng(seed)
+    carry = cell.init_carry(batch, jnp.float64)
+    return jax.tree.map(lambda leaf: jnp.asarray(np.tanh(rng.normal(size=leaf.shape))), carry)
+
+
+def run(cell, params, xs, carry=None):
+    """(carry, outputs) of a cell, from zero or from `carry`."""
+    carry = cell.init_carry(xs.shape[1], jnp.float64) if carry is None else carry
+    return jit(functools.partial(unroll, cell))(on_device(params), carry, jnp.asarray(xs))
+
+
+def step(cell, params, carry, x):
+    return jit(cell.step)(on_device(params), carry, jnp.asarray(x))
 
 
 def floats(carry):

@@ -150,3 +150,41 @@ def zoneout_lstm(params, xs, masks_h, masks_c):
         c = keep_c * c + (1 - keep_c) * new_c
         ys.append(h)
     return np.stack(ys)
+
+
+def learned_carry_lstm(params, xs):
+    """The LSTM from a learned (h, c), the same for every example."""
+    U, b = params["cell"]["recurrent"]["kernel"], params["cell"]["recurrent"]["bias"]
+    h = zeros(xs, len(U)) + params["carry"]["hidden"]
+    c = zeros(xs, len(U)) + params["carry"]["memory"]
+    ys = []
+    for x in xs:
+        h, c = lstm_update(project(params["cell"]["input"], x) + h @ U + b, c)
+        ys.append(h)
+    return np.stack(ys)
+
+
+def learned_carry_gru(params, xs):
+    """The GRU (reset after the product) from a learned h, the same for every example."""
+    U, b = params["cell"]["recurrent"]["kernel"], params["cell"]["recurrent"]["bias"]
+    h, ys = zeros(xs, len(U)) + params["carry"]["hidden"], []
+    for x in xs:
+        xr, xz, xn = blocks(project(params["cell"]["input"], x), 3)
+        hr, hz, hn = blocks(h @ U, 3)
+        r, z = sigmoid(xr + hr), sigmoid(xz + hz)
+        h = z * h + (1 - z) * np.tanh(xn + r * (hn + b))
+        ys.append(h)
+    return np.stack(ys)
+
+
+def noisy_lstm(params, xs, drops, masks_h, masks_c):
+    """zoneout_lstm whose product with the state sees drop * h instead of h."""
+    U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    h = c = zeros(xs, len(U))
+    ys = []
+    for x, drop, keep_h, keep_c in zip(xs, drops, masks_h, masks_c, strict=True):
+        new_h, new_c = lstm_update(project(params["input"], x) + (drop * h) @ U + b, c)
+        h = keep_h * h + (1 - keep_h) * new_h
+        c = keep_c * c + (1 - keep_c) * new_c
+        ys.append(h)
+    return np.stack(ys)

@@ -8,9 +8,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, FEW, B, I, M, assert_close, each, floats, jit
+from cases import BY_NAME, CASES, FEW, ZOO, B, I, M, assert_close, each, floats, jit
 
 from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN
+from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
+from tlstm_jax.cells.grid_lstm import GridLSTM
+from tlstm_jax.cells.hm_lstm import HMLSTM
+from tlstm_jax.cells.hyper_lstm import HyperLSTM
+from tlstm_jax.cells.irnn import IRNN
+from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.lstm import LSTM1997
+from tlstm_jax.cells.mi_lstm import MILSTM
+from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
+from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
+from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.sru import SRUCell
+from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.cells.zoneout import Zoneout
 
 
 @each(CASES)
@@ -48,7 +65,7 @@ def test_initial_standard_deviations(cell, path, deviation):
     assert abs(leaf.mean()) < 0.1 * deviation
 
 
-@each(FEW)
+@each([name for name in FEW if BY_NAME[name] not in ZOO])  # of the zoo: test_zoo_initialization
 def test_initial_biases_are_zero_but_for_the_forget_gate_and_the_projection(case):
     params = jit(lambda key: case.cell.init(key, I))(jax.random.key(0))
     if isinstance(case.cell, LSTM):
@@ -81,6 +98,8 @@ def test_hyper_replaces_initial_settings_under_vmap(cell):
     assert (swept[part]["bias"][:, forget] == hyper["forget_bias"]).all()
 
 
+SIZED = [LSTM1997, PeepholeLSTM, IRNN, LayerNormLSTM, MILSTM, MultiplicativeLSTM, MUT, SkipRNN, RHN]
+SIZED += [HyperLSTM, FastSlowLSTM, GridLSTM, HMLSTM, UnitaryRNN, FullCapacityURNN, SRUCell]
 REFUSED = [
     (
         lambda: TensorizedLSTM(4, (3,), kernel_size=1),
@@ -109,6 +128,51 @@ REFUSED = [
     (lambda: Elman(2.0), "features is 2.0; accepted are integers >= 1"),
     (lambda: GRU(-1), "features is -1; accepted are integers >= 1"),
     (lambda: ResetBeforeGRU(0), "features is 0; accepted are integers >= 1"),
+    *((lambda cell=cell: cell(0), "features is 0; accepted are integers >= 1") for cell in SIZED),
+    (lambda: MUT(4, 4), "variant is 4; accepted are 1, 2, 3"),
+    (lambda: SkipRNN(4, 1), "skip is 1; accepted are integers >= 2"),
+    (lambda: RHN(4, 0), "depth is 0; accepted are integers >= 1"),
+    (lambda: HyperLSTM(4, 0), "hyper_features is 0; accepted are integers >= 1"),
+    (lambda: HyperLSTM(4, 3, 0), "embedding_features is 0; accepted are integers >= 1"),
+    (lambda: FastSlowLSTM(4, 0), "slow_features is 0; accepted are integers >= 1"),
+    (lambda: FastSlowLSTM(4, num_fast=1), "num_fast is 1; accepted are integers >= 2"),
+    (
+        lambda: FastSlowLSTM(4, zoneout_hidden=1.0),
+        "zoneout_hidden is 1.0; accepted are rates in [0",
+    ),
+    (lambda: FastSlowLSTM(4, zoneout_memory=-0.1), "zoneout_memory is -0.1; accepted are rates"),
+    (lambda: GridLSTM(4, 0), "num_layers is 0; accepted are integers >= 1"),
+    (lambda: HMLSTM(4, 1), "num_layers of an HM-LSTM is 1; accepted are integers >= 2"),
+    (lambda: UnitaryRNN(5), "features of a UnitaryRNN is 5; accepted are even integers"),
+    (
+        lambda: FullCapacityURNN(5),
+        "features of a FullCapacityURNN is 5; accepted are even integers",
+    ),
+    (
+        lambda: UnitaryRNN(4, dtype=jnp.bfloat16),
+        "dtype of a UnitaryRNN is bfloat16; accepted are None",
+    ),
+    (
+        lambda: FullCapacityURNN(4, dtype=jnp.float16),
+        "dtype of a FullCapacityURNN is float16; accepted",
+    ),
+    (lambda: SRUCell(4, 2019), "version is 2019; accepted are 2017, 2018"),
+    (lambda: SRUCell(4, 2017, scale=2.0), "scale is 2.0; accepted in the version of 2017 is None"),
+    (lambda: Zoneout(LSTM(4), 1.0), "hidden is 1.0; accepted are rates in [0, 1)"),
+    (lambda: Zoneout(LSTM(4), 0.1, -0.1), "memory is -0.1; accepted are rates in [0, 1)"),
+    (
+        lambda: Zoneout(Elman(4), memory=0.1),
+        "Elman has no memory in its carry; accepted is memory=0",
+    ),
+    (
+        lambda: Zoneout(TensorizedLSTM(4, (3,))),
+        "TensorizedLSTM has a delay of 2 steps; accepted by",
+    ),
+    (lambda: RecurrentDropout(LSTM(4), 1.0), "rate is 1.0; accepted are rates in [0, 1)"),
+    (
+        lambda: RecurrentDropout(RHN(4), 0.1),
+        "RHN has one state for its products and its memory; acc",
+    ),
 ]
 
 
@@ -125,6 +189,10 @@ def test_refuses_settings_that_make_no_sense(make, text):
         (LSTM(M), "features", "accepted for LSTM are forget_bias, input_scale"),
         (GRU(M), "forget_bias", "accepted for GRU are input_scale"),
         (TensorizedLSTM(M, (2,)), "epsilon", "accepted for TensorizedLSTM are forget_bias, "),
+        (LayerNormLSTM(M), "epsilon", "accepted for LayerNormLSTM are forget_bias, input_scale"),
+        (FastSlowLSTM(M), "zoneout_hidden", "accepted for FastSlowLSTM are forget_bias, "),
+        (HMLSTM(M), "slope", "accepted for HMLSTM are forget_bias, input_scale"),
+        (SRUCell(M), "scale", "accepted for SRUCell are highway_bias, input_scale"),
     ],
 )
 def test_refuses_a_hyper_that_initialization_does_not_use(cell, name, accepted):

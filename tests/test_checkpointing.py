@@ -5,7 +5,7 @@ import pytest
 from tasks.memorization import memorization
 from tlstm_jax import checkpointing, training, zoo
 from tlstm_jax.optimization import TrainSettings
-from tlstm_jax.training import Progress
+from tlstm_jax.progress import Progress
 
 # The reader's own errors can hold futures that nobody waits for.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -30,11 +30,19 @@ def test_every_preset_task_and_model_named_there_exists():
         assert f"`{name}`" in README
 
 
+def test_the_zoos_table_is_true():
+    for name, entry in settings.zoo.MODELS.items():
+        authors, title, where = re.fullmatch(r'(.+), "(.+)", (.+)', entry.citation).groups()
+        paper = f"{authors}, *{title}*, {where}"
+        assert f"| `{name}` | {entry.title} | {paper} | {entry.kind} | {entry.checked} |" in README
+
+
 def test_every_flag_named_there_exists():
     own = {
         "preset",
         "workdir",
         "list_presets",
+        "list_models",
         "helpfull",
         "split",
         "prompt",

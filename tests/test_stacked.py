@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import re
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,8 @@ from cases import (
     vectors,
 )
 
-from tlstm_jax import LSTM, Elman, Stacked, TensorizedLSTM, TensorizedRNN
+from tlstm_jax import LSTM, Elman, Stacked
+from tlstm_jax.models.chain import Chain
 from tlstm_jax.typing import SequenceModel
 
 KINDS = pytest.mark.parametrize("shared", [False, True], ids=["separate", "shared"])
@@ -148,17 +148,37 @@ def test_bfloat16_keeps_memories_wide():
     np.testing.assert_allclose(ys.astype(jnp.float32), expected, atol=0.03)
 
 
-REFUSED = [
-    (lambda: Stacked(Elman(M), 0), "num_layers is 0; accepted are integers >= 1"),
-    (
-        lambda: Stacked(TensorizedLSTM(M, (3,)), 2),
-        "TensorizedLSTM has a delay of 2 steps; accepted in a stack are cells without delay",
-    ),
-    (lambda: Stacked(TensorizedRNN(M, (2, 4)), 2), "TensorizedRNN has a delay of 3 steps"),
-]
+@KINDS
+@each(["trnn-3x2-k2", "tlstm-3-k2"])
+def test_delays_add_up(case, shared, x64):
+    model = Stacked(case.cell, 2, shared=shared)
+    assert model.delay == 2 * case.cell.delay
+    params, xs = stack_params(model), vectors(steps=T + model.delay)
+    expected = oracles.stacked(params, xs, case.oracle, num_layers=2, shared=shared).ys
+    assert_close(run(model, params, xs)[1], expected)
+    _, late = run(model, params, xs, flush=False)
+    assert not late[: model.delay].any()
+    assert_close(late[model.delay :], expected[:T])
 
 
-@pytest.mark.parametrize(("make", "text"), REFUSED)
-def test_refuses_settings_that_make_no_sense(make, text):
-    with pytest.raises(ValueError, match=re.escape(text)):
-        make()
+@each(["tlstm-3-k2"])
+def test_a_layer_above_a_delay_starts_with_its_first_input(case, x64):
+    # Before, it hears what the layer below says of nothing: its state would not be the first one.
+    model, params = Stacked(case.cell, 2), stack_params(Stacked(case.cell, 2))
+    carry, _ = run(model, params, vectors(steps=case.cell.delay), flush=False)
+    np.testing.assert_array_equal(carry.age, case.cell.delay)
+    first, _ = run(model, params, vectors(steps=case.cell.delay + 1), flush=False)
+    np.testing.assert_array_equal(first.layers[1].age, 1)
+
+
+def test_a_chain_of_equal_layers_is_a_stack(x64):
+    chain, stack = Chain((LSTM(M), LSTM(M))), Stacked(LSTM(M), 2)
+    start, same = (jit(lambda key, m=m: m.init(key, I))(jax.random.key(0)) for m in (chain, stack))
+    assert_close(start, same)
+    params = stack_params(stack)
+    assert_close(run(chain, params, vectors()), run(stack, params, vectors()))
+
+
+def test_refuses_settings_that_make_no_sense():
+    with pytest.raises(ValueError, match="num_layers is 0; accepted are integers >= 1"):
+        Stacked(Elman(M), 0)

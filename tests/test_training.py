@@ -12,6 +12,7 @@ from tasks import images
 from tasks.char_lm import char_lm
 from tasks.memorization import memorization
 from tlstm_jax import checkpointing, training, zoo
+from tlstm_jax import progress as progress_of
 from tlstm_jax.optimization import TrainSettings
 
 SMALL = TrainSettings(
@@ -210,7 +211,7 @@ def _judged(metrics, **task):
     progress, improved = training.Progress(), []
     for i, metric in enumerate(metrics, start=1):
         progress = dataclasses.replace(progress, step=i, units=10 * i)
-        progress, better = training._judge(judge, progress, metric)
+        progress, better = progress_of.judge(judge, progress, metric)
         improved.append(better)
     return progress, improved
 

@@ -20,7 +20,8 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from tlstm_jax.network import Network
-from tlstm_jax.training import Progress, TrainState
+from tlstm_jax.progress import Progress
+from tlstm_jax.training import TrainState
 from tlstm_jax.typing import Params, PyTree, State
 
 

@@ -82,8 +82,7 @@ def generate(
       ValueError: the network is not causal or not over tokens, the prompt is empty or not of
         integers, a token of it is no class (seen outside of jit only), or a number is out of range.
     """
-    if not network.causal:
-        raise ValueError("the model is not causal, so it cannot generate token by token")
+    network.check_causal()
     if not network.tokens or network.input_size != network.output_size:
         raise ValueError(
             f"the network reads {network.input_size} {'tokens' if network.tokens else 'features'} "

@@ -41,6 +41,13 @@ class Network:
     def causal(self) -> bool:
         return self.model.causal
 
+    def check_causal(self) -> None:
+        """Raises ValueError, with the name of the part that is not causal, if there is one."""
+        if not self.causal:
+            raise ValueError(
+                f"{_not_causal(self.model)} is not causal: it cannot go token by token"
+            )
+
     def init(self, key: Array, *, hyper: Hyper | None = None) -> tuple[Params, State]:
         """Parameters (float32) and the model's initial state."""
         model_key, readout_key = jax.random.split(key)
@@ -117,3 +124,13 @@ class Network:
 def _at(ys: Array, index: Array) -> Array:
     """ys[index[b], b]: [T, B, M] to [1, B, M]."""
     return jnp.take_along_axis(ys, index[None, :, None].astype(jnp.int32), axis=0)
+
+
+def _not_causal(model: SequenceModel | Cell) -> str:
+    """The name of the innermost part that is not causal."""
+    parts = []
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name)
+        parts += value if isinstance(value, tuple) else [value]
+    inner = [part for part in parts if getattr(part, "causal", True) is False]
+    return _not_causal(inner[0]) if inner else type(model).__name__

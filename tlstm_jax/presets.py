@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from tlstm_jax.zoo_presets import ALGORITHMIC, IMAGES, TEXT, ZOO_PRESETS
+
 PAPER = "He et al., NIPS 2017"
 NOT_RUN = "not run"
 HARDWARE = "2 cores of an AMD EPYC"
@@ -33,50 +35,21 @@ class Preset:
 
 def _paper_algorithmic(shape: tuple[int, ...], channels: int) -> dict[str, Any]:
     """As published: batches of 15, Adam at 1e-3, up to 5 M samples, forget bias 1."""
-    return {
-        "tensor_shape": shape,
-        "channels": channels,
-        "normalization": "channel",
-        "batch_size": 15,
-        "learning_rate": 1e-3,
-        "num_steps": 333_000,
-        "eval_every": 200,
-        "checkpoint_every": 2000,
-        "steps_per_call": 50,
-        "stop_at_target": True,
-    }
+    return ALGORITHMIC | {"tensor_shape": shape, "channels": channels, "normalization": "channel"}
 
 
 def _paper_images(depth: int) -> dict[str, Any]:
     """As published: batches of 50, M = 100, forget bias 4, loss at the last step."""
-    return {
-        "tensor_shape": (depth, depth),
-        "channels": 100,
-        "normalization": "channel",
-        "forget_bias": 4.0,
-        "batch_size": 50,
-        "learning_rate": 1e-3,
-        "num_steps": 100_000,
-        "eval_every": 1000,
-        "checkpoint_every": 1000,
-        "steps_per_call": 20,
-        "patience": 20,
-    }
+    tensor = {"tensor_shape": (depth, depth), "channels": 100, "normalization": "channel"}
+    return IMAGES | tensor | {"forget_bias": 4.0}
 
 
 def _paper_enwik8(depth: int, channels: int) -> dict[str, Any]:
     """As published: 100 streams, segments of 50, state carried on, 50 epochs."""
-    return {
+    return TEXT | {
         "tensor_shape": (depth, depth),
         "channels": channels,
         "normalization": "channel",
-        "batch_size": 100,
-        "segment_length": 50,
-        "learning_rate": 1e-3,
-        "num_steps": 900_000,
-        "eval_every": 18_000,
-        "checkpoint_every": 1000,
-        "steps_per_call": 20,
     }
 
 
@@ -281,4 +254,5 @@ PRESETS: Mapping[str, Preset] = {
         _paper_enwik8(6, 1200),
         published=f"1.264 bits per character on enwik8, 50.1 M parameters ({PAPER})",
     ),
+    **{name: Preset(*preset) for name, preset in ZOO_PRESETS.items()},
 }

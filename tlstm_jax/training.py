@@ -7,7 +7,6 @@ TrainState and Progress ends with the same parameters, bit for bit.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import optax
 
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.progress import Progress, finished, judge
 from tlstm_jax.typing import Array, Batch, Carry, Params, PyTree, State, Sums, Task
 
 
@@ -30,28 +30,6 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     model_state: State
     carry: Carry  # of a stream task; () else
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """What the loop remembers between evaluations; plain numbers, for JSON.
-
-    Attributes:
-      step: steps done.
-      units: samples or characters seen.
-      best_metric, best_step: the best evaluation so far.
-      evals_since_best: evaluations since then.
-      reached_at: units at the last evaluation, if it was at the target and the one before was not.
-      units_to_target: units at the first of two evaluations in a row at the target.
-    """
-
-    step: int = 0
-    units: int = 0
-    best_metric: float | None = None
-    best_step: int | None = None
-    evals_since_best: int = 0
-    reached_at: int | None = None
-    units_to_target: int | None = None
 
 
 class Report(NamedTuple):
@@ -259,7 +237,7 @@ def fit(
     progress = progress or Progress()
     data = jax.device_put(task.data)
     under_way: tuple[Progress, dict[str, Any]] | None = None
-    while _finished(settings, progress) is None:
+    while finished(settings, progress) is None:
         state, steps = train_call(network, task, settings, state, data)
         if under_way is not None:
             yield Report(None, under_way[0], _train_means(*under_way), None, False, None, False)
@@ -282,8 +260,8 @@ def fit(
                 split="valid",
                 key=eval_key(state),
             )
-            progress, improved = _judge(task, progress, valid[task.metric])
-        why = _finished(settings, progress)
+            progress, improved = judge(task, progress, valid[task.metric])
+        why = finished(settings, progress)
         yield Report(state, progress, train, valid, improved, why or stop, why is not None)
         if why or stop:
             return
@@ -300,33 +278,3 @@ def _train_means(progress: Progress, steps: dict[str, Any]) -> dict[str, float]:
     if not finite.all():
         raise NonFiniteError(progress.step - len(finite) + int(np.argmin(finite)) + 1)
     return _means(steps["sums"]) | {"grad_norm": float(np.mean(steps["grad_norm"]))}
-
-
-def _judge(task: Task, progress: Progress, metric: float) -> tuple[Progress, bool]:
-    """Progress after an evaluation, and whether it is the best so far."""
-    sign = 1.0 if task.maximize else -1.0
-    best = progress.best_metric
-    improved = not math.isnan(metric) and (best is None or sign * metric > sign * best)
-    if improved:
-        progress = dataclasses.replace(
-            progress, best_metric=metric, best_step=progress.step, evals_since_best=0
-        )
-    else:
-        progress = dataclasses.replace(progress, evals_since_best=progress.evals_since_best + 1)
-    if task.target is None or progress.units_to_target is not None:
-        return progress, improved
-    if sign * metric < sign * task.target:
-        return dataclasses.replace(progress, reached_at=None), improved
-    if progress.reached_at is None:
-        return dataclasses.replace(progress, reached_at=progress.units), improved
-    return dataclasses.replace(progress, units_to_target=progress.reached_at), improved
-
-
-def _finished(settings: TrainSettings, progress: Progress) -> str | None:
-    if settings.stop_at_target and progress.units_to_target is not None:
-        return "target reached"
-    if settings.patience is not None and progress.evals_since_best >= settings.patience:
-        return f"no improvement in {progress.evals_since_best} evaluations"
-    if progress.step >= settings.num_steps:
-        return "all steps done"
-    return None

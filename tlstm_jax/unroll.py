@@ -69,7 +69,8 @@ def unroll(
       ValueError: xs, lengths or reset have shapes that do not fit, T < 1, remat_every < 1, or an
         unknown engine.
     """
-    _check(xs, lengths, reset, remat_every)
+    check_inputs(xs, lengths, reset)
+    check_remat(remat_every)
     check_engine(engine)
     real = None
     if lengths is not None:
@@ -118,7 +119,8 @@ def align(ys: Array, late: Array, lengths: Array | None) -> Array:
     return jnp.take_along_axis(steps, step[..., None], axis=0)
 
 
-def _check(xs: Array, lengths: Array | None, reset: Array | None, remat_every: int | None) -> None:
+def check_inputs(xs: Array, lengths: Array | None, reset: Array | None) -> None:
+    """Raises ValueError unless the shapes are those of `unroll`."""
     tokens = jnp.issubdtype(xs.dtype, jnp.integer)
     if xs.ndim != (2 if tokens else 3):
         raise ValueError(
@@ -130,7 +132,6 @@ def _check(xs: Array, lengths: Array | None, reset: Array | None, remat_every: i
         raise ValueError(f"lengths has shape {lengths.shape}; accepted is [B] = {xs.shape[1:2]}")
     if reset is not None and reset.shape != xs.shape[:2]:
         raise ValueError(f"reset has shape {reset.shape}; accepted is [T, B] = {xs.shape[:2]}")
-    check_remat(remat_every)
 
 
 def check_remat(remat_every: int | None) -> None:

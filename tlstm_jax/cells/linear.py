@@ -79,9 +79,12 @@ def input_kernel(key: Array, shape: tuple[int, int], scale: Any) -> Array:
 
 def recurrent_kernel(key: Array, features: int, *, gates: int) -> Array:
     """U [M, gates M], float32: orthogonal for each gate."""
-    init = jax.nn.initializers.orthogonal()
-    keys = jax.random.split(key, gates)
-    return jnp.concatenate([init(k, (features, features), jnp.float32) for k in keys], axis=-1)
+
+    @jax.custom_batching.sequential_vmap  # several batched QRs at once can deadlock on XLA's CPU
+    def orthogonal(key: Array) -> Array:
+        return jax.nn.initializers.orthogonal()(key, (features, features), jnp.float32)
+
+    return jnp.concatenate([orthogonal(k) for k in jax.random.split(key, gates)], axis=-1)
 
 
 def add_bias(x: Array, bias: Array) -> Array:

@@ -23,8 +23,8 @@ class RecurrentDropout:
     """`cell` with variational dropout of its hidden state; a Cell with the same parameters and carry.
 
     A segment of a stream has masks of its own. The state that is carried is not dropped, only what
-    `mix` reads of it; a cell without project / mix / update must keep its memory apart from `hidden`, and hand
-    no `hidden` on to its next step (`copies_hidden`).
+    `mix` reads of it; a cell without project / mix / update must keep its memory apart from `hidden`, and
+    hand no `hidden` on as it is (`copies_hidden`).
 
     Attributes:
       cell: a Cell whose carry has `hidden`.

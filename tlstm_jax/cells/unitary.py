@@ -141,7 +141,7 @@ class FullCapacityURNN:
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         M, start = self.features // 2, UnitaryRNN(self.features, input_scale=self.input_scale)
         params = start.init(key, input_size, hyper=hyper)
-        rows = jnp.concatenate([jnp.eye(M), jnp.zeros((M, M))], axis=-1)
+        rows = jnp.eye(M, 2 * M, dtype=jnp.float32)  # the unit vectors, without imaginary part
         real, imag = jnp.split(
             start.mix(params, UnitaryCarry(rows), jnp.zeros_like(rows)), 2, axis=-1
         )

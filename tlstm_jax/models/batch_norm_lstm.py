@@ -24,7 +24,7 @@ from tlstm_jax.cells.lstm import init_gates
 from tlstm_jax.engine import select
 from tlstm_jax.models.delays import age_at_end, ages
 from tlstm_jax.typing import Array, Aux, Hyper, Params, PyTree, State
-from tlstm_jax.unroll import within, zero_beyond
+from tlstm_jax.unroll import check_inputs, within, zero_beyond
 
 
 class BatchNormCarry(NamedTuple):
@@ -142,6 +142,7 @@ class BatchNormLSTM:
           ValueError: initial_noise without a key, in training.
         """
         del flush, hyper
+        check_inputs(xs, lengths, reset)
         T, B = xs.shape[:2]
         live = jnp.ones((T, B), bool) if lengths is None else within(xs, lengths)
         steps = ages(carry.age, T, reset)
@@ -206,8 +207,8 @@ class BatchNormLSTM:
         """Running means, a batch later; of every step that had a live example."""
         T, N = steps.shape[0], self.max_steps
         rows = jnp.broadcast_to(jnp.arange(T)[:, None], steps.shape)
-        hits = jnp.zeros((T, N), jnp.float32)
-        hits = hits.at[rows, jnp.minimum(steps, N - 1)].max(live.astype(jnp.float32))
+        hits = jnp.zeros((T, N), moments.memory[0].dtype)
+        hits = hits.at[rows, jnp.minimum(steps, N - 1)].max(live.astype(hits.dtype))
         weights = hits / jnp.maximum(jnp.sum(hits, axis=0), 1.0)[None]
         seen = jnp.any(hits > 0, axis=0)[:, None]  # [N, 1]
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.models.sequence import as_sequence, memory_dtype, split_key
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import zero_beyond
+from tlstm_jax.unroll import check_inputs, zero_beyond
 
 
 class BidirectionalCarry(NamedTuple):
@@ -100,6 +100,7 @@ class Bidirectional:
                 f"a stream with delays of {forward.delay} and {backward.delay} steps in the two directions; "
                 "accepted by Bidirectional are 0, or whole sequences"
             )
+        check_inputs(xs, lengths, reset)
         xs = zero_beyond(xs, lengths)
         keys, states = split_key(key, 2), state or ((), ())
         options |= {"flush": flush, "lengths": lengths}

@@ -12,7 +12,7 @@ from tlstm_jax.engine import select
 from tlstm_jax.models.delays import age_at_end, ages, flushed
 from tlstm_jax.models.sequence import as_sequence, split_key
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import zero_beyond
+from tlstm_jax.unroll import check_inputs, zero_beyond
 
 
 class DelayedCarry(NamedTuple):
@@ -155,6 +155,7 @@ def apply_layers(
     Where a layer is late in a stream, what it hears before its first input is forgotten: it starts anew
     when that arrives.
     """
+    check_inputs(xs, lengths, reset)
     xs = zero_beyond(xs, lengths)  # an embedding's gradient would see what lies there, too
     late = any(lags(layers))
     keys = split_key(key, len(layers))

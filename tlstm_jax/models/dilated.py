@@ -19,7 +19,7 @@ from tlstm_jax.engine import select
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.sequence import as_sequence, memory_dtype
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
-from tlstm_jax.unroll import within
+from tlstm_jax.unroll import check_inputs, within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +80,7 @@ class Dilated:
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
+        check_inputs(xs, lengths, reset)
         (T, B), d = xs.shape[:2], self.dilation
         whole = lengths is None and T % d == 0
         ends = jnp.full((B,), T) if lengths is None else jnp.clip(lengths, 0, T)

@@ -19,7 +19,7 @@ from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal, 
 from tlstm_jax.engine import select
 from tlstm_jax.models.recurrence import linear_recurrence, starts
 from tlstm_jax.typing import Array, Aux, Hyper, Params, State
-from tlstm_jax.unroll import within, zero_beyond
+from tlstm_jax.unroll import check_inputs, within, zero_beyond
 
 POOLINGS = ("f", "fo", "ifo")
 
@@ -105,6 +105,7 @@ class QRNN:
     ) -> tuple[QRNNCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
         del flush, key, train, hyper
+        check_inputs(xs, lengths, reset)
         pending, sums = self._convolve(params, carry, zero_beyond(xs, lengths), lengths, reset)
         z, f, o, i = self._gates(params, sums, carry.memory.dtype)
         c, cs = linear_recurrence(f, i * z, carry.memory, lengths, reset)
@@ -143,8 +144,6 @@ class QRNN:
             part = linear(xs, {"kernel": kernel[k - 1 - n]}, self.dtype).astype(sums.dtype)
             if example is not None:
                 part = same(example[:T], example[n : n + T], part)
-            if lengths is not None:
-                part = select(within(xs, lengths), part, jnp.zeros_like(part))
             sums = sums.at[n : n + T].add(part)
         ends = jnp.full((B,), T) if lengths is None else jnp.clip(lengths, 0, T)
 

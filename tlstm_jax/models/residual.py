@@ -15,7 +15,7 @@ from tlstm_jax.engine import select
 from tlstm_jax.models.delays import age_at_end, ages, flushed, hold_back
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import zero_beyond
+from tlstm_jax.unroll import check_inputs, zero_beyond
 
 
 class HeldCarry(NamedTuple):
@@ -88,6 +88,7 @@ class Residual:
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, M] to [T, B, M]."""
         check_vectors(xs)
+        check_inputs(xs, lengths, reset)
         xs = zero_beyond(xs, lengths)
         if not self.delay:
             carry, ys, state, aux = self._model.apply(

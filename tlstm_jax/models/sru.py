@@ -14,7 +14,7 @@ from tlstm_jax.cells.sru import SRUCarry, SRUCell
 from tlstm_jax.engine import check_engine, select
 from tlstm_jax.models.recurrence import linear_recurrence
 from tlstm_jax.typing import Array, Aux, Carry, Hyper, Params, State
-from tlstm_jax.unroll import check_remat, unroll, within, zero_beyond
+from tlstm_jax.unroll import check_inputs, check_remat, unroll, within, zero_beyond
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +84,7 @@ class SRU:
     ) -> tuple[SRUCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
         del flush, key, train, hyper
+        check_inputs(xs, lengths, reset)
         if self.version == 2018:
             options = {"remat_every": self.remat_every, "engine": self.engine}
             carry, ys = unroll(

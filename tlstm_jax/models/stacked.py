@@ -27,7 +27,7 @@ from tlstm_jax.models.chain import (
 )
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import check_remat, zero_beyond
+from tlstm_jax.unroll import check_inputs, check_remat, zero_beyond
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,13 +108,14 @@ class Stacked:
         xs: Array,
         *,
         lengths: Array | None = None,
+        reset: Array | None = None,
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M], layer by layer."""
+        check_inputs(xs, lengths, reset)
         xs = self._project(params, zero_beyond(xs, lengths))
-        return apply_layers(
-            self._layers, self._each(params), state, carry, xs, lengths=lengths, **options
-        )
+        options |= {"lengths": lengths, "reset": reset}
+        return apply_layers(self._layers, self._each(params), state, carry, xs, **options)
 
     def init_token_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None

@@ -28,7 +28,7 @@ from tlstm_jax.cells.linear import (
 from tlstm_jax.engine import select
 from tlstm_jax.models.recurrence import shift, starts
 from tlstm_jax.typing import Array, Aux, Hyper, Params, State
-from tlstm_jax.unroll import within, zero_beyond
+from tlstm_jax.unroll import check_inputs, within, zero_beyond
 
 
 class WaveNetCarry(NamedTuple):
@@ -127,6 +127,7 @@ class WaveNet:
     ) -> tuple[WaveNetCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, S]."""
         del flush, key, train, hyper
+        check_inputs(xs, lengths, reset)
         real = None if lengths is None else within(xs, lengths)
         example = starts(reset, lengths, xs.shape[0])
         x = linear(zero_beyond(xs, lengths), params["input"], self.dtype)

@@ -1,0 +1,287 @@
+"""Trains every model of the zoo with the same budget, and writes a table.
+
+    python -m scripts.compare
+    python -m scripts.compare --models=lstm,gru --workdir=runs/two
+
+A row is written to --workdir as soon as it is measured, and found there when the command is given again;
+the table is --workdir's comparison.md. Rows are trained by --jobs processes at a time, and timed one by one
+at the end, in turns with the LSTM. All models have about --parameters parameters. Each is trained on
+every task with the same samples from three seeds and two learning rates, all in one vmapped training; the
+learning rate is that with the best mean on the validation split, the figures are of the test split.
+"""
+
+import dataclasses
+import functools
+import multiprocessing
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from absl import flags
+
+from scripts import cli
+from scripts.bench.measure import Contender, in_turns
+from scripts.run_directory import read_json, write_json
+from scripts.settings import TASKS
+from tlstm_jax import training, zoo
+from tlstm_jax.network import Network
+from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.typing import PyTree, Task
+
+_MODELS = flags.DEFINE_list("models", list(zoo.MODELS), "Which models; all if unset.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/comparison", "Folder of the rows and the table.")
+_PARAMETERS = flags.DEFINE_integer("parameters", 20_000, "Of every model, about.", 1)
+_JOBS = flags.DEFINE_integer("jobs", 2, "Models that are trained at the same time.", 1)
+_BUDGET = flags.DEFINE_float("budget", 1.0, "Times the usual number of training steps.", 0.0)
+
+LEARNING_RATES = (1e-3, 3e-3)
+SEEDS = (0, 1, 2)
+STEPS_PER_CALL = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A task of the comparison: its settings, and how many training steps."""
+
+    title: str
+    task: str
+    settings: Mapping[str, Any]
+    num_steps: int
+
+
+COLUMNS = (
+    Column(
+        "memorization, 5 of 8",
+        "memorization",
+        {"num_symbols": 5, "alphabet_size": 8, "batch_size": 16},
+        1000,
+    ),
+    Column("addition, 3 digits", "addition", {"num_digits": 3, "batch_size": 16}, 1000),
+    Column("permuted 8x8 digits", "pdigits", {"batch_size": 16}, 600),
+    Column("text", "char_lm", {"batch_size": 16, "segment_length": 50}, 600),
+)
+# Where a default does not suit such short sequences, or such a short training.
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "skip_rnn": {"skip": 6},
+    "wavenet": {"dilations": (1, 2, 4, 8, 16, 32)},
+    "hm_lstm": {"anneal_steps": 1000},
+    "hyper_lstm": {"hyper_features": 16},
+}
+
+
+def main() -> None:
+    with cli.one_line_errors():
+        for name in _MODELS.value:
+            zoo.model_settings(name)
+        workdir = pathlib.Path(_WORKDIR.value)
+        workdir.mkdir(parents=True, exist_ok=True)
+        conditions = _claim(workdir)
+        names = [name for name in zoo.MODELS if name in _MODELS.value]
+        paths = {name: workdir / f"{name}.json" for name in names}
+        _train([paths[name] for name in names if not paths[name].exists()])
+        rows = {name: read_json(path) for name, path in paths.items()}
+        for name, row in rows.items():
+            if "milliseconds" not in row:
+                row |= time_row(name, row["channels"])
+                write_json(paths[name], row)
+            print(_line(name, row), flush=True)
+    table = workdir / "comparison.md"
+    temporary = table.with_name("comparison.md.tmp")
+    temporary.write_text(_table(rows, conditions))
+    temporary.replace(table)
+    print(f"table: {table}")
+
+
+def _train(paths: Sequence[pathlib.Path]) -> None:
+    """Trains and writes the rows of these files, each in a process of its own."""
+    done = tqdm.tqdm(total=len(paths), unit="model", disable=None)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(_JOBS.value, mp_context=spawn, max_tasks_per_child=1) as pool:
+        given = _PARAMETERS.value, _BUDGET.value
+        for row in as_completed([pool.submit(train_row, path, *given) for path in paths]):
+            done.set_postfix_str(row.result())
+            done.update()
+    done.close()
+
+
+def _claim(workdir: pathlib.Path) -> dict[str, Any]:
+    """Notes what the rows of this folder have in common; refuses to mix them with others."""
+    conditions = {
+        "parameters": _PARAMETERS.value,
+        "budget": _BUDGET.value,
+        "seeds": list(SEEDS),
+        "learning_rates": list(LEARNING_RATES),
+        "steps": {column.title: column.num_steps for column in COLUMNS},
+    }
+    path = workdir / "conditions.json"
+    if not path.exists():
+        write_json(path, conditions)
+    if (there := read_json(path)) != conditions:
+        raise ValueError(
+            f"{workdir} holds rows made under {there}; accepted are the same, or another folder"
+        )
+    return conditions
+
+
+def train_row(path: pathlib.Path, parameters: int, budget: float) -> str:
+    """Trains the model that a file is named after on all tasks, and writes the file; returns its name."""
+    begun, name = time.monotonic(), path.stem
+    channels = choose_channels(name, parameters)
+    columns = {}
+    for column in COLUMNS:
+        task = TASKS[column.task](**column.settings)
+        steps = max(1, round(column.num_steps * budget / STEPS_PER_CALL)) * STEPS_PER_CALL
+        columns[column.title] = train_members(_network(name, channels, task), task, steps)
+    row = {
+        "channels": channels,
+        "parameters": zoo.count_parameters(_network(name, channels, TASKS["pdigits"]())),
+        "columns": columns,
+    }
+    write_json(path, row | {"seconds": time.monotonic() - begun})
+    return name
+
+
+def time_row(name: str, channels: int) -> dict[str, float]:
+    """The median time of a training step on permuted digits, alone, and in LSTM's of as many parameters."""
+    task = TASKS["pdigits"](batch_size=16)
+    network = _network(name, channels, task)
+    lstm = _network("lstm", choose_channels("lstm", zoo.count_parameters(network)), task)
+    contenders = [_timed(network, task), _timed(lstm, task)]
+    in_turns(contenders, seconds=3.0)
+    ours, of_lstm = (contender.median * 1e3 for contender in contenders)
+    return {"milliseconds": ours, "times_lstm": ours / of_lstm}
+
+
+def _network(name: str, channels: int, task: Task) -> Network:
+    sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": task.tokens}
+    return zoo.make_network(name, channels=channels, **sizes, **SETTINGS.get(name, {}))
+
+
+def choose_channels(name: str, parameters: int) -> int:
+    """The even width with which a model on permuted digits comes nearest to `parameters`."""
+    task = TASKS["pdigits"]()
+
+    def size(channels: int) -> int:
+        return zoo.count_parameters(_network(name, channels, task))
+
+    low, high = 1, 2
+    while size(2 * high) < parameters:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if size(2 * middle) < parameters else (low, middle)
+    return min((2 * low, 2 * high), key=lambda channels: abs(size(channels) - parameters))
+
+
+def train_members(network: Network, task: Task, num_steps: int) -> dict[str, Any]:
+    """Trains all seeds at all learning rates together; their metric on the test split.
+
+    Returns:
+      {"metric": its name, "learning_rate": the chosen one, "valid", "test": [seeds], "units": samples or
+      characters seen by each}.
+    """
+    settings = TrainSettings(num_steps=num_steps, steps_per_call=1)
+    pairs = [(rate, seed) for rate in LEARNING_RATES for seed in SEEDS]
+    rates, seeds = (jnp.array(x) for x in zip(*pairs, strict=True))
+    data = jax.device_put(task.data)
+
+    @jax.jit
+    def start(seeds: jax.Array) -> training.TrainState:
+        init = functools.partial(training.init_state, network, task, settings)
+        return jax.vmap(lambda seed: init(jax.random.key(seed)))(seeds)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def advance(states: training.TrainState, rates: jax.Array, data: PyTree) -> training.TrainState:
+        def step(state: training.TrainState, rate: jax.Array) -> training.TrainState:
+            return training.train_step(network, task, settings, state, data, rate)[0]
+
+        def steps(states: training.TrainState, _: None) -> tuple[training.TrainState, None]:
+            return jax.vmap(step)(states, rates), None
+
+        return jax.lax.scan(steps, states, None, length=STEPS_PER_CALL)[0]
+
+    states = start(seeds)
+    for _ in range(num_steps // STEPS_PER_CALL):
+        states = advance(states, rates, data)
+
+    def score(member: int, split: str) -> float:
+        state = jax.tree.map(lambda leaf: leaf[member], states)
+        metrics = training.evaluate(
+            network,
+            task,
+            state.params,
+            state.model_state,
+            data,
+            split=split,
+            key=training.eval_key(state),
+        )
+        return metrics[task.metric]
+
+    valid = np.array([score(n, "valid") for n in range(len(pairs))])
+    means = valid.reshape(len(LEARNING_RATES), len(SEEDS)).mean(axis=1)
+    worst = -np.inf if task.maximize else np.inf
+    means = np.where(np.isnan(means), worst, means)  # where a member diverged
+    best = int(np.argmax(means) if task.maximize else np.argmin(means))
+    members = range(best * len(SEEDS), (best + 1) * len(SEEDS))
+    return {
+        "metric": task.metric,
+        "learning_rate": LEARNING_RATES[best],
+        "valid": [float(valid[n]) for n in members],
+        "test": [score(n, "test") for n in members],
+        "units": num_steps * task.units_per_step,
+    }
+
+
+def _timed(network: Network, task: Task) -> Contender:
+    """One training step, alone."""
+    settings = TrainSettings()
+    state = training.init_state(network, task, settings, jax.random.key(0))
+    data = jax.device_put(task.data)
+    step = jax.jit(functools.partial(training.train_step, network, task, settings))
+    return Contender("", lambda: jax.block_until_ready(step(state, data)), flops=0.0)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    cells = [f"{row['parameters']:,}", f"{row['milliseconds']:.1f} ({row['times_lstm']:.1f})"]
+    for column in row["columns"].values():
+        scale = 100 if column["metric"] == "accuracy" else 1
+        test = scale * np.array(column["test"])
+        digits = 1 if scale == 100 else 3
+        cells.append(f"{test.mean():.{digits}f} ± {test.std(ddof=1):.{digits}f}")
+    return cells
+
+
+def _line(name: str, row: Mapping[str, Any]) -> str:
+    return f"{name}: " + ", ".join(_cells(row)) + f" ({row['seconds'] / 60:.1f} minutes)"
+
+
+def _table(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any]) -> str:
+    minutes = sum(row["seconds"] for row in rows.values()) / 60
+    first = next(iter(rows.values()))["columns"]
+    heads = [
+        f"{title}: {'bits per character' if column['metric'] == 'bpc' else '%'}"
+        for title, column in first.items()
+    ]
+    heads = ["model", "M", "parameters", "ms a step (times the LSTM's)", *heads]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    lines += [
+        f"| `{name}` | {row['channels']} | {' | '.join(_cells(row))} |"
+        for name, row in rows.items()
+    ]
+    seen = ", ".join(f"{title}: {column['units']:,}" for title, column in first.items())
+    return (
+        "\n".join(lines)
+        + f"\n\nMean and standard deviation over {len(conditions['seeds'])} seeds, on test; learning rate "
+        f"chosen from {', '.join(f'{rate:g}' for rate in conditions['learning_rates'])} on validation. "
+        f"Samples (characters) seen: {seen}. Training took {minutes:.0f} minutes of one core.\n"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
