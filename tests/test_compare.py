@@ -7,7 +7,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from scripts import compare
+from scripts.compare import __main__ as program
+from scripts.compare import members as compare
 from tasks.memorization import memorization
 from tlstm_jax import training, zoo
 from tlstm_jax.optimization import TrainSettings
@@ -26,7 +27,7 @@ def call(workdir, *args):
     with flagsaver.flagsaver():
         flags.FLAGS.unparse_flags()
         flags.FLAGS(["compare", f"--workdir={workdir}", *args])
-        compare.main()
+        program.main()
 
 
 @pytest.mark.parametrize(("name", "even"), [("lstm", 68), ("urnn", None), ("tlstm", None)])
@@ -76,7 +77,7 @@ def test_rows_are_written_once_and_make_the_table(small, tmp_path, capsys, monke
     for name in ("elman", "gru"):
         assert compare.train_row(tmp_path / f"{name}.json", 500, 1.0) == name
     monkeypatch.setattr(
-        compare, "_train", lambda paths: pytest.fail(f"again: {paths}") if paths else None
+        program, "_train", lambda paths: pytest.fail(f"again: {paths}") if paths else None
     )
     monkeypatch.setattr(compare, "time_row", lambda *_: {"milliseconds": 2.0, "times_lstm": 0.5})
     call(tmp_path, "--models=gru,elman", "--parameters=500")
@@ -88,12 +89,12 @@ def test_rows_are_written_once_and_make_the_table(small, tmp_path, capsys, monke
         tests = [100 * value for value in written["columns"]["two of three"]["test"]]
         assert f"{sum(tests) / 3:.1f} ±" in row and "2.0 (0.5)" in row
         assert written["milliseconds"] == 2.0
-    assert "two of three: 80" in table
+    assert "two of three, 80" in table
     assert str(tmp_path / "comparison.md") in capsys.readouterr().out
 
 
 def test_refuses_other_conditions_and_unknown_models(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "_train", lambda paths: None)
+    monkeypatch.setattr(program, "_train", lambda paths: None)
     with pytest.raises(SystemExit, match="model is 'no'; accepted are"):
         call(tmp_path, "--models=no")
     (tmp_path / "conditions.json").write_text('{"parameters": 1}')

@@ -1,44 +1,23 @@
-"""Trains every model of the zoo with the same budget, and writes a table.
-
-    python -m scripts.compare
-    python -m scripts.compare --models=lstm,gru --workdir=runs/two
-
-A row is written to --workdir as soon as it is measured, and found there when the command is given again;
-the table is --workdir's comparison.md. Rows are trained by --jobs processes at a time, and timed one by one
-at the end, in turns with the LSTM. All models have about --parameters parameters. Each is trained on
-every task with the same samples from three seeds and two learning rates, all in one vmapped training; the
-learning rate is that with the best mean on the validation split, the figures are of the test split.
-"""
+"""The trainings of the comparison: what is trained, and how a row is made."""
 
 import dataclasses
 import functools
-import multiprocessing
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
-from absl import flags
 
-from scripts import cli
 from scripts.bench.measure import Contender, in_turns
-from scripts.run_directory import read_json, write_json
+from scripts.run_directory import write_json
 from scripts.settings import TASKS
 from tlstm_jax import training, zoo
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.typing import PyTree, Task
-
-_MODELS = flags.DEFINE_list("models", list(zoo.MODELS), "Which models; all if unset.")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/comparison", "Folder of the rows and the table.")
-_PARAMETERS = flags.DEFINE_integer("parameters", 20_000, "Of every model, about.", 1)
-_JOBS = flags.DEFINE_integer("jobs", 2, "Models that are trained at the same time.", 1)
-_BUDGET = flags.DEFINE_float("budget", 1.0, "Times the usual number of training steps.", 0.0)
 
 LEARNING_RATES = (1e-3, 3e-3)
 SEEDS = (0, 1, 2)
@@ -68,65 +47,12 @@ COLUMNS = (
 )
 # Where a default does not suit such short sequences, or such a short training.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "tlstm": {"normalization": "channel"},
     "skip_rnn": {"skip": 6},
     "wavenet": {"dilations": (1, 2, 4, 8, 16, 32)},
     "hm_lstm": {"anneal_steps": 1000},
     "hyper_lstm": {"hyper_features": 16},
 }
-
-
-def main() -> None:
-    with cli.one_line_errors():
-        for name in _MODELS.value:
-            zoo.model_settings(name)
-        workdir = pathlib.Path(_WORKDIR.value)
-        workdir.mkdir(parents=True, exist_ok=True)
-        conditions = _claim(workdir)
-        names = [name for name in zoo.MODELS if name in _MODELS.value]
-        paths = {name: workdir / f"{name}.json" for name in names}
-        _train([paths[name] for name in names if not paths[name].exists()])
-        rows = {name: read_json(path) for name, path in paths.items()}
-        for name, row in rows.items():
-            if "milliseconds" not in row:
-                row |= time_row(name, row["channels"])
-                write_json(paths[name], row)
-            print(_line(name, row), flush=True)
-    table = workdir / "comparison.md"
-    temporary = table.with_name("comparison.md.tmp")
-    temporary.write_text(_table(rows, conditions))
-    temporary.replace(table)
-    print(f"table: {table}")
-
-
-def _train(paths: Sequence[pathlib.Path]) -> None:
-    """Trains and writes the rows of these files, each in a process of its own."""
-    done = tqdm.tqdm(total=len(paths), unit="model", disable=None)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(_JOBS.value, mp_context=spawn, max_tasks_per_child=1) as pool:
-        given = _PARAMETERS.value, _BUDGET.value
-        for row in as_completed([pool.submit(train_row, path, *given) for path in paths]):
-            done.set_postfix_str(row.result())
-            done.update()
-    done.close()
-
-
-def _claim(workdir: pathlib.Path) -> dict[str, Any]:
-    """Notes what the rows of this folder have in common; refuses to mix them with others."""
-    conditions = {
-        "parameters": _PARAMETERS.value,
-        "budget": _BUDGET.value,
-        "seeds": list(SEEDS),
-        "learning_rates": list(LEARNING_RATES),
-        "steps": {column.title: column.num_steps for column in COLUMNS},
-    }
-    path = workdir / "conditions.json"
-    if not path.exists():
-        write_json(path, conditions)
-    if (there := read_json(path)) != conditions:
-        raise ValueError(
-            f"{workdir} holds rows made under {there}; accepted are the same, or another folder"
-        )
-    return conditions
 
 
 def train_row(path: pathlib.Path, parameters: int, budget: float) -> str:
@@ -245,43 +171,3 @@ def _timed(network: Network, task: Task) -> Contender:
     data = jax.device_put(task.data)
     step = jax.jit(functools.partial(training.train_step, network, task, settings))
     return Contender("", lambda: jax.block_until_ready(step(state, data)), flops=0.0)
-
-
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    cells = [f"{row['parameters']:,}", f"{row['milliseconds']:.1f} ({row['times_lstm']:.1f})"]
-    for column in row["columns"].values():
-        scale = 100 if column["metric"] == "accuracy" else 1
-        test = scale * np.array(column["test"])
-        digits = 1 if scale == 100 else 3
-        cells.append(f"{test.mean():.{digits}f} ± {test.std(ddof=1):.{digits}f}")
-    return cells
-
-
-def _line(name: str, row: Mapping[str, Any]) -> str:
-    return f"{name}: " + ", ".join(_cells(row)) + f" ({row['seconds'] / 60:.1f} minutes)"
-
-
-def _table(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any]) -> str:
-    minutes = sum(row["seconds"] for row in rows.values()) / 60
-    first = next(iter(rows.values()))["columns"]
-    heads = [
-        f"{title}: {'bits per character' if column['metric'] == 'bpc' else '%'}"
-        for title, column in first.items()
-    ]
-    heads = ["model", "M", "parameters", "ms a step (times the LSTM's)", *heads]
-    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    lines += [
-        f"| `{name}` | {row['channels']} | {' | '.join(_cells(row))} |"
-        for name, row in rows.items()
-    ]
-    seen = ", ".join(f"{title}: {column['units']:,}" for title, column in first.items())
-    return (
-        "\n".join(lines)
-        + f"\n\nMean and standard deviation over {len(conditions['seeds'])} seeds, on test; learning rate "
-        f"chosen from {', '.join(f'{rate:g}' for rate in conditions['learning_rates'])} on validation. "
-        f"Samples (characters) seen: {seen}. Training took {minutes:.0f} minutes of one core.\n"
-    )
-
-
-if __name__ == "__main__":
-    cli.run(main)

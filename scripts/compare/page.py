@@ -1,0 +1,77 @@
+"""The rows of the comparison as a page of text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from scripts.bench.report import environment
+from scripts.compare.members import SETTINGS
+
+PAGE = """# All models with one budget
+
+    python -m scripts.compare
+
+makes this page. Every model has the width M that brings it nearest to {parameters:,} parameters (on digits; the
+text has more symbols, and so all models more parameters there) and its defaults, but for {special}. It is trained
+with Adam from {seeds} seeds at the learning rates {rates}, all of them in one vmapped training. The learning rate
+is that with the best mean on the validation split; the table has mean and standard deviation over the seeds, on
+the test split. Seen by each: {seen} (samples; characters of text).
+
+A training step is one of batch 16 on the digits (64 steps in time): forward, gradient and update, compiled
+alone; in brackets the same over that of an LSTM of as many parameters, timed in turns with it.
+
+These are short trainings of small models: they tell which learn quickly with these settings, not which are
+best.
+
+{table}
+
+The sum of all trainings' times is {minutes:.0f} minutes. Measured on: {measured_on}.
+"""
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    cells = [f"{row['parameters']:,}", f"{row['milliseconds']:.1f} ({row['times_lstm']:.1f})"]
+    for column in row["columns"].values():
+        scale = 100 if column["metric"] == "accuracy" else 1
+        test = scale * np.array(column["test"])
+        digits = 1 if scale == 100 else 3
+        cells.append(f"{test.mean():.{digits}f} ± {test.std(ddof=1):.{digits}f}")
+    return cells
+
+
+def line(name: str, row: Mapping[str, Any]) -> str:
+    return f"{name}: " + ", ".join(_cells(row)) + f" ({row['seconds'] / 60:.1f} minutes)"
+
+
+def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any]) -> str:
+    minutes = sum(row["seconds"] for row in rows.values()) / 60
+    first = next(iter(rows.values()))["columns"]
+    heads = [
+        f"{title}: {'bits per character' if column['metric'] == 'bpc' else '%'}"
+        for title, column in first.items()
+    ]
+    heads = ["model", "M", "parameters", "ms a step (times the LSTM's)", *heads]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    lines += [
+        f"| `{name}` | {row['channels']} | {' | '.join(_cells(row))} |"
+        for name, row in rows.items()
+    ]
+    seen = ", ".join(f"{title}, {column['units']:,}" for title, column in first.items())
+    special = "; ".join(
+        f"`{name}`: {', '.join(f'{k} = {v}' for k, v in SETTINGS[name].items())}"
+        for name in rows
+        if name in SETTINGS
+    )
+    measured_on = ", ".join(f"{k} {v}" for k, v in environment().items() if v)
+    rates = " and ".join(f"{rate:g}" for rate in conditions["learning_rates"])
+    return PAGE.format(
+        parameters=conditions["parameters"],
+        special=special or "none",
+        seeds=len(conditions["seeds"]),
+        rates=rates,
+        seen=seen,
+        table="\n".join(lines),
+        minutes=minutes,
+        measured_on=measured_on,
+    )

@@ -1,0 +1,272 @@
+"""Where the zoo's cells and models start: kernels, gates' biases, what is constant; how many parameters."""
+
+import dataclasses
+import functools
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
+from tlstm_jax.cells.grid_lstm import GridLSTM
+from tlstm_jax.cells.hm_lstm import HMLSTM
+from tlstm_jax.cells.hyper_lstm import HyperLSTM
+from tlstm_jax.cells.irnn import IRNN
+from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.lstm import LSTM1997
+from tlstm_jax.cells.mi_lstm import MILSTM
+from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
+from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.qrnn import QRNN
+from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.sru import SRU
+from tlstm_jax.models.wavenet import WaveNet
+
+INPUTS, WIDE, SEEDS = 50, 40, 12
+
+
+@functools.cache
+def starts(model):
+    """The initial parameters for many keys, {"part/leaf": [SEEDS, ..]}."""
+
+    keys = jax.random.split(jax.random.key(1), SEEDS)
+    # Without jit: the products of these sizes are compiled once for all models.
+    members = [as_sequence(model).init(key, INPUTS)[0] for key in keys]
+    params = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {"/".join(k.key for k in path): leaf for path, leaf in leaves}
+
+
+def name_of(value):
+    return type(value).__name__ if dataclasses.is_dataclass(value) else ""
+
+
+SCALED = {"input_scale": 0.5}
+HYPER, GRID, WAVENET = HyperLSTM(WIDE, 30, 5), GridLSTM(WIDE), WaveNet(WIDE, 30, (1, 2))
+FAST_SLOW, FAST_SLOW_SCALED = FastSlowLSTM(WIDE, 30, 3), FastSlowLSTM(WIDE, 30, **SCALED)
+HM = HMLSTM(WIDE, 3)
+Z = slice(4 * WIDE, None)  # an HM layer's boundary
+
+# (model, leaf, its standard deviation, which rows, which columns).
+NORMAL = [
+    *((cell(WIDE), "input/kernel", 50**-0.5) for cell in (LSTM1997, PeepholeLSTM, LayerNormLSTM)),
+    *((cell(WIDE), "input/kernel", 50**-0.5) for cell in (MILSTM, MultiplicativeLSTM, SkipRNN)),
+    *((MUT(WIDE, n), "input/kernel", 50**-0.5) for n in (1, 2, 3)),
+    *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (LSTM1997, PeepholeLSTM, SkipRNN)),
+    *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (LayerNormLSTM, MILSTM, MUT)),
+    *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (UnitaryRNN, SRU, QRNN, WaveNet)),
+    (PeepholeLSTM(WIDE), "peephole/kernel", 0.1),
+    (PeepholeLSTM(WIDE, peephole_scale=0.3), "peephole/kernel", 0.3),
+    (IRNN(WIDE), "input/kernel", 1e-3),
+    (IRNN(WIDE, input_scale=None), "input/kernel", 50**-0.5),
+    (MultiplicativeLSTM(WIDE), "input_factor/kernel", 50**-0.5),
+    (MultiplicativeLSTM(WIDE, **SCALED), "input_factor/kernel", 0.5),
+    (RHN(WIDE, 2), "input/kernel", 50**-0.5),
+    (HYPER, "input/kernel", 50**-0.5),
+    (HYPER, "hyper/input/kernel", 40**-0.5, slice(WIDE)),
+    (HYPER, "hyper/input/kernel", 50**-0.5, slice(WIDE, None)),
+    (HyperLSTM(WIDE, **SCALED), "input/kernel", 0.5),
+    (HyperLSTM(WIDE, **SCALED), "hyper/input/kernel", 0.5, slice(WIDE, None)),
+    (HYPER, "embed_b/kernel", 0.01),
+    (FAST_SLOW, "fast_0/input/kernel", 50**-0.5),
+    (FAST_SLOW, "slow/input/kernel", 40**-0.5),
+    (FAST_SLOW, "fast_1/input/kernel", 30**-0.5),
+    (FAST_SLOW_SCALED, "fast_0/input/kernel", 0.5),
+    (FAST_SLOW_SCALED, "slow/input/kernel", 40**-0.5),
+    (GRID, "input/kernel", 50**-0.5),
+    (GridLSTM(WIDE, **SCALED), "input/kernel", 0.5),
+    (RHN(WIDE, 2, **SCALED), "input/kernel", 0.5),
+    (HM, "layer_0/bottom_up/kernel", 50**-0.5),
+    (HMLSTM(WIDE, **SCALED), "layer_0/bottom_up/kernel", 0.5),
+    *((HM, f"layer_{n}/bottom_up/kernel", 40**-0.5) for n in (1, 2)),
+    *((HM, f"layer_{n}/recurrent/kernel", 40**-0.5, slice(None), Z) for n in (0, 1)),
+    *((HM, f"layer_{n}/top_down/kernel", 40**-0.5, slice(None), Z) for n in (0, 1)),
+    (HM, "output/gate/kernel", 120**-0.5),
+    (HM, "output/embed/kernel", 120**-0.5),
+    (
+        UnitaryRNN(WIDE),
+        "input/kernel",
+        (2 / 90) ** 0.5,
+    ),  # Glorot's, of its real and imaginary parts
+    (FullCapacityURNN(WIDE), "input/kernel", (2 / 90) ** 0.5),
+    (SRU(WIDE), "input/kernel", 50**-0.5),
+    (SRU(WIDE), "peephole/kernel", 40**-0.5),
+    (QRNN(WIDE), "input/kernel", 100**-0.5),
+    (QRNN(WIDE, "ifo", 3), "input/kernel", 150**-0.5),
+    (WAVENET, "input/kernel", 50**-0.5),
+    *((WAVENET, f"layer_{n}/dilated/kernel", 80**-0.5) for n in (0, 1)),
+    *((WAVENET, f"layer_{n}/residual/kernel", 40**-0.5) for n in (0, 1)),
+    *((WAVENET, f"layer_{n}/skip/kernel", 40**-0.5) for n in (0, 1)),
+    (WAVENET, "post/kernel", 30**-0.5),
+]
+
+
+@pytest.mark.parametrize("row", NORMAL, ids=lambda row: f"{type(row[0]).__name__}-{row[1]}")
+def test_normal_kernels(row):
+    model, leaf, deviation, *where = row
+    values = starts(model)[leaf]
+    if where:
+        values = values[:, *where]
+    error = 4 / values.size**0.5  # four times what chance allows
+    assert abs(values.std() / deviation - 1) < error / 2**0.5
+    assert abs(values.mean()) < error * deviation
+    kurtosis = np.mean((values / values.std()) ** 4)  # 3 of a normal distribution, 1.8 of a uniform
+    assert abs(kurtosis - 3) < error * 24**0.5
+
+
+# (cell, leaf, gates, which rows, factor).
+ORTHOGONAL = [
+    (LSTM1997(WIDE), "recurrent/kernel", 3),
+    *((cell(WIDE), "recurrent/kernel", 4) for cell in (PeepholeLSTM, LayerNormLSTM, MILSTM)),
+    (MultiplicativeLSTM(WIDE), "recurrent/kernel", 4),
+    (MultiplicativeLSTM(WIDE), "recurrent_factor/kernel", 1),
+    *((MUT(WIDE, n), "recurrent/kernel", 2 if n == 1 else 3) for n in (1, 2, 3)),
+    *((SkipRNN(WIDE), f"{part}/kernel", 1) for part in ("recurrent", "skip")),
+    (RHN(WIDE, 2), "recurrent/kernel", 2),
+    *((HYPER, f"{part}recurrent/kernel", 4) for part in ("", "hyper/")),
+    *(
+        (FAST_SLOW, f"{part}/recurrent/kernel", 4)
+        for part in ("fast_0", "fast_1", "fast_2", "slow")
+    ),
+    *(
+        (model, f"{part}/kernel", 4, rows, 0.5**0.5)
+        for model, layers in (
+            (GRID, ("layer_0", "layer_1")),
+            (GridLSTM(WIDE, tied=True), ("layer",)),
+        )
+        for part in (f"{layer}/{name}" for layer in layers for name in ("time", "depth"))
+        for rows in (slice(WIDE), slice(WIDE, None))
+    ),
+    *((HM, f"layer_{n}/recurrent/kernel", 4) for n in range(3)),
+    *((HM, f"layer_{n}/top_down/kernel", 4) for n in range(2)),
+]
+
+
+@pytest.mark.parametrize("row", ORTHOGONAL, ids=lambda row: f"{type(row[0]).__name__}-{row[1]}")
+def test_recurrent_kernels_are_orthogonal_for_each_gate(row):
+    model, leaf, gates, *rest = row
+    rows, factor = rest or (slice(None), 1.0)
+    kernel = starts(model)[leaf][..., rows, :]
+    size = kernel.shape[-2]
+    assert kernel.shape[-1] - gates * size in (0, 1)  # 1: an HM layer's boundary
+    blocks = np.stack(np.split(kernel[..., : gates * size], gates, axis=-1))
+    product = np.swapaxes(blocks, -1, -2) @ blocks
+    assert np.abs(product - factor**2 * np.eye(size)).max() < 1e-5
+    blocks = blocks.reshape(-1, size * size)  # of all gates, and of an RHN's layers, for all keys
+    alike = np.abs(blocks @ blocks.T) / (factor**2 * size)
+    assert (alike - np.eye(len(blocks))).max() < 0.2
+
+
+DRAWN = [
+    PeepholeLSTM(WIDE),
+    MultiplicativeLSTM(WIDE),
+    MUT(WIDE),
+    SkipRNN(WIDE),
+    RHN(WIDE, 2),
+    HYPER,
+]
+DRAWN += [FAST_SLOW, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
+
+
+@pytest.mark.parametrize("model", DRAWN, ids=name_of)
+def test_no_two_kernels_come_of_one_draw(model):
+    drawn = {name: x for name, x in starts(model).items() if len(np.unique(x[0])) > 20}
+    if model == HM:
+        drawn |= {f"{name}, boundary": x[..., Z] for name, x in drawn.items() if x[..., Z].size}
+    assert len(drawn) > 1
+    for (one, a), (other, b) in itertools.combinations(drawn.items(), 2):
+        size = min(a[0].size, b[0].size)
+        pair = [x.reshape(SEEDS, -1)[:, :size].ravel() for x in (a, b)]
+        assert abs(np.corrcoef(*pair)[0, 1]) < 0.2, (one, other)
+
+
+def test_phases_and_reflections_are_uniform():
+    for leaf, limit in [("phases/kernel", np.pi), ("reflections/kernel", 1.0)]:
+        values = starts(UnitaryRNN(WIDE))[leaf] / limit
+        assert np.abs(values).max() <= 1
+        quarters = np.histogram(values, 4, (-1, 1))[0] / values.size
+        assert np.abs(quarters - 0.25).max() < 0.05
+
+
+def test_full_capacity_starts_unitary():
+    real, imag = (starts(FullCapacityURNN(WIDE))[f"unitary/{part}"] for part in ("real", "imag"))
+    W = real + 1j * imag
+    assert W.shape == (SEEDS, WIDE // 2, WIDE // 2)
+    product = W @ np.swapaxes(W, -1, -2).conj()
+    assert np.abs(product - np.eye(WIDE // 2)).max() < 1e-5
+
+
+def forget(size, value=1.0, blocks=4, at=1):
+    """`value` in one of the blocks."""
+    return np.repeat(np.where(np.arange(blocks) == at, value, 0.0), size)
+
+
+# (model, its leaves that are constant: those of biases are 0, and of scales 1, if they are not here).
+F = forget(WIDE)
+CONSTANT = [
+    *((cell(WIDE), {}) for cell in (LSTM1997, SkipRNN, UnitaryRNN, SRU, QRNN)),
+    *((MUT(WIDE, n), {}) for n in (1, 2, 3)),
+    *(
+        (cell(WIDE), {"recurrent/bias": F})
+        for cell in (PeepholeLSTM, LayerNormLSTM, MultiplicativeLSTM)
+    ),
+    (PeepholeLSTM(WIDE, forget_bias=-3.0), {"recurrent/bias": -3 * F}),
+    (FullCapacityURNN(WIDE), {}),
+    (IRNN(WIDE), {"recurrent/kernel": np.eye(WIDE)}),
+    (IRNN(WIDE, recurrent_scale=0.5), {"recurrent/kernel": 0.5 * np.eye(WIDE)}),
+    (
+        MILSTM(WIDE),
+        {
+            "recurrent/bias": F,
+            "integration/alpha": 1.0,
+            "integration/beta_h": 0.5,
+            "integration/beta_x": 0.5,
+        },
+    ),
+    (RHN(WIDE, 2), {"recurrent/bias": np.stack([forget(WIDE, -2.0, 2)] * 2)}),
+    (RHN(WIDE, 2, -4.0), {"recurrent/bias": np.stack([forget(WIDE, -4.0, 2)] * 2)}),
+    (
+        HYPER,  # its forget biases are in the norms, the small LSTM's among them
+        {
+            "norm/bias": F,
+            "hyper/norm/bias": forget(30),
+            **{f"embed_{of}/kernel": 0.0 for of in "hx"},
+            **{f"embed_{of}/bias": 1.0 for of in "hx"},
+            **{f"scale_{of}/kernel": 0.1 / 5 for of in "hx"},
+            "scale_b/kernel": 0.0,
+        },
+    ),
+    (
+        FAST_SLOW,
+        {f"fast_{n}/recurrent/bias": F for n in range(3)} | {"slow/recurrent/bias": forget(30)},
+    ),
+    (GRID, {f"layer_{n}/{of}/bias": F for n in (0, 1) for of in ("time", "depth")}),
+    (GridLSTM(WIDE, tied=True), {f"layer/{of}/bias": F for of in ("time", "depth")}),
+    (
+        HM,
+        {f"layer_{n}/recurrent/bias": np.append(F, 0.0) for n in (0, 1)}
+        | {"layer_2/recurrent/bias": F},
+    ),
+    (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
+    (QRNN(WIDE, "ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
+    (WAVENET, {}),
+]
+
+
+@pytest.mark.parametrize(("model", "told"), CONSTANT, ids=name_of)
+def test_biases_and_scales(model, told):
+    leaves = starts(model)
+    assert set(told) <= set(leaves)
+    usual = {"bias": 0.0, "scale": 1.0}
+    for path, leaf in leaves.items():
+        expected = told.get(path, usual.get(path.split("/")[-1]))
+        if expected is None:
+            assert leaf.std() > 0, path  # drawn
+        else:
+            expected = np.broadcast_to(np.float32(expected), leaf.shape)
+            np.testing.assert_array_equal(leaf, expected, err_msg=path)

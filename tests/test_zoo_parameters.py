@@ -1,0 +1,124 @@
+"""How many parameters the zoo's cells and models have, and that a sweep can set where they start."""
+
+import dataclasses
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from cases import assert_close, jit
+
+from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
+from tlstm_jax.cells.grid_lstm import GridLSTM
+from tlstm_jax.cells.hm_lstm import HMLSTM
+from tlstm_jax.cells.hyper_lstm import HyperLSTM
+from tlstm_jax.cells.irnn import IRNN
+from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.lstm import LSTM1997
+from tlstm_jax.cells.mi_lstm import MILSTM
+from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
+from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.sru import SRUCell
+from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.qrnn import QRNN
+from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.sru import SRU
+from tlstm_jax.models.wavenet import WaveNet
+
+M, N, E, S, L, J = 6, 4, 3, 5, 3, 7  # J inputs
+
+
+def name_of(value):
+    return type(value).__name__ if dataclasses.is_dataclass(value) else ""
+
+
+HYPERS = [
+    (MILSTM(M), {"alpha": 2.0, "beta": 0.1, "forget_bias": 3.0}),
+    (RHN(M, 2), {"transform_bias": -4.0, "input_scale": 0.5}),
+    (HyperLSTM(M, 4, 2), {"forget_bias": 2.0, "input_scale": 0.5}),
+    (FastSlowLSTM(M), {"forget_bias": 2.0, "input_scale": 0.5}),
+    (PeepholeLSTM(M), {"peephole_scale": 0.5}),
+    (IRNN(M), {"recurrent_scale": 0.5, "input_scale": 0.1}),
+    (SRUCell(M), {"highway_bias": -1.0}),
+    (FullCapacityURNN(2 * M), {"input_scale": 0.5}),
+    (QRNN(M), {"forget_bias": 1.0, "input_scale": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("model", "hyper"), HYPERS, ids=name_of)
+def test_hyper_replaces_initial_settings_under_vmap(model, hyper):
+    def init(model, hyper=None):
+        return as_sequence(model).init(jax.random.key(0), J, hyper=hyper)[0]
+
+    pairs = {name: jnp.array([value, 0.25]) for name, value in hyper.items()}
+    swept = jit(jax.vmap(lambda hyper: init(model, hyper)))(pairs)
+    for n, values in enumerate([hyper, dict.fromkeys(hyper, 0.25)]):
+        expected = jit(init, static_argnums=0)(dataclasses.replace(model, **values))
+        assert_close(jax.tree.map(lambda x: x[n], swept), expected, 1e-6)  # noqa: B023
+
+
+def test_a_sweep_decomposes_one_matrix_at_a_time():
+    # Many batched decompositions in one program can deadlock, all of XLA's threads on a CPU waiting.
+    keys = jax.random.split(jax.random.key(0), 7)
+    program = jax.make_jaxpr(jax.vmap(lambda key: HMLSTM(5).init(key, 4)))(keys)
+    decomposed = re.findall(r":f32\[(\S+)\] \S+ = qr\[", str(program))
+    assert decomposed and set(decomposed) == {"5,5"}
+
+
+def lstm(size, features):
+    return 4 * features * (size + features + 1)
+
+
+def norm_lstm(size, features):
+    return lstm(size, features) + 18 * features
+
+
+COUNTS = [
+    (LSTM1997(M), 3 * M * (J + M + 1)),
+    (PeepholeLSTM(M), lstm(J, M) + 3 * M),
+    (IRNN(M), M * (J + M + 1)),
+    (LayerNormLSTM(M), norm_lstm(J, M)),
+    (MILSTM(M), lstm(J, M) + 12 * M),
+    (MultiplicativeLSTM(M), lstm(J, M) + M * (J + M)),
+    (MUT(M, 1), 3 * J * M + 2 * M * M + 3 * M),
+    (MUT(M, 2), 3 * M * (J + M + 1)),
+    (MUT(M, 3), 3 * M * (J + M + 1)),
+    (SkipRNN(M), M * (J + 2 * M + 1)),
+    (RHN(M, L), 2 * J * M + L * 2 * M * (M + 1)),
+    (
+        HyperLSTM(M, N, E),
+        lstm(J, M) + 10 * M + 4 * N * (M + J + N) + 10 * N + 3 * N * 4 * E + 8 * E + 12 * E * M,
+    ),
+    (
+        FastSlowLSTM(M, S, 4),
+        norm_lstm(J, M) + norm_lstm(M, S) + norm_lstm(S, M) + 2 * (lstm(0, M) + 10 * M),
+    ),
+    (GridLSTM(M, L), 2 * M * (J + 1) + L * 2 * lstm(M, M)),
+    (GridLSTM(M, L, tied=True), 2 * M * (J + 1) + 2 * lstm(M, M)),
+    (
+        HMLSTM(M, 3),
+        (4 * M + 1) * ((J + 2 * M + 1) + (3 * M + 1)) + lstm(M, M) + 3 * M * 3 + 3 * M * M,
+    ),
+    (UnitaryRNN(2 * M), 2 * J * M + 7 * M + M),
+    (FullCapacityURNN(2 * M), 2 * J * M + 2 * M * M + M),
+    (SRU(M, 2017), 4 * J * M + 2 * M),
+    (SRU(M), 4 * J * M + 4 * M),
+    (SRU(J), 3 * J * J + 4 * J),  # as wide as its input, which then needs no matrix
+    *((QRNN(M, pool, 3), (3 * J + 1) * n * M) for pool, n in (("f", 2), ("fo", 3), ("ifo", 4))),
+    (
+        WaveNet(M, S, (1, 2, 4)),
+        M * (J + 1) + 3 * (2 * M * (2 * M + 1) + M * (M + 1) + S * (M + 1)) + S * (S + 1),
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "number"), COUNTS, ids=name_of)
+def test_parameter_counts(model, number, x64):
+    shapes = jax.eval_shape(lambda key: as_sequence(model).init(key, J)[0], jax.random.key(0))
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == number
+    # In double precision, too, parameters start in single.
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(shapes))
