@@ -21,6 +21,7 @@ from scripts.run_directory import MetricsLog, RunDirectory, write_json
 from tasks.char_lm import CharLM
 from tlstm_jax import checkpointing, training, zoo
 from tlstm_jax.assembly import Wrapping
+from tlstm_jax.makers import CHANNELS
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.presets import PRESETS, Preset
@@ -207,7 +208,7 @@ def _describe_model(name: str) -> str:
     return (
         f"{name}: {entry.title} ({entry.kind})\n"
         f"  {entry.citation}\n"
-        f"  {size:,} parameters with {zoo.CHANNELS} channels and 65 symbols\n"
+        f"  {size:,} parameters with {CHANNELS} channels and 65 symbols\n"
         f"  --{' --'.join(own)}"
     )
 

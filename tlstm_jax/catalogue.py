@@ -7,12 +7,9 @@ from typing import Any
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.grid_lstm import GridLSTM
-from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
-from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
 from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
-from tlstm_jax.cells.linear import check_size
 from tlstm_jax.cells.lstm import LSTM, LSTM1997
 from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
@@ -20,118 +17,13 @@ from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
-from tlstm_jax.cells.tensorized import TensorizedLSTM
-from tlstm_jax.cells.tensorized_rnn import TensorizedRNN
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
-from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
+from tlstm_jax.makers import dilated, gru, hm_lstm, stacked_lstm, tlstm, trnn
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
-from tlstm_jax.models.dilated import dilated_stack
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sru import SRU
-from tlstm_jax.models.stacked import Stacked
 from tlstm_jax.models.wavenet import WaveNet
 from tlstm_jax.typing import Cell, SequenceModel
-
-CHANNELS = 100
-
-
-def tlstm(
-    channels: int = CHANNELS,
-    tensor_shape: tuple[int, ...] = (3,),
-    kernel_size: int = 3,
-    memory_convolution: bool = True,
-    normalization: str = "none",
-    forget_bias: float = 1.0,
-    input_scale: float | None = None,
-    dtype: Any = None,
-    convolution_gradient: str = "auto",
-) -> Cell:
-    return TensorizedLSTM(
-        channels,
-        tuple(tensor_shape),
-        kernel_size,
-        memory_convolution,
-        None if normalization == "none" else normalization,
-        forget_bias=forget_bias,
-        input_scale=input_scale,
-        dtype=dtype,
-        convolution_gradient=convolution_gradient,
-    )
-
-
-def trnn(
-    channels: int = CHANNELS,
-    tensor_shape: tuple[int, ...] = (3,),
-    kernel_size: int = 3,
-    input_scale: float | None = None,
-    dtype: Any = None,
-    convolution_gradient: str = "auto",
-) -> Cell:
-    return TensorizedRNN(
-        channels,
-        tuple(tensor_shape),
-        kernel_size,
-        input_scale=input_scale,
-        dtype=dtype,
-        convolution_gradient=convolution_gradient,
-    )
-
-
-def gru(
-    channels: int = CHANNELS,
-    reset: str = "after",
-    input_scale: float | None = None,
-    dtype: Any = None,
-) -> Cell:
-    if reset not in ("before", "after"):
-        raise ValueError(f"reset is {reset!r}; accepted are before, after")
-    return (GRU if reset == "after" else ResetBeforeGRU)(channels, input_scale, dtype)
-
-
-def stacked_lstm(
-    channels: int = CHANNELS,
-    num_layers: int = 2,
-    shared: bool = False,
-    forget_bias: float = 1.0,
-    input_scale: float | None = None,
-    dtype: Any = None,
-    remat_every: int | None = None,
-    engine: str = "deferred",
-) -> SequenceModel:
-    cell = LSTM(channels, forget_bias, None if shared else input_scale, dtype)
-    return Stacked(cell, num_layers, shared, input_scale if shared else None, remat_every, engine)
-
-
-def dilated(
-    channels: int = CHANNELS,
-    cell: str = "gru",
-    num_layers: int = 4,
-    input_scale: float | None = None,
-    dtype: Any = None,
-) -> SequenceModel:
-    cells = {"elman": Elman, "gru": GRU, "lstm": LSTM}
-    if cell not in cells:
-        raise ValueError(f"cell is {cell!r}; accepted are {', '.join(cells)}")
-    check_size("num_layers", num_layers)
-    first = cells[cell](channels, input_scale=input_scale, dtype=dtype)
-    layer = cells[cell](channels, dtype=dtype)
-    return dilated_stack((first, *[layer] * (num_layers - 1)))
-
-
-def hm_lstm(
-    channels: int = CHANNELS,
-    num_layers: int = 3,
-    anneal_steps: int = 10_000,
-    forget_bias: float = 1.0,
-    input_scale: float | None = None,
-    dtype: Any = None,
-    remat_every: int | None = None,
-    engine: str = "deferred",
-) -> SequenceModel:
-    cell = HMLSTM(
-        channels, num_layers, forget_bias=forget_bias, input_scale=input_scale, dtype=dtype
-    )
-    return AnnealedHMLSTM(cell, anneal_steps, remat_every=remat_every, engine=engine)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +123,7 @@ MODELS: Mapping[str, Entry] = {
         MILSTM,
         "LSTM with multiplicative integration",
         'Wu et al., "On Multiplicative Integration with Recurrent Neural Networks", NIPS 2016',
+        checked="the LSTM, where alpha = 0 and beta = 1",
     ),
     "mlstm": Entry(
         MultiplicativeLSTM,
@@ -249,6 +142,7 @@ MODELS: Mapping[str, Entry] = {
         "Hierarchical multiscale LSTM",
         'Chung, Ahn and Bengio, "Hierarchical Multiscale Recurrent Neural Networks", ICLR 2017',
         "composed",
+        "a stacked LSTM, where boundaries are forced",
     ),
     "rhn": Entry(
         RHN,
@@ -261,40 +155,47 @@ MODELS: Mapping[str, Entry] = {
         "Fast-slow LSTM",
         'Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 2017',
         "composed",
+        "its wiring from layer-normalized LSTMs",
     ),
     "grid_lstm": Entry(
         GridLSTM,
         "Grid LSTM over depth and time, tied or untied",
         'Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016',
         "composed",
+        "its wiring from LSTMs",
     ),
     "urnn": Entry(
         UnitaryRNN,
         "Unitary evolution RNN",
         'Arjovsky, Shah and Bengio, "Unitary Evolution Recurrent Neural Networks", ICML 2016',
+        checked="the dense matrix of its factors",
         defaults=_LEARNED,
     ),
     "full_urnn": Entry(
         FullCapacityURNN,
         "Full-capacity unitary RNN",
         'Wisdom et al., "Full-Capacity Unitary Recurrent Neural Networks", NIPS 2016',
+        checked="the uRNN at its start; unitarity",
         defaults=_LEARNED,
     ),
     "skip_rnn": Entry(
         SkipRNN,
         "sTANH, a tanh network with skips",
         'Zhang et al., "Architectural Complexity Measures of Recurrent Neural Networks", NIPS 2016',
+        checked="Elman (U_s = 0), a dilated Elman (U = 0)",
     ),
     "bn_lstm": Entry(
         BatchNormLSTM,
         "Batch-normalized LSTM",
         'Cooijmans et al., "Recurrent Batch Normalization", ICLR 2017',
+        checked="the LSTM, where scales undo the statistics",
     ),
     "dilated": Entry(
         dilated,
         "Dilated RNN, GRU or LSTM",
         'Chang et al., "Dilated Recurrent Neural Networks", NIPS 2017',
         "composed",
+        "cells over interleaved sequences",
     ),
     "wavenet": Entry(
         WaveNet,
@@ -308,6 +209,7 @@ MODELS: Mapping[str, Entry] = {
         "Quasi-recurrent network: f, fo, ifo pooling",
         'Bradbury et al., "Quasi-Recurrent Neural Networks", ICLR 2017',
         "parallel",
+        "its recurrence as a loop",
         defaults={"num_layers": 2},
     ),
     "sru": Entry(

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.assembly import Wrapping
-from tlstm_jax.catalogue import CHANNELS, MODELS
+from tlstm_jax.catalogue import MODELS
 from tlstm_jax.cells.linear import check_size
+from tlstm_jax.makers import CHANNELS
 from tlstm_jax.network import Network
 from tlstm_jax.typing import SequenceModel
 

@@ -12,11 +12,12 @@ PAGE = """# All models with one budget
 
     python -m scripts.compare
 
-makes this page. Every model has the width M that brings it nearest to {parameters:,} parameters (on digits; the
-text has more symbols, and so all models more parameters there) and its defaults, but for {special}. It is trained
-with Adam from {seeds} seeds at the learning rates {rates}, all of them in one vmapped training. The learning rate
-is that with the best mean on the validation split; the table has mean and standard deviation over the seeds, on
-the test split. Seen by each: {seen} (samples; characters of text).
+makes this page. Every model has the width M that brings it nearest to {parameters:,} parameters (on
+digits; the text has more symbols, and so all models more parameters there) and its defaults, but for
+{special}. It is trained with Adam from {seeds} seeds at the learning rates {rates}, all of them in one
+vmapped training. The learning rate is that with the best mean on the validation split; the table has mean
+and standard deviation over the seeds, on the test split. Seen by each: {seen} (samples; characters of
+text).
 
 A training step is one of batch 16 on the digits (64 steps in time): forward, gradient and update, compiled
 alone; in brackets the same over that of an LSTM of as many parameters, timed in turns with it.

@@ -1,0 +1,116 @@
+"""Models from plain settings, where their class alone does not do."""
+
+from typing import Any
+
+from tlstm_jax.cells.elman import Elman
+from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
+from tlstm_jax.cells.hm_lstm import HMLSTM
+from tlstm_jax.cells.linear import check_size
+from tlstm_jax.cells.lstm import LSTM
+from tlstm_jax.cells.tensorized import TensorizedLSTM
+from tlstm_jax.cells.tensorized_rnn import TensorizedRNN
+from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
+from tlstm_jax.models.dilated import dilated_stack
+from tlstm_jax.models.stacked import Stacked
+from tlstm_jax.typing import Cell, SequenceModel
+
+CHANNELS = 100
+
+
+def tlstm(
+    channels: int = CHANNELS,
+    tensor_shape: tuple[int, ...] = (3,),
+    kernel_size: int = 3,
+    memory_convolution: bool = True,
+    normalization: str = "none",
+    forget_bias: float = 1.0,
+    input_scale: float | None = None,
+    dtype: Any = None,
+    convolution_gradient: str = "auto",
+) -> Cell:
+    return TensorizedLSTM(
+        channels,
+        tuple(tensor_shape),
+        kernel_size,
+        memory_convolution,
+        None if normalization == "none" else normalization,
+        forget_bias=forget_bias,
+        input_scale=input_scale,
+        dtype=dtype,
+        convolution_gradient=convolution_gradient,
+    )
+
+
+def trnn(
+    channels: int = CHANNELS,
+    tensor_shape: tuple[int, ...] = (3,),
+    kernel_size: int = 3,
+    input_scale: float | None = None,
+    dtype: Any = None,
+    convolution_gradient: str = "auto",
+) -> Cell:
+    return TensorizedRNN(
+        channels,
+        tuple(tensor_shape),
+        kernel_size,
+        input_scale=input_scale,
+        dtype=dtype,
+        convolution_gradient=convolution_gradient,
+    )
+
+
+def gru(
+    channels: int = CHANNELS,
+    reset: str = "after",
+    input_scale: float | None = None,
+    dtype: Any = None,
+) -> Cell:
+    if reset not in ("before", "after"):
+        raise ValueError(f"reset is {reset!r}; accepted are before, after")
+    return (GRU if reset == "after" else ResetBeforeGRU)(channels, input_scale, dtype)
+
+
+def stacked_lstm(
+    channels: int = CHANNELS,
+    num_layers: int = 2,
+    shared: bool = False,
+    forget_bias: float = 1.0,
+    input_scale: float | None = None,
+    dtype: Any = None,
+    remat_every: int | None = None,
+    engine: str = "deferred",
+) -> SequenceModel:
+    cell = LSTM(channels, forget_bias, None if shared else input_scale, dtype)
+    return Stacked(cell, num_layers, shared, input_scale if shared else None, remat_every, engine)
+
+
+def dilated(
+    channels: int = CHANNELS,
+    cell: str = "gru",
+    num_layers: int = 4,
+    input_scale: float | None = None,
+    dtype: Any = None,
+) -> SequenceModel:
+    cells = {"elman": Elman, "gru": GRU, "lstm": LSTM}
+    if cell not in cells:
+        raise ValueError(f"cell is {cell!r}; accepted are {', '.join(cells)}")
+    check_size("num_layers", num_layers)
+    first = cells[cell](channels, input_scale=input_scale, dtype=dtype)
+    layer = cells[cell](channels, dtype=dtype)
+    return dilated_stack((first, *[layer] * (num_layers - 1)))
+
+
+def hm_lstm(
+    channels: int = CHANNELS,
+    num_layers: int = 3,
+    anneal_steps: int = 10_000,
+    forget_bias: float = 1.0,
+    input_scale: float | None = None,
+    dtype: Any = None,
+    remat_every: int | None = None,
+    engine: str = "deferred",
+) -> SequenceModel:
+    cell = HMLSTM(
+        channels, num_layers, forget_bias=forget_bias, input_scale=input_scale, dtype=dtype
+    )
+    return AnnealedHMLSTM(cell, anneal_steps, remat_every=remat_every, engine=engine)
