@@ -37,8 +37,10 @@ def _make(name, text, model="lstm"):
         "char_lm": lambda: char_lm(text, batch_size=3, segment_length=7, eval_batch_size=2),
     }[name]()
     settings = {"channels": 6}
-    if model == "tlstm":
+    if model.endswith("tlstm"):
         settings |= {"tensor_shape": (2, 2), "normalization": "channel"}
+    if model == "stack of tlstm":
+        model, settings = "tlstm", settings | {"num_layers": 2, "residual": True, "dropout": 0.2}
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": task.tokens}
     return task, zoo.make_network(model, **sizes, **settings)
 
@@ -57,9 +59,19 @@ def _stopped_after(calls, network, task, settings):
     return _run(network, task, settings, should_stop=lambda: next(answers))[-1]
 
 
-@pytest.mark.parametrize("name", ["memorization", "pdigits", "char_lm"])
-def test_resumed_at_any_call_it_ends_bit_for_bit_the_same(name, text, tmp_path):
-    task, network = _make(name, text, "tlstm" if name == "char_lm" else "lstm")
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("memorization", "lstm"),
+        ("pdigits", "lstm"),
+        ("char_lm", "tlstm"),
+        ("char_lm", "stack of tlstm"),  # a late layer, dropout
+        ("char_lm", "bn_lstm"),  # running statistics
+        ("memorization", "full_urnn"),  # the Cayley step, a learned carry
+    ],
+)
+def test_resumed_at_any_call_it_ends_bit_for_bit_the_same(name, model, text, tmp_path):
+    task, network = _make(name, text, model)
     reports = _run(network, task, SMALL)
     assert [r.progress.step for r in reports] == [2, 4, 6, 8, 10, 12]
     assert reports[-1].stop == "all steps done" and reports[-1].finished
