@@ -97,7 +97,7 @@ def test_parts_compose_to_the_step(case, x64):
     assert_close(jit(in_parts)(params, carry, x), jit(cell.step)(params, carry, x))
 
 
-@each(["gru-before", "trnn-3x2-k2"])
+@each([*FEW, "trnn-3x2-k2"])
 def test_jit_equals_no_jit(case, x64):
     params, x = on_device(cell_params(case.cell)), jnp.asarray(vectors()[0])
     carry = jax.tree.map(lambda leaf: leaf + 1, case.cell.init_carry(B, jnp.float64))
@@ -111,7 +111,7 @@ def loss(cell, params, xs):
     return jnp.sum(jnp.square(unroll(cell, params, carry, xs)[1].astype(xs.dtype)))
 
 
-@each(["lstm", "tlstm-3-k2"])
+@each([*FEW, "tlstm-3-k2"])
 def test_vmap_over_members_equals_a_loop(case, x64):
     # Parameters, inputs and gradients of three members, as a sweep over seeds has them.
     members = [on_device(cell_params(case.cell, seed=seed)) for seed in range(3)]
@@ -121,6 +121,21 @@ def test_vmap_over_members_equals_a_loop(case, x64):
     one = jit(gradient)
     for n, params in enumerate(members):
         assert_close(jax.tree.map(lambda x: x[n], together), one(params, xs[n]))  # noqa: B023
+
+
+@each([name for name in FEW if name != "hm"])  # its boundary's gradient is not its derivative
+def test_gradients_are_the_derivative_along_a_direction(case, x64):
+    inputs = on_device(cell_params(case.cell)), jnp.asarray(vectors())
+    direction = on_device(cell_params(case.cell, seed=5)), jnp.asarray(vectors(seed=5))
+    value = jit(functools.partial(loss, case.cell))
+    grads = jit(jax.grad(functools.partial(loss, case.cell), argnums=(0, 1)))(*inputs)
+    along = sum(map(jnp.vdot, *map(jax.tree.leaves, (grads, direction))))
+    step = 1e-5
+    there, back = (
+        value(*jax.tree.map(lambda x, d: x + sign * step * d, inputs, direction))  # noqa: B023
+        for sign in (1, -1)
+    )
+    np.testing.assert_allclose((there - back) / (2 * step), along, rtol=1e-6)
 
 
 @each(["lstm", "tlstm-3-k2"])

@@ -68,7 +68,7 @@ def test_gradients_equal_the_scans_in_float64(case, x64):
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-@each(["lstm", "gru", "tlstm-3x3-k3-cn"])
+@each(["lstm", "gru", "tlstm-3x3-k3-cn", "layer-norm", "mi", "peephole", "urnn", "full-urnn"])
 def test_gradients_equal_the_scans_with_each_option(case, option, x64):
     inputs = inputs_of(case.cell, jnp.float64, vectors())
     compare(case.cell, inputs, {option: OPTIONS[option], "flush": False}, 1e-12)
@@ -80,7 +80,7 @@ def test_gradients_equal_the_scans_in_float32(case):
     compare(case.cell, inputs, {"flush": False}, 1e-5)
 
 
-@each(["elman", "lstm", "gru", "tlstm-4-k3"])
+@each(["elman", "lstm", "gru", "tlstm-4-k3", "layer-norm", "mi", "urnn"])
 def test_gradients_equal_the_scans_on_tokens(case, x64):
     def of_params(name, params, carry, xs):
         return derivatives(case.cell, (params, carry, xs), {}, name)

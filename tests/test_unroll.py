@@ -10,6 +10,7 @@ import pytest
 from cases import (
     BY_NAME,
     CASES,
+    FEW,
     B,
     I,
     M,
@@ -137,7 +138,7 @@ def test_a_whole_sequence_may_begin_as_a_stream(case, x64):
     assert_close(second, ys[4:])
 
 
-@each(["gru", "trnn-4-k3", "tlstm-4-k3", "tlstm-5-k4-cn"])
+@each([*FEW, "tlstm-5-k4-cn"])
 @pytest.mark.parametrize("inputs", [vectors, tokens])
 def test_lengths_leave_each_example_as_if_it_were_alone(case, inputs, x64):
     cell, params, lengths = case.cell, cell_params(case.cell), np.array([T, 3, 1, 0])
@@ -168,7 +169,7 @@ def test_lengths_are_clipped_to_the_steps(order, x64):
     assert_close(unroll_reference(cell, *inputs, lengths=np.array([-1, T + 2])[::order]), expected)
 
 
-@each(["gru", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
+@each(FEW)
 def test_reset_starts_one_example_anew_and_leaves_the_other(case, x64):
     cell, params, at = case.cell, cell_params(case.cell), 3
     xs = vectors(steps=at + T)
