@@ -172,7 +172,11 @@ def tiny(**settings):
 
 
 REFUSED = [
-    (tiny(model=TensorizedLSTM(M, (3,), normalization="layer")), {}, "TensorizedLSTM is not causal"),
+    (
+        tiny(model=TensorizedLSTM(M, (3,), normalization="layer")),
+        {},
+        "TensorizedLSTM is not causal",
+    ),
     (tiny(tokens=False), {}, "the network reads 5 features and writes 5 classes; accepted is one"),
     (tiny(input_size=7), {}, "the network reads 7 tokens and writes 5 classes; accepted is one"),
     (tiny(), {"prompt": np.zeros((0, 2), np.int32)}, "prompt has shape (0, 2); accepted is [T, B]"),

@@ -51,9 +51,10 @@ class Zoneout:
             raise ValueError(
                 f"{name} has a delay of {self.cell.delay} steps; accepted by Zoneout are cells without"
             )
-        kinds = [
-            _kind(path) for path, _ in _leaves(jax.eval_shape(lambda: self.cell.init_carry(1)))
-        ]
+        carry = jax.eval_shape(lambda: self.cell.init_carry(1))
+        if hasattr(carry, "age"):  # its locations start one after the other
+            raise ValueError(f"{name} carries a tensor; accepted by Zoneout are cells without")
+        kinds = [_kind(path) for path, _ in _leaves(carry)]
         for kind in ("hidden", "memory"):
             if getattr(self, kind) and kind not in kinds:
                 raise ValueError(f"{name} has no {kind} in its carry; accepted is {kind}=0")

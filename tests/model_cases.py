@@ -1,0 +1,294 @@
+"""The table of models that every test of models inherits, and what those tests share.
+
+A new model is a new row in MODELS: the model, and its independent version, composed of those in
+`oracles` and `model_oracles`. Cells by themselves are in `cases`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import model_oracles
+import numpy as np
+import oracles
+import pytest
+import zoo_oracles
+from cases import B, I, M, assert_close, jit, on_device, random_params, vectors
+
+from tlstm_jax import GRU, LSTM, Elman, Stacked, TensorizedLSTM, TensorizedRNN
+from tlstm_jax.cells.hm_lstm import HMLSTM
+from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
+from tlstm_jax.cells.zoneout import Zoneout
+from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
+from tlstm_jax.models.bidirectional import Bidirectional
+from tlstm_jax.models.chain import Chain
+from tlstm_jax.models.dilated import Dilated, dilated_stack
+from tlstm_jax.models.dropout import Dropout
+from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.qrnn import QRNN
+from tlstm_jax.models.residual import Residual
+from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.sru import SRU
+from tlstm_jax.models.wavenet import WaveNet
+
+STEPS = 6  # of a segment
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ModelCase:
+    """A model, and `oracle(params, xs) -> ys` for whole sequences outside training."""
+
+    name: str
+    model: Any
+    oracle: Callable[[Any, np.ndarray], np.ndarray]
+    size: int = I  # of its inputs
+    state: Any = ()
+
+    @property
+    def takes_tokens(self) -> bool:
+        bottom = self.model
+        while isinstance(bottom, Chain | Stacked):
+            bottom = bottom.layers[0] if isinstance(bottom, Chain) else bottom.cell
+        return not isinstance(bottom, Residual)
+
+
+def _ys(cell_oracle, **settings):
+    return lambda params, xs: cell_oracle(params, xs, **settings).ys
+
+
+def _run(oracle):
+    """The other way round, for oracles that take those of cells."""
+    return lambda params, xs: oracles.Run(oracle(params, xs), [])
+
+
+def _chain(*layers):
+    def oracle(params, xs):
+        for n, layer in enumerate(layers):
+            xs = layer(params[f"layer_{n}"], xs)
+        return xs
+
+    return oracle
+
+
+def _residual(inner):
+    return lambda params, xs: model_oracles.residual(inner(params, xs), xs)
+
+
+def _dilated(inner, dilation):
+    return lambda params, xs: model_oracles.dilated(params, xs, _run(inner), dilation)
+
+
+def _bidirectional(forward, backward):
+    def oracle(params, xs):
+        ahead = forward(params["forward"], xs)
+        back = backward(params["backward"], xs[::-1])[::-1]
+        return np.concatenate([ahead, back], axis=-1)
+
+    return oracle
+
+
+def _zoneout(hidden, memory):
+    """Outside training: the masks are their means."""
+
+    def oracle(params, xs):
+        keep = [np.full((len(xs), xs.shape[1], 1), rate) for rate in (hidden, memory)]
+        return model_oracles.zoneout_lstm(params, xs, *keep)
+
+    return oracle
+
+
+def _of(function, **settings):
+    return functools.partial(function, **settings)
+
+
+L, G, R = LSTM(M), GRU(M), Elman(M)
+TLSTM, TRNN = TensorizedLSTM(M, (3,), 3), TensorizedRNN(M, (2,), 2)  # delays 2 and 1
+lstm, gru, elman = _ys(oracles.lstm), _ys(oracles.gru, reset_after=True), _ys(oracles.elman)
+tlstm = _ys(
+    oracles.tensorized, tensor_shape=(3,), kernel_size=3, gated=True, memory_convolution=True
+)
+trnn = _ys(oracles.tensorized, tensor_shape=(2,), kernel_size=2, gated=False)
+ZONED = Zoneout(L, 0.2, 0.3)
+ALPHA = 1.5
+
+
+def _qrnn(pooling, width):
+    oracle = _of(model_oracles.qrnn, pooling=pooling, width=width)
+    return ModelCase(f"qrnn-{pooling}-{width}", QRNN(M, pooling, width), oracle)
+
+
+def _sru(version, size):
+    alpha = ALPHA if version == 2018 else None
+
+    def oracle(params, xs):
+        if xs.ndim == 2:  # as vectors, which it hands on
+            xs = (xs[..., None] == np.arange(size)).astype(np.float64)
+        return model_oracles.sru(params, xs, version=version, alpha=ALPHA)
+
+    return ModelCase(f"sru-{version}-{size}", SRU(M, version, alpha), oracle, size)
+
+
+MODELS = [
+    ModelCase("stacked", Stacked(L, 2), _chain(lstm, lstm)),
+    ModelCase("stacked-tlstm", Stacked(TLSTM, 2), _chain(tlstm, tlstm)),
+    ModelCase(
+        "stacked-shared-trnn",
+        Stacked(TRNN, 2, shared=True),
+        lambda params, xs: oracles.stacked(params, xs, _run(trnn), num_layers=2, shared=True).ys,
+    ),
+    ModelCase("chain", Chain((L, TLSTM, G)), _chain(lstm, tlstm, gru)),
+    ModelCase("residual", Residual(L), _residual(lstm), M),
+    ModelCase("residual-trnn", Residual(TRNN), _residual(trnn), M),
+    ModelCase("residual-chain", Residual(Chain((TLSTM, R))), _residual(_chain(tlstm, elman)), M),
+    ModelCase("dropout", Dropout(L, 0.3, 0.4), lstm),
+    ModelCase("dropout-trnn", Dropout(TRNN, 0.3, 0.4), trnn),
+    ModelCase("learned-lstm", LearnedCarry(L), model_oracles.learned_carry_lstm),
+    ModelCase("learned-gru", LearnedCarry(G), model_oracles.learned_carry_gru),
+    ModelCase("dilated", Dilated(L, 2), _dilated(lstm, 2)),
+    ModelCase("dilated-tlstm", Dilated(TLSTM, 2), _dilated(tlstm, 2)),
+    ModelCase("dilated-chain", Dilated(Chain((TRNN, R)), 3), _dilated(_chain(trnn, elman), 3)),
+    ModelCase(
+        "dilated-learned",
+        Dilated(LearnedCarry(G), 2),
+        _dilated(model_oracles.learned_carry_gru, 2),
+    ),
+    ModelCase(
+        "dilated-stack", dilated_stack((G,) * 3), _chain(gru, _dilated(gru, 2), _dilated(gru, 4))
+    ),
+    ModelCase("bidirectional", Bidirectional(L, G), _bidirectional(lstm, gru)),
+    ModelCase("bidirectional-late", Bidirectional(TLSTM, TRNN), _bidirectional(tlstm, trnn)),
+    ModelCase(
+        "bidirectional-stack",
+        Stacked(Bidirectional(R, G), 2),
+        _chain(_bidirectional(elman, gru), _bidirectional(elman, gru)),
+    ),
+    ModelCase(
+        "bidirectional-below",
+        Chain((Bidirectional(R, G), TRNN, R)),
+        _chain(_bidirectional(elman, gru), trnn, elman),
+    ),
+    ModelCase(
+        "annealed-hm",
+        AnnealedHMLSTM(HMLSTM(M, 2)),
+        _ys(zoo_oracles.hm_lstm, num_layers=2, slope=3.0),
+        state={"steps": np.float32(5000)},
+    ),
+    *(_sru(version, size) for version in (2017, 2018) for size in (M, I)),
+    *(_qrnn(*settings) for settings in [("f", 1), ("fo", 2), ("ifo", 3)]),
+    ModelCase("wavenet", WaveNet(M, 4, (1, 2, 3)), _of(model_oracles.wavenet, dilations=(1, 2, 3))),
+    ModelCase("zoneout", as_sequence(ZONED), _zoneout(0.2, 0.3)),
+    ModelCase("recurrent-dropout", as_sequence(RecurrentDropout(L, 0.3)), lstm),
+    ModelCase(
+        "regularized",
+        Stacked(Residual(Dropout(ZONED, 0.3, 0.3)), 2),
+        _chain(_residual(_zoneout(0.2, 0.3)), _residual(_zoneout(0.2, 0.3))),
+        M,
+    ),
+    # Everything that has a state of its own, behind a delay: each starts when its first input arrives.
+    ModelCase(
+        "late",
+        Chain((TRNN, QRNN(M, "fo", 2), SRU(M, 2017), Dilated(G, 2), LearnedCarry(L))),
+        _chain(
+            trnn,
+            _of(model_oracles.qrnn, pooling="fo", width=2),
+            _of(model_oracles.sru, version=2017),
+            _dilated(gru, 2),
+            model_oracles.learned_carry_lstm,
+        ),
+    ),
+    ModelCase(
+        "late-wavenet",
+        Chain((TRNN, WaveNet(M, M, (2,)), Residual(TRNN))),
+        _chain(trnn, _of(model_oracles.wavenet, dilations=(2,)), _residual(trnn)),
+    ),
+]
+BY_NAME = {case.name: case for case in MODELS}
+CAUSAL = [case for case in MODELS if case.model.causal]
+
+
+def each(cases):
+    """Parametrizes a test by rows, given as rows or names."""
+    cases = [BY_NAME[case] if isinstance(case, str) else case for case in cases]
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
+
+
+@functools.cache
+def model_params(case, seed=0):
+    """Random float64 parameters, NumPy's."""
+    return random_params(lambda key: case.model.init(key, case.size)[0], seed)
+
+
+@functools.cache
+def applied(case):
+    """`case.model.apply`, compiled once for all tests that hand it the same shapes."""
+    return jit(case.model.apply, static_argnames=("flush", "train"))
+
+
+class Segment(NamedTuple):
+    """What one call gets; behind an example's length there is no input."""
+
+    xs: np.ndarray
+    lengths: np.ndarray
+    reset: np.ndarray
+    flush: bool = False
+
+
+def segment(case, seed, *, lengths=None, resets=(), flush=False, inputs=vectors):
+    """STEPS steps, of which `lengths` are real; `resets` are pairs (step, example)."""
+    xs = inputs(steps=STEPS, size=case.size, seed=seed)
+    lengths = np.full(B, STEPS) if lengths is None else np.array(lengths)
+    reset = np.zeros((STEPS, B), bool)
+    for step, example in resets:
+        reset[step, example] = True
+    for b, length in enumerate(lengths):
+        xs[length:, b] = np.nan if xs.dtype == np.float64 else 99
+    return Segment(xs, lengths, reset, flush)
+
+
+def start(case, batch_size=B, dtype=np.float64):
+    return case.model.init_carry(batch_size, dtype, params=on_device(model_params(case)))
+
+
+def run(case, segments, params=None):
+    """(the last carry, each segment's ys), one call after the other."""
+    params = on_device(model_params(case) if params is None else params)
+    carry, outputs = start(case, segments[0].xs.shape[1]), []
+    for s in segments:
+        carry, ys, *_ = applied(case)(
+            params, case.state, carry, s.xs, flush=s.flush, lengths=s.lengths, reset=s.reset
+        )
+        outputs.append(np.asarray(ys))
+    return carry, outputs
+
+
+def expected(case, segments):
+    """What `run` has to give, from the oracle's answers to each example's parts alone.
+
+    In a stream outputs lag by the delay, over the segments' ends. A reset drops those under way.
+    """
+    delay, params = case.model.delay, model_params(case)
+    outputs = [np.zeros((*s.xs.shape[:2], case.model.features)) for s in segments]
+    for b in range(segments[0].xs.shape[1]):
+        parts, asked = [[]], []  # inputs from one start to the next; which answer is due where
+        for s, ys in zip(segments, outputs, strict=True):
+            for t in range(s.lengths[b]):
+                if s.reset[t, b]:
+                    parts.append([])
+                parts[-1].append(s.xs[t, b])
+                index = len(parts[-1]) - 1
+                if not s.flush and index >= delay:
+                    asked.append((ys[t], len(parts) - 1, index - delay))
+                if s.flush and not s.reset[t + 1 : t + delay + 1, b][: s.lengths[b] - t - 1].any():
+                    asked.append((ys[t], len(parts) - 1, index))
+        answers = [case.oracle(params, np.stack(part)[:, None]) if part else None for part in parts]
+        for y, part, index in asked:
+            y[b] = answers[part][index, 0]
+    return outputs
+
+
+def check(case, *segments):
+    """Runs the segments, compares their outputs with the oracle's, and returns the last carry."""
+    carry, outputs = run(case, segments)
+    assert_close(outputs, expected(case, segments))
+    return carry
