@@ -1,8 +1,8 @@
 """Configurations of the zoo's models for the tasks on which a figure of theirs is published.
 
 Models whose papers report none on these tasks have no preset here. Text models have a width with which they
-have the published number of parameters (205 symbols). Optimizer and batch sizes are those with which the
-tensorized LSTM is published, not each paper's own.
+have the published number of parameters (205 symbols). On images, the widths of Elman, sTANH and WaveNet are
+ours. Optimizer and batch sizes are those with which the tensorized LSTM is published, not each paper's own.
 """
 
 from collections.abc import Mapping
