@@ -4,11 +4,9 @@ import json
 
 import jax
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-from scripts.compare import __main__ as program
 from scripts.compare import members as compare
+from scripts.compare import rows as program
 from tasks.memorization import memorization
 from tlstm_jax import training, zoo
 from tlstm_jax.optimization import TrainSettings
@@ -23,11 +21,8 @@ def small(monkeypatch):
     monkeypatch.setattr(compare, "STEPS_PER_CALL", 10)
 
 
-def call(workdir, *args):
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS(["compare", f"--workdir={workdir}", *args])
-        program.main()
+def call(workdir, *models, parameters=500):
+    program.compare(models, workdir, parameters=parameters, budget=1.0, jobs=1)
 
 
 @pytest.mark.parametrize(("name", "even"), [("lstm", 68), ("urnn", None), ("tlstm", None)])
@@ -77,10 +72,10 @@ def test_rows_are_written_once_and_make_the_table(small, tmp_path, capsys, monke
     for name in ("elman", "gru"):
         assert compare.train_row(tmp_path / f"{name}.json", 500, 1.0) == name
     monkeypatch.setattr(
-        program, "_train", lambda paths: pytest.fail(f"again: {paths}") if paths else None
+        program, "_train", lambda paths, *_: pytest.fail(f"again: {paths}") if paths else None
     )
     monkeypatch.setattr(compare, "time_row", lambda *_: {"milliseconds": 2.0, "times_lstm": 0.5})
-    call(tmp_path, "--models=gru,elman", "--parameters=500")
+    call(tmp_path, "gru", "elman")
     table = (tmp_path / "comparison.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert [row.split("`")[1] for row in rows] == ["elman", "gru"]
@@ -94,12 +89,12 @@ def test_rows_are_written_once_and_make_the_table(small, tmp_path, capsys, monke
 
 
 def test_refuses_other_conditions_and_unknown_models(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(program, "_train", lambda paths: None)
-    with pytest.raises(SystemExit, match="model is 'no'; accepted are"):
-        call(tmp_path, "--models=no")
+    monkeypatch.setattr(program, "_train", lambda *_: None)
+    with pytest.raises(ValueError, match="model is 'no'; accepted are"):
+        call(tmp_path, "no")
     (tmp_path / "conditions.json").write_text('{"parameters": 1}')
-    with pytest.raises(SystemExit, match=r"holds rows made under {'parameters': 1}; accepted"):
-        call(tmp_path, "--models=elman")
+    with pytest.raises(ValueError, match=r"holds rows made under {'parameters': 1}; accepted"):
+        call(tmp_path, "elman")
 
 
 def test_a_training_that_diverges_is_not_chosen(small, monkeypatch):
