@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from tlstm_jax.cells.linear import check_size, zero_input
 from tlstm_jax.engine import select
 from tlstm_jax.models.chain import Chain
+from tlstm_jax.models.recurrence import starts
 from tlstm_jax.models.sequence import as_sequence, memory_dtype
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
 from tlstm_jax.unroll import check_inputs, within
@@ -171,9 +172,9 @@ def _stale(reset: Array, ends: Array, d: int) -> Array:
 
 def _dropped(reset: Array, ends: Array, delay: int) -> Array:
     """Which outputs are still under way at a reset, also in a sequence that it finds at its end: [T, B]."""
-    starts = jnp.cumsum((reset & within(reset, ends)).astype(jnp.int32), axis=0)
-    later = jnp.concatenate([starts, *[starts[-1:]] * delay])[delay:]
-    return later > starts
+    now = starts(reset, ends)
+    later = jnp.concatenate([now, *[now[-1:]] * delay])[delay:]
+    return later > now
 
 
 def _roll(leaf: Array, ends: Array) -> Array:

@@ -124,7 +124,7 @@ class QRNN:
     ) -> tuple[Array, Array]:
         """(what is pending at the end, the sums [T, B, n M] without bias)."""
         (T, B), k, kernel = xs.shape[:2], self.width, params["input"]["kernel"]
-        example = starts(reset, lengths, T)
+        example = starts(reset, lengths)
         if example is not None:  # also of the k - 1 steps behind the end
             example = jnp.concatenate([example, *[example[-1:]] * (k - 1)])
 

@@ -1,9 +1,10 @@
 """Recurrences that are linear in the state, for all steps at once."""
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tlstm_jax.engine import select
+from tlstm_jax.models.delays import hold_back
 from tlstm_jax.typing import Array
 from tlstm_jax.unroll import within
 
@@ -23,10 +24,9 @@ def linear_recurrence(
       (the last state [B, M], all states [T, B, M]).
     """
     if reset is not None:
-        f = jnp.where(_over(reset, f), jnp.zeros_like(f), f)
+        f = select(reset, jnp.zeros_like(f), f)
     if lengths is not None:
-        real = _over(within(f, lengths), f)
-        f, u = jnp.where(real, f, jnp.ones_like(f)), jnp.where(real, u, jnp.zeros_like(u))
+        f, u = select(within(f, lengths), (f, u), (jnp.ones_like(f), jnp.zeros_like(u)))
 
     def compose(first: tuple[Array, Array], then: tuple[Array, Array]) -> tuple[Array, Array]:
         return first[0] * then[0], first[1] * then[0] + then[1]
@@ -36,11 +36,7 @@ def linear_recurrence(
     return cs[-1], cs
 
 
-def _over(mask: Array, xs: Array) -> Array:
-    return jnp.broadcast_to(mask[..., None], xs.shape)
-
-
-def starts(reset: Array | None, lengths: Array | None, num_steps: int) -> Array | None:
+def starts(reset: Array | None, lengths: Array | None) -> Array | None:
     """How many starts each example has had until every step: int32 [T, B]; None if there are none.
 
     Steps belong to one example if this number is the same.
@@ -62,18 +58,10 @@ def shift(
       xs: [T, B, M].
       starts: see `starts`; inputs of an earlier example are 0.
     """
-    (T, B, _), d = xs.shape, held.shape[1]
-    queue = jnp.concatenate([jnp.swapaxes(held, 0, 1), xs])
-    ends = jnp.full((B,), T) if lengths is None else jnp.clip(lengths, 0, T)
-
-    def last(queue: Array, end: Array) -> Array:
-        return lax.dynamic_slice_in_dim(queue, end, d)
-
-    at_end = jax.vmap(last, in_axes=(1, 0))(queue, ends)
+    at_end, late = hold_back(held, xs, lengths)
     if starts is None:
-        return at_end, queue[:T]
-    of_queue = jnp.concatenate([jnp.zeros((d, B), jnp.int32), starts])
-    same = of_queue[:T] == starts
-    late = jnp.where(_over(same, xs), queue[:T], jnp.zeros_like(xs))
-    same = jax.vmap(last, in_axes=(1, 0))(of_queue, ends) == starts[-1][:, None]
-    return jnp.where(_over(same, at_end), at_end, jnp.zeros_like(at_end)), late
+        return at_end, late
+    before = jnp.zeros(held.shape[:2], starts.dtype)
+    of_end, of_late = hold_back(before, starts, lengths)
+    at_end = select(of_end == starts[-1][:, None], at_end, jnp.zeros_like(at_end))
+    return at_end, select(of_late == starts, late, jnp.zeros_like(late))

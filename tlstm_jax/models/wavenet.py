@@ -129,7 +129,7 @@ class WaveNet:
         del flush, key, train, hyper
         check_inputs(xs, lengths, reset)
         real = None if lengths is None else within(xs, lengths)
-        example = starts(reset, lengths, xs.shape[0])
+        example = starts(reset, lengths)
         x = linear(zero_beyond(xs, lengths), params["input"], self.dtype)
         total, carries = None, []
         for n, held in enumerate(carry.held):
