@@ -10,6 +10,7 @@ results.json     written when the run is finished: the metrics of the best check
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -139,6 +140,7 @@ class MetricsLog:
         self._events.close()
 
 
+@functools.lru_cache(maxsize=8)  # of a sweep's members, which have their task in common
 def _identity(task: Task) -> dict[str, Any]:
     """What data.json holds: a checksum of the task's data, and its vocabulary."""
     digest = hashlib.sha256()

@@ -112,15 +112,23 @@ class RunSettings:
     model_settings: Mapping[str, Any]
     train_settings: Mapping[str, Any]
 
-    def make(self) -> tuple[Task, Network, TrainSettings]:
-        """The task, the network for it, and the settings of its training.
+    def check(self) -> TrainSettings:
+        """The settings of the training; looks at those of the model, too, but reads no data.
+
+        Raises:
+          ValueError: in one line, what was given and what is accepted.
+        """
+        self.make_network(input_size=1, output_size=1, tokens=False)
+        return TrainSettings(**self.train_settings)
+
+    def make(self, task: Task | None = None) -> tuple[Task, Network, TrainSettings]:
+        """The task (unless it is given), the network for it, and the settings of its training.
 
         Raises:
           ValueError, OSError: in one line, what was given and what is accepted.
         """
-        training = TrainSettings(**self.train_settings)
-        self.make_network(input_size=1, output_size=1, tokens=False)  # before any data are read
-        task = TASKS[self.task](**self.task_settings)
+        training = self.check()
+        task = task or TASKS[self.task](**self.task_settings)
         network = self.make_network(
             input_size=task.input_size, output_size=task.output_size, tokens=task.tokens
         )

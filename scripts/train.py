@@ -16,14 +16,16 @@ from absl import flags
 
 from scripts import cli, settings
 from scripts.display import Display, describe
-from scripts.plotting import plot_curves
-from scripts.run_directory import MetricsLog, RunDirectory, write_json
+from scripts.plotting import save_figure
+from scripts.results import write_results
+from scripts.run_directory import MetricsLog, RunDirectory
 from tasks.char_lm import CharLM
 from tlstm_jax import checkpointing, training, zoo
 from tlstm_jax.assembly import Wrapping
 from tlstm_jax.makers import CHANNELS
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.pictures import plot_curves
 from tlstm_jax.presets import PRESETS, Preset
 from tlstm_jax.typing import Task
 
@@ -114,13 +116,9 @@ def _train(
         checkpointing.save(directory.checkpoints, report.state, report.progress, keep=KEEP.value)
 
     def plot() -> None:
-        plot_curves(
-            directory.curves,
-            directory.read_metrics(),
-            unit=task.unit,
-            metric=task.metric,
-            title=f"{task.name}, {model}",
-        )
+        records, title = directory.read_metrics(), f"{task.name}, {model}"
+        figure = plot_curves(records, unit=task.unit, metric=task.metric, title=title)
+        save_figure(directory.curves, figure)
 
     report = None
     with cli.StopSignals() as signals:
@@ -161,39 +159,16 @@ def _finish(
     directory: RunDirectory, task: Task, network: Network, train: TrainSettings, why: str
 ) -> None:
     """Reports the best checkpoint on the test split."""
-    like = jax.eval_shape(
-        functools.partial(training.init_state, network, task, train), jax.random.key(0)
+    results = write_results(directory, task, network, train, why)
+    steps, units = results["step"], results["units"]
+    print(
+        f"{why} after {steps} steps, {units:,} {task.unit}, {results['seconds'] / 60:.1f} minutes"
     )
-    best = checkpointing.restore(directory.checkpoints, like, step="best")
-    last = checkpointing.restore(directory.checkpoints, like).progress
-    state = best.state
-    test = training.evaluate(
-        network,
-        task,
-        state.params,
-        state.model_state,
-        jax.device_put(task.data),
-        split="test",
-        key=training.eval_key(state),
-    )
-    seconds = directory.read_metrics()[-1]["seconds"]
-    results = {
-        "stop": why,
-        "seconds": seconds,
-        "parameters": sum(p.size for p in jax.tree.leaves(state.params)),
-        **dataclasses.asdict(last),
-        "test": test,
-    }
-    if isinstance(task, CharLM):
-        results["excluded_characters"] = task.excluded("test")
-        results["comparable"] = network.causal
-    write_json(directory.results, results)
-    print(f"{why} after {last.step} steps, {last.units:,} {task.unit}, {seconds / 60:.1f} minutes")
     if task.target is not None:
-        reached = last.units_to_target
+        reached = results["units_to_target"]
         what = f"{task.unit} to {100 * task.target:g} % {task.metric}"
         print(f"{what}: {'not reached' if reached is None else f'{reached:,}'}")
-    print(f"best checkpoint, step {last.best_step}, on test: {describe(test)}")
+    print(f"best checkpoint, step {results['best_step']}, on test: {describe(results['test'])}")
     if isinstance(task, CharLM):
         print(f"characters of the test part without a prediction: {task.excluded('test')}")
     print(f"learning curves: {directory.curves}")

@@ -19,7 +19,7 @@ def score(logits: Array, batch: Batch) -> Sums:
       "sequence_accuracy" (all of a sequence's scored outputs right, per sequence that has any).
     """
     nll = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)  # [T, B]
-    right = jnp.argmax(logits, axis=-1) == batch.targets
+    right = jnp.argmax(logits, axis=-1).astype(batch.targets.dtype) == batch.targets
     scored = jnp.any(batch.mask, axis=0)  # [B]
     whole = scored & jnp.all(right | ~batch.mask, axis=0)
     count = _count(batch.mask)

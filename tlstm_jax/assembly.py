@@ -49,13 +49,17 @@ class Wrapping:
     def __post_init__(self) -> None:
         check_size("num_layers", self.num_layers)
 
-    def wrap(self, model: Cell | SequenceModel) -> SequenceModel:
-        """The network's body.
+    def wrap(
+        self, model: Cell | SequenceModel, above: Cell | SequenceModel | None = None
+    ) -> SequenceModel:
+        """The network's body, of `model` and, in the layers above the first, `above` (None: the same).
 
         Raises:
           ValueError: what is asked for cannot be put around this model.
         """
-        return self._stack(self._over_time(model))
+        models = [model] + [model if above is None else above] * (self.num_layers - 1)
+        layers = tuple(self._layer(self._over_time(layer), n) for n, layer in enumerate(models))
+        return layers[0] if len(layers) == 1 else Chain(layers)
 
     def _over_time(self, model: Cell | SequenceModel) -> SequenceModel:
         """A cell with what belongs around a cell, as a sequence model."""
@@ -77,18 +81,17 @@ class Wrapping:
             return LearnedCarry(model, self.carry_scale, **over_time)
         return as_sequence(model, **over_time)
 
-    def _stack(self, model: SequenceModel) -> SequenceModel:
+    def _layer(self, model: SequenceModel, n: int) -> SequenceModel:
         if self.bidirectional:
             model = Bidirectional(model, model)
-        layers = [self._layer(model, n) for n in range(self.num_layers)]
-        return layers[0] if len(layers) == 1 else Chain(tuple(layers))
-
-    def _layer(self, model: SequenceModel, n: int) -> SequenceModel:
         inputs = 0.0 if n else self.input_dropout
         if inputs or self.dropout:
             model = Dropout(model, inputs, self.dropout, self.variational_dropout)
         return Residual(model) if self.residual and n else model
 
+
+# The rates of dropout, and their names in `Dropout`.
+RATES = {"input_dropout": "input_rate", "dropout": "output_rate"}
 
 # What is put around a cell, before it becomes a sequence model.
 CELL_SETTINGS = (

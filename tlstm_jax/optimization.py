@@ -5,7 +5,8 @@ import dataclasses
 import optax
 
 from tlstm_jax.cayley import with_cayley
-from tlstm_jax.typing import Array, PyTree
+from tlstm_jax.hyper import with_hyper
+from tlstm_jax.typing import Hyper, PyTree
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
@@ -75,33 +76,31 @@ class TrainSettings:
 
     def learning_rate_schedule(self) -> optax.Schedule:
         """Step -> learning rate."""
+        shape = optax.constant_schedule(1.0)
         if self.schedule == "cosine":
-            return optax.warmup_cosine_decay_schedule(
-                0.0 if self.warmup_steps else self.learning_rate,
-                self.learning_rate,
-                self.warmup_steps,
-                self.num_steps,
+            start = 0.0 if self.warmup_steps else 1.0
+            shape = optax.warmup_cosine_decay_schedule(
+                start, 1.0, self.warmup_steps, self.num_steps
             )
-        if self.warmup_steps:
-            return optax.linear_schedule(0.0, self.learning_rate, self.warmup_steps)
-        return optax.constant_schedule(self.learning_rate)
+        elif self.warmup_steps:
+            shape = optax.linear_schedule(0.0, 1.0, self.warmup_steps)
+        return lambda step: self.learning_rate * shape(step)
 
     def make_optimizer(
-        self, params: PyTree, learning_rate: Array | None = None
+        self, params: PyTree, *, hyper: Hyper | None = None
     ) -> optax.GradientTransformation:
         """Clipping by global norm, then Adam or AdamW; a Cayley step for unitary matrices.
 
         Args:
           params: the parameters to be trained, or their shapes.
-          learning_rate: in place of the schedule; may be traced.
+          hyper: traced floats in place of learning_rate, weight_decay and clip_norm.
         """
-        rate = self.learning_rate_schedule()
-        if learning_rate is not None:
-            rate = optax.constant_schedule(learning_rate)
+        s = with_hyper(self, hyper)
+        rate = s.learning_rate_schedule()
         rule = (
             optax.adam(rate)
             if self.optimizer == "adam"
-            else optax.adamw(rate, weight_decay=self.weight_decay)
+            else optax.adamw(rate, weight_decay=s.weight_decay)
         )
         rule = with_cayley(rule, rate, params)
-        return optax.chain(optax.clip_by_global_norm(self.clip_norm), rule)
+        return optax.chain(optax.clip_by_global_norm(s.clip_norm), rule)

@@ -18,7 +18,7 @@ import optax
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.progress import Progress, finished, judge
-from tlstm_jax.typing import Array, Batch, Carry, Params, PyTree, State, Sums, Task
+from tlstm_jax.typing import Array, Batch, Carry, Hyper, Params, PyTree, State, Sums, Task
 
 
 class TrainState(NamedTuple):
@@ -30,6 +30,17 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     model_state: State
     carry: Carry  # of a stream task; () else
+
+
+class Overrides(NamedTuple):
+    """Traced floats in place of settings, so that a sweep can vmap over them."""
+
+    init: Hyper | None = None  # for `Network.init`: forget_bias, scales
+    apply: Hyper | None = None  # for `Network.apply`: input_rate, output_rate of Dropout
+    train: Hyper | None = None  # for TrainSettings: learning_rate, weight_decay, clip_norm
+
+
+NO_OVERRIDES = Overrides()
 
 
 class Report(NamedTuple):
@@ -61,9 +72,16 @@ def _key(state_key: Array, purpose: str) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames=("network", "task", "settings"))
-def init_state(network: Network, task: Task, settings: TrainSettings, key: Array) -> TrainState:
+def init_state(
+    network: Network,
+    task: Task,
+    settings: TrainSettings,
+    key: Array,
+    overrides: Overrides = NO_OVERRIDES,
+) -> TrainState:
     """The state before the first step; `key` is the run's key, `jax.random.key(settings.seed)`."""
-    params, model_state = network.init(_key(key, "init"))
+    hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), overrides.init)
+    params, model_state = network.init(_key(key, "init"), hyper=hyper)
     carry = network.init_carry(task.batch_size, params=params) if task.stream else ()
     opt_state = settings.make_optimizer(params).init(params)
     return TrainState(jnp.zeros((), jnp.int32), key, params, opt_state, model_state, carry)
@@ -75,9 +93,9 @@ def train_step(
     settings: TrainSettings,
     state: TrainState,
     data: PyTree,
-    learning_rate: Array | None = None,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> tuple[TrainState, dict[str, Any]]:
-    """One optimizer step on the task's next batch; `learning_rate` in place of the settings'.
+    """One optimizer step on the task's next batch.
 
     Returns:
       The new state, and {"sums": the task's metrics, "loss", "grad_norm": scalars}.
@@ -96,16 +114,18 @@ def train_step(
             lengths=batch.lengths,
             key=model_key,
             train=True,
+            hyper=overrides.apply,
         )
         sums = task.metrics(logits, batch)
         total, count = sums["loss"]
-        loss = total / jnp.maximum(count, jnp.ones_like(count)) + sum(aux.values())
+        count = jnp.maximum(count, jnp.ones_like(count)).astype(total.dtype)
+        loss = total / count + sum(aux.values())
         return loss, (carry if task.stream else (), model_state, sums)
 
     grad = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (carry, model_state, sums)), grads = grad(state.params)
     with jax.numpy_dtype_promotion("standard"):  # Optax's bias correction relies on it
-        optimizer = settings.make_optimizer(state.params, learning_rate)
+        optimizer = settings.make_optimizer(state.params, hyper=overrides.train)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     state = TrainState(state.step + 1, state.key, params, opt_state, model_state, carry)
@@ -142,17 +162,18 @@ def _start(network: Network, task: Task, params: Params, carry: Carry, batch: Ba
     return jax.tree.map(select, network.init_carry(batch.reset.shape[0], params=params), carry)
 
 
-@functools.partial(jax.jit, static_argnames=("network", "task", "split"))
-def _eval_step(
+def eval_step(
     network: Network,
     task: Task,
     split: str,
-    state: tuple[Params, State, Carry],
+    model: tuple[Params, State],
+    carry: Carry,
     data: PyTree,
     key: Array,
     index: Array,
 ) -> tuple[Carry, Sums]:
-    params, model_state, carry = state
+    """The task's metrics on batch `index` of `split`, and a stream's carry behind it."""
+    params, model_state = model
     batch = task.eval_batch(data, key, split, index, network.delay)
     if not task.stream:
         carry = network.init_carry(batch.inputs.shape[1], params=params)
@@ -166,6 +187,20 @@ def _eval_step(
         lengths=batch.lengths,
     )
     return carry if task.stream else (), task.metrics(logits, batch)
+
+
+def start_carry(network: Network, task: Task, split: str, params: Params) -> Carry:
+    """The carry of the first `eval_step`; () unless the task is a stream."""
+    if not task.stream:
+        return ()
+    key = jax.random.key(0)
+    first = jax.eval_shape(
+        lambda: task.eval_batch(task.data, key, split, jnp.int32(0), network.delay)
+    )
+    return network.init_carry(first.inputs.shape[1], params=params)
+
+
+_eval_step = jax.jit(eval_step, static_argnames=("network", "task", "split"))
 
 
 def evaluate(
@@ -184,24 +219,19 @@ def evaluate(
       data: `task.data`, best on the device.
       key: draws the samples of tasks that evaluate on fresh ones.
     """
-    first = jax.eval_shape(
-        lambda: task.eval_batch(task.data, key, split, jnp.int32(0), network.delay)
-    )
-    batch_size = first.inputs.shape[1]
-    carry = network.init_carry(batch_size, params=params) if task.stream else ()
-    batches = []
+    model, batches = (params, model_state), []
+    carry = start_carry(network, task, split, params)
     for i in range(task.num_eval_batches(split, network.delay)):
-        carry, sums = _eval_step(
-            network, task, split, (params, model_state, carry), data, key, jnp.int32(i)
-        )
+        carry, sums = _eval_step(network, task, split, model, carry, data, key, jnp.int32(i))
         batches.append(sums)
-    return _means(jax.tree.map(lambda *parts: np.array(parts), *jax.device_get(batches)))
+    sums = jax.tree.map(lambda *parts: np.array(parts), *jax.device_get(batches))
+    return {name: float(x) for name, x in means(sums).items()}
 
 
-def _means(sums: Sums) -> dict[str, float]:
-    """Each metric over all batches; sums and counts [batches], added up in float64."""
-    totals = {name: [np.sum(x, dtype=np.float64) for x in pair] for name, pair in sums.items()}
-    return {name: float(total / max(count, 1.0)) for name, (total, count) in totals.items()}
+def means(sums: Sums) -> dict[str, np.ndarray]:
+    """Each metric over all batches or steps, the first axis of its sum and count; in float64."""
+    totals = {name: [np.sum(x, axis=0, dtype=np.float64) for x in xs] for name, xs in sums.items()}
+    return {name: total / np.maximum(count, 1.0) for name, (total, count) in totals.items()}
 
 
 def eval_key(state: TrainState) -> Array:
@@ -277,4 +307,5 @@ def _train_means(progress: Progress, steps: dict[str, Any]) -> dict[str, float]:
     finite = np.isfinite(steps["loss"]) & np.isfinite(steps["grad_norm"])
     if not finite.all():
         raise NonFiniteError(progress.step - len(finite) + int(np.argmin(finite)) + 1)
-    return _means(steps["sums"]) | {"grad_norm": float(np.mean(steps["grad_norm"]))}
+    of_task = {name: float(x) for name, x in means(steps["sums"]).items()}
+    return of_task | {"grad_norm": float(np.mean(steps["grad_norm"]))}

@@ -6,18 +6,19 @@ directories can hold them as they are. A setting that the model itself has under
 """
 
 import dataclasses
+import functools
 import inspect
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.assembly import Wrapping
+from tlstm_jax.assembly import RATES, Wrapping
 from tlstm_jax.catalogue import MODELS
 from tlstm_jax.cells.linear import check_size
 from tlstm_jax.makers import CHANNELS
 from tlstm_jax.network import Network
-from tlstm_jax.typing import SequenceModel
+from tlstm_jax.typing import Cell, SequenceModel
 
 DTYPES = ("float32", "bfloat16")
 
@@ -55,6 +56,33 @@ def model_settings(name: str) -> dict[str, Any]:
     return own | {k: v for k, v in around.items() if k not in own} | dict(MODELS[name].defaults)
 
 
+def traced_settings(name: str) -> dict[str, tuple[str, str]]:
+    """The float settings of a model that `hyper` can replace, and so a sweep can vmap over.
+
+    Returns:
+      Setting -> ("init" or "apply", the Network's function that takes it; its name in `hyper`). A rate of
+      dropout is replaced only where it is not 0.
+
+    Raises:
+      ValueError: there is no such model.
+    """
+    model_settings(name)
+    network = make_network(name, input_size=2, output_size=2, tokens=True)
+    own, types = own_settings(name), setting_types(name)
+    traced = {k: ("apply", rate) for k, rate in RATES.items() if k not in own}
+    floats = [k for k in own if types[k] in (float, float | None)]
+    return traced | {k: ("init", k) for k in floats if takes_hyper(network, k)}
+
+
+def takes_hyper(network: Network, name: str) -> bool:
+    """Whether `hyper` can replace this float field in the network's initialization."""
+    try:
+        jax.eval_shape(functools.partial(network.init, hyper={name: 0.5}), jax.random.key(0))
+    except ValueError:
+        return False
+    return True
+
+
 def make_model(name: str, **settings: Any) -> SequenceModel:
     """A named model.
 
@@ -75,9 +103,16 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
     settings["dtype"] = None if settings["dtype"] == "float32" else jnp.dtype(settings["dtype"])
     own = _parameters(name)
     width, *others = own
-    # The width comes first, whatever its name.
-    model = MODELS[name].make(settings[width], **{k: settings[k] for k in others})
-    return Wrapping(**{k: v for k, v in settings.items() if k not in own}).wrap(model)
+
+    def make(**changed: Any) -> Cell | SequenceModel:
+        # The width comes first, whatever its name.
+        chosen = settings | changed
+        return MODELS[name].make(chosen[width], **{k: chosen[k] for k in others})
+
+    wrapping = Wrapping(**{k: v for k, v in settings.items() if k not in own})
+    # Above the first layer inputs are hidden states, whatever x is.
+    above = make(input_scale=None) if "input_scale" in own else make()
+    return wrapping.wrap(make(), above)
 
 
 def make_network(

@@ -18,9 +18,10 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
-from tlstm_jax.cells.linear import STATIC, check_rate, check_size, is_integer, with_hyper
+from tlstm_jax.cells.linear import check_rate, check_size, is_integer
 from tlstm_jax.cells.lstm import LSTMCarry
 from tlstm_jax.cells.zoneout import zone
+from tlstm_jax.hyper import STATIC, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

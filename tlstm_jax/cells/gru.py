@@ -15,14 +15,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import (
-    add_bias,
-    check_size,
-    input_kernel,
-    linear,
-    recurrent_kernel,
-    with_hyper,
-)
+from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, recurrent_kernel
+from tlstm_jax.hyper import with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

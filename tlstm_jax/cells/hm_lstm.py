@@ -24,15 +24,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from tlstm_jax.cells.linear import (
-    STATIC,
     check_size,
     input_kernel,
     is_integer,
     linear,
     recurrent_kernel,
     scaled_normal,
-    with_hyper,
 )
+from tlstm_jax.hyper import STATIC, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

@@ -28,9 +28,9 @@ from tlstm_jax.cells.linear import (
     linear,
     recurrent_kernel,
     scaled_normal,
-    with_hyper,
 )
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
+from tlstm_jax.hyper import with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

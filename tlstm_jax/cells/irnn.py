@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.elman import ElmanCarry
-from tlstm_jax.cells.linear import check_size, input_kernel, linear, with_hyper
+from tlstm_jax.cells.linear import check_size, input_kernel, linear
+from tlstm_jax.hyper import with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

@@ -14,16 +14,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import (
-    STATIC,
-    add_bias,
-    check_size,
-    init_norm,
-    layer_norm,
-    linear,
-    with_hyper,
-)
+from tlstm_jax.cells.linear import add_bias, check_size, init_norm, layer_norm, linear
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
+from tlstm_jax.hyper import STATIC, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

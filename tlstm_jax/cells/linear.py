@@ -1,44 +1,14 @@
 """Linear maps of inputs that are vectors or integer tokens, as every cell needs them."""
 
-import copy
-import dataclasses
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tlstm_jax.typing import Array, Hyper, Params
-
-T = TypeVar("T")
-
-
-STATIC = {"hyper": False}  # metadata of a float field that `init` does not use
-
-
-def with_hyper(settings: T, hyper: Hyper | None) -> T:
-    """A copy of `settings` (a dataclass) whose float fields are `hyper`'s traced floats where it names them.
-
-    Raises:
-      ValueError: `hyper` names what is not a float field that initialization uses.
-    """
-    hyper = hyper or {}
-    names = [
-        field.name
-        for field in dataclasses.fields(settings)
-        if field.type in (float, float | None) and field.metadata != STATIC
-    ]
-    if unknown := sorted(set(hyper) - set(names)):
-        raise ValueError(
-            f"hyper names {', '.join(unknown)}; accepted for {type(settings).__name__} are "
-            f"{', '.join(names)}"
-        )
-    changed = copy.copy(settings)
-    for name, value in hyper.items():
-        object.__setattr__(changed, name, value)  # past __post_init__, which reads numbers
-    return changed
+from tlstm_jax.typing import Array, Params
 
 
 def is_integer(value: Any, least: int) -> bool:

@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel, with_hyper
+from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
+from tlstm_jax.hyper import with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

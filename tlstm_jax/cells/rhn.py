@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.gru import GRUCarry
-from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel, with_hyper
+from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
+from tlstm_jax.hyper import with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

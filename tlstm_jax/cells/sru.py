@@ -18,16 +18,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import (
-    STATIC,
-    add_bias,
-    check_size,
-    input_kernel,
-    linear,
-    scaled_normal,
-    times,
-    with_hyper,
-)
+from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, scaled_normal, times
+from tlstm_jax.hyper import STATIC, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 VERSIONS = (2017, 2018)

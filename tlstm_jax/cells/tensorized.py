@@ -31,7 +31,8 @@ import jax.numpy as jnp
 
 from tlstm_jax import convolution
 from tlstm_jax.cells import tensor, waves
-from tlstm_jax.cells.linear import STATIC, linear, with_hyper
+from tlstm_jax.cells.linear import linear
+from tlstm_jax.hyper import STATIC, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 NORMALIZATIONS = (None, "channel", "layer")

@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlstm_jax.cells.linear import check_size, linear, scaled_normal, with_hyper
+from tlstm_jax.cells.linear import check_size, linear, scaled_normal
+from tlstm_jax.hyper import with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

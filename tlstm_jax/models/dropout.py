@@ -73,17 +73,25 @@ class Dropout:
         *,
         key: Array | None = None,
         train: bool = False,
+        hyper: Hyper | None = None,
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
-        """Raises ValueError if there is no key in training."""
+        """[T, B, I] or tokens [T, B] to [T, B, M].
+
+        Args:
+          hyper: `input_rate` and `output_rate` replace those of all dropouts within, where they are not 0.
+
+        Raises:
+          ValueError: there is no key in training.
+        """
         of_inputs, of_outputs, key = split_key(key, 3)
         if train:
-            xs = self._drop(of_inputs, xs, self.input_rate)
+            xs = self._drop(of_inputs, xs, self._rate("input_rate", hyper))
         carry, ys, state, aux = self._model.apply(
-            params, state, carry, xs, key=key, train=train, **options
+            params, state, carry, xs, key=key, train=train, hyper=hyper, **options
         )
         if train:
-            ys = self._drop(of_outputs, ys, self.output_rate)
+            ys = self._drop(of_outputs, ys, self._rate("output_rate", hyper))
         return carry, ys, state, aux
 
     def init_token_carry(
@@ -96,14 +104,20 @@ class Dropout:
     ) -> tuple[Carry, Array]:
         return self._model.token_step(params, state, carry, x)
 
-    def _drop(self, key: Array | None, xs: Array, rate: float) -> Array:
+    def _rate(self, name: str, hyper: Hyper | None) -> Array | None:
+        """A rate as an array, so that one that is traced rounds as one that is not; None: no dropout."""
+        rate = getattr(self, name)
+        return jnp.asarray((hyper or {}).get(name, rate)) if rate else None
+
+    def _drop(self, key: Array | None, xs: Array, rate: Array | None) -> Array:
         """xs [T, B, ..]."""
-        if not rate:
+        if rate is None:
             return xs
         if key is None:
             raise ValueError("Dropout draws masks in training; accepted is a key, not None")
         shape = (1, *xs.shape[1:]) if self.variational else xs.shape
-        kept = jnp.broadcast_to(jax.random.bernoulli(key, 1 - rate, shape), xs.shape)
+        keep = 1 - rate
+        kept = jnp.broadcast_to(jax.random.bernoulli(key, keep, shape), xs.shape)
         if jnp.issubdtype(xs.dtype, jnp.integer):
             return jnp.where(kept, xs, jnp.full_like(xs, -1))
-        return jnp.where(kept, xs / (1 - rate), jnp.zeros_like(xs))
+        return jnp.where(kept, xs / keep.astype(xs.dtype), jnp.zeros_like(xs))

@@ -15,8 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import check_size, input_kernel, linear, with_hyper
+from tlstm_jax.cells.linear import check_size, input_kernel, linear
 from tlstm_jax.engine import check_engine
+from tlstm_jax.hyper import with_hyper
 from tlstm_jax.models.chain import (
     Chain,
     apply_layers,

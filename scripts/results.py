@@ -1,0 +1,46 @@
+"""What a finished run came to."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+
+from scripts.run_directory import RunDirectory, write_json
+from tasks.char_lm import CharLM
+from tlstm_jax import checkpointing, training
+from tlstm_jax.network import Network
+from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.typing import Task
+
+
+def write_results(
+    directory: RunDirectory, task: Task, network: Network, train: TrainSettings, why: str
+) -> dict[str, Any]:
+    """Evaluates the best checkpoint on the test split; writes results.json and returns it."""
+    like = jax.eval_shape(
+        functools.partial(training.init_state, network, task, train), jax.random.key(0)
+    )
+    best = checkpointing.restore(directory.checkpoints, like, step="best")
+    last = checkpointing.restore(directory.checkpoints, like).progress
+    test = training.evaluate(
+        network,
+        task,
+        best.state.params,
+        best.state.model_state,
+        jax.device_put(task.data),
+        split="test",
+        key=training.eval_key(best.state),
+    )
+    results = {
+        "stop": why,
+        "seconds": directory.read_metrics()[-1]["seconds"],
+        "parameters": sum(p.size for p in jax.tree.leaves(best.state.params)),
+        **dataclasses.asdict(last),
+        "test": test,
+    }
+    if isinstance(task, CharLM):
+        results["excluded_characters"] = task.excluded("test")
+        results["comparable"] = network.causal
+    write_json(directory.results, results)
+    return results

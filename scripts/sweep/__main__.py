@@ -1,0 +1,59 @@
+"""Sweeps over hyperparameters and seeds; members that differ in seeds and floats only are trained as one.
+
+python -m scripts.sweep --task=memorization --num_symbols=5 --over=learning_rate=1e-3,3e-3 --over=seed=0..3
+python -m scripts.sweep --task=pdigits --model=lstm --over=learning_rate=log:1e-4:1e-1 --samples=16
+python -m scripts.sweep --preset=memorization/quickstart --over=channels=20,40 --halving=3 --halving_steps=100
+python -m scripts.sweep --workdir=runs/sweep        # goes on with the sweep that lies there
+
+A folder holds a run directory for every member, as `scripts.train` makes them, and what all found:
+results.jsonl, results.csv, sweep.png; `best` is the best member's, for `scripts.evaluate`, `scripts.generate`
+and `scripts.train`.
+"""
+
+import pathlib
+
+from absl import flags
+
+from scripts import cli, settings
+from scripts.sweep import space
+from scripts.sweep.plan import Sweep
+from scripts.sweep.run import run
+from tlstm_jax.presets import PRESETS
+
+RUN_FLAGS = settings.define_run_flags()
+PRESET = flags.DEFINE_string("preset", None, f"Named settings: {', '.join(PRESETS)}.")
+OVER = flags.DEFINE_multi_string(
+    "over", [], "name=1e-3,3e-3 or seed=0..7; with --samples also log:1e-4:1e-1, uniform:0:0.5."
+)
+SAMPLES = flags.DEFINE_integer("samples", None, "Points of a random search; a grid if unset.", 1)
+SEARCH_SEED = flags.DEFINE_integer("search_seed", 0, "Of the random search.")
+CHUNK = flags.DEFINE_integer("chunk", None, "Members trained at a time; all if unset.", 1)
+HALVING = flags.DEFINE_integer("halving", None, "Successive halving: one in so many goes on.", 2)
+HALVING_STEPS = flags.DEFINE_integer("halving_steps", None, "Steps before the first halving.", 1)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the sweep; runs/sweep-.. by default.")
+
+
+def main() -> int:
+    with cli.one_line_errors():
+        given = settings.given_flags(RUN_FLAGS)
+        fresh = given or OVER.value or PRESET.value is not None
+        if WORKDIR.value and not fresh:
+            return run(
+                pathlib.Path(WORKDIR.value), Sweep.read(pathlib.Path(WORKDIR.value)), CHUNK.value
+            )
+        sweep = Sweep.make(
+            given,
+            PRESET.value,
+            space.parse(OVER.value),
+            samples=SAMPLES.value,
+            search_seed=SEARCH_SEED.value,
+            halving=HALVING.value,
+            halving_steps=HALVING_STEPS.value,
+        )
+        name = (PRESET.value or f"{sweep.runs[0].task}/{sweep.runs[0].model}").replace("/", "-")
+        return run(pathlib.Path(WORKDIR.value or f"runs/sweep-{name}"), sweep, CHUNK.value)
+    return 1
+
+
+if __name__ == "__main__":
+    cli.run(main)

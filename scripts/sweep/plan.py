@@ -1,0 +1,120 @@
+"""The members of a sweep, and the file that a sweep goes on from."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from scripts import settings
+from scripts.run_directory import read_json, write_json
+from scripts.settings import RunSettings
+from tlstm_jax import zoo
+from tlstm_jax.groups import Group, plan
+from tlstm_jax.network import Network
+from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.search import Halving, grid, random_search
+from tlstm_jax.typing import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """All that a sweep is a function of; plain values, for JSON.
+
+    Attributes:
+      points: what each member has of the settings that were swept.
+      runs: each member's run, as it would be alone.
+      halving: of successive halving; None: all members train to their end.
+    """
+
+    points: list[dict[str, Any]]
+    runs: list[RunSettings]
+    halving: Halving | None = None
+
+    @classmethod
+    def make(
+        cls,
+        given: Mapping[str, Any],
+        preset: str | None,
+        space: Mapping[str, Any],
+        *,
+        samples: int | None = None,
+        search_seed: int = 0,
+        halving: int | None = None,
+        halving_steps: int | None = None,
+    ) -> "Sweep":
+        """From flags; every member's settings are checked.
+
+        Raises:
+          ValueError: in one line, what was given and what is accepted.
+        """
+        if not space:
+            raise ValueError("over is not given; accepted is --over=learning_rate=1e-3,3e-3, say")
+        if twice := sorted(set(space) & set(given)):
+            raise ValueError(f"--{twice[0]} is given, and swept over; accepted is one of them")
+        if (halving is None) != (halving_steps is None):
+            raise ValueError("halving and halving_steps are accepted together only")
+        points = grid(space) if samples is None else random_search(space, samples, search_seed)
+        runs = [settings.resolve({**given, **point}, preset) for point in points]
+        for run in runs:
+            run.check()
+        sweep = cls(points, runs, None if halving is None else Halving(halving, halving_steps))
+        sweep.rungs()
+        return sweep
+
+    @classmethod
+    def read(cls, workdir: pathlib.Path) -> "Sweep":
+        """The sweep that lies in a folder.
+
+        Raises:
+          FileNotFoundError: none does.
+          ValueError: its file cannot be read.
+        """
+        path = workdir / "sweep.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"no sweep in {workdir}: it holds no sweep.json")
+        try:
+            there = read_json(path)
+            halving = there["halving"] and Halving(**there["halving"])
+            return cls(there["points"], [RunSettings(**run) for run in there["runs"]], halving)
+        except (KeyError, TypeError) as e:
+            raise ValueError(f"{path} is damaged: {e}") from None
+
+    def rungs(self) -> set[int]:
+        """The steps after which members are dropped."""
+        if self.halving is None:
+            return set()
+        training = self.runs[0].check()
+        return set(self.halving.rungs(training.num_steps, training.eval_every))
+
+    def claim(self, workdir: pathlib.Path) -> None:
+        """Makes the folder, or sees that it holds this very sweep or nothing.
+
+        Raises:
+          ValueError: it holds another sweep, or something else.
+        """
+        path = workdir / "sweep.json"
+        if path.is_file():
+            if json.loads(json.dumps(dataclasses.asdict(self))) != read_json(path):
+                raise ValueError(
+                    f"{workdir} already holds another sweep; accepted are the same settings or another "
+                    "--workdir"
+                )
+        elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+            raise ValueError(
+                f"{workdir} exists and holds no sweep; accepted is a new or empty folder"
+            )
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(path, dataclasses.asdict(self))
+
+    def groups(self) -> list[Group]:
+        """What is trained together; reads the data."""
+        tasks: dict[str, Task] = {}  # of equal settings are read once
+
+        def make(n: int) -> tuple[Task, Network, TrainSettings]:
+            run = self.runs[n]
+            key = repr(sorted(run.task_settings.items()))
+            task, network, training = run.make(tasks.get(key))
+            return tasks.setdefault(key, task), network, training
+
+        return plan(self.points, make, lambda n: zoo.traced_settings(self.runs[n].model))

@@ -1,0 +1,156 @@
+"""Trains a sweep's members in run directories of their own, so that it can go on after any interruption."""
+
+import functools
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from scripts import cli
+from scripts.results import write_results
+from scripts.run_directory import MetricsLog, RunDirectory, read_json, write_json
+from scripts.sweep.plan import Sweep
+from scripts.sweep.report import write_report
+from scripts.sweep.table import Table
+from tlstm_jax import checkpointing, training
+from tlstm_jax.groups import Curves, Group, Saved, train_groups
+from tlstm_jax.training import Report
+
+
+def run(workdir: pathlib.Path, sweep: Sweep, chunk: int | None) -> int:
+    """Trains what is not trained yet, and writes what all found; the exit code.
+
+    Args:
+      workdir: of the sweep.
+      chunk: members trained at a time; all of a group if None.
+
+    Raises:
+      ValueError, OSError: in one line, what was given and what is accepted.
+    """
+    groups = sweep.groups()
+    sweep.claim(workdir)
+    members = Members(workdir, sweep, groups)
+    task = groups[0].task
+    print(
+        f"{len(sweep.points)} members in {len(groups)} group{'s' * (len(groups) > 1)}, in {workdir}",
+        flush=True,
+    )
+    table = Table(sweep.points, task, members.curves)
+    stopped = None
+    with cli.StopSignals() as signals, table:
+        for group, reports in train_groups(
+            groups,
+            members.curves,
+            chunk=chunk,
+            halving=sweep.halving,
+            load=members.load,
+            should_stop=lambda: signals.reason,
+        ):
+            members.write(group, reports)
+            table.show(reports)
+            stopped = next((r.stop for r in reports.values() if not r.finished and r.stop), None)
+    members.close()
+    if stopped:
+        print(f"{stopped}: saved in {workdir}")
+        print(f"resume with: python -m scripts.sweep --workdir={workdir}")
+        return 130
+    members.finish()
+    best = write_report(workdir, sweep.points, members.curves, task, members.directories)
+    print(f"best member: {best}")
+    print(f"all members: {workdir / 'results.csv'}, {workdir / 'sweep.png'}")
+    return 0
+
+
+class Members:
+    """The run directories of a sweep's members, which are saved all at the same steps."""
+
+    def __init__(self, workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group]) -> None:
+        number, task = len(sweep.points), groups[0].task
+        self.directories = [
+            RunDirectory(workdir / "members" / f"{n:0{len(str(number - 1))}d}")
+            for n in range(number)
+        ]
+        self.curves = Curves(range(number), metric=task.metric, maximize=task.maximize)
+        self._stops = workdir / "stops.json"
+        if self._stops.is_file():
+            self.curves.stop |= {int(n): why for n, why in read_json(self._stops).items()}
+        self._group = {n: group for group in groups for n in group.members}
+        self._rungs = sweep.rungs()
+        self._logs: dict[int, MetricsLog] = {}
+        self._best: dict[int, Saved] = {}  # since the last checkpoint
+        self._begun = time.monotonic()
+        for n, directory in enumerate(self.directories):
+            directory.claim(sweep.runs[n], self._group[n].task)
+            last = max(checkpointing.steps(directory.checkpoints), default=0)
+            self._read_curve(n, last)
+            if last >= self._group[n].settings.num_steps:
+                self.curves.stop.setdefault(n, "all steps done")
+
+    def _read_curve(self, n: int, until: int) -> None:
+        records = self.directories[n].read_metrics()
+        self.curves.valid[n] = {
+            record["step"]: record["valid"][self.curves.metric]
+            for record in records
+            if "valid" in record and record["step"] <= until
+        }
+
+    def load(self, group: Group) -> list[Saved]:
+        """The members' checkpoints of the last step that all have; their logs go on from there."""
+        training_ = [n for n in group.members if n not in self.curves.stop]
+        steps = {n: checkpointing.steps(self.directories[n].checkpoints) for n in training_}
+        step = min((max(there, default=0) for there in steps.values()), default=0)
+        if any(step not in there for there in steps.values()):
+            step = 0
+        like = jax.eval_shape(
+            functools.partial(training.init_state, group.network, group.task, group.settings),
+            jax.random.key(0),
+        )
+        self.close()
+        self._best.clear()
+        self._begun = time.monotonic()
+        for n in training_:
+            self._read_curve(n, step)
+            self._logs[n] = MetricsLog(self.directories[n], step)
+        return [
+            checkpointing.restore(self.directories[n].checkpoints, like, step=step)
+            if step and n in training_
+            else None
+            for n in group.members
+        ]
+
+    def write(self, group: Group, reports: Mapping[int, Report]) -> None:
+        """Logs and saves; a member's time is its share of the group's."""
+        seconds = (time.monotonic() - self._begun) / len(group.members)
+        for n, report in reports.items():
+            if report.train:
+                log = self._logs[n]
+                log.write(report, group.task.unit, log.seconds + seconds)
+            if report.improved:
+                self._best[n] = report.state, report.progress
+            step = report.progress.step
+            due = step % group.settings.checkpoint_every == 0 or step in self._rungs
+            if report.state is not None and (report.stop or due):
+                self._save(n, (report.state, report.progress))
+        if any(report.finished for report in reports.values()):
+            write_json(self._stops, self.curves.stop)
+
+    def _save(self, n: int, latest: Saved) -> None:
+        """The best state since the last time, and the latest."""
+        for state, progress in filter(None, (self._best.pop(n, None), latest)):
+            # The latest of the time before, too: other members may not have come further.
+            checkpointing.save(self.directories[n].checkpoints, state, progress, keep=3)
+
+    def close(self) -> None:
+        for log in self._logs.values():
+            log.close()
+        self._logs.clear()
+
+    def finish(self) -> None:
+        """Every member's results.json, from the test split; none for members without a checkpoint."""
+        for n, directory in enumerate(self.directories):
+            group = self._group[n]
+            if directory.results.is_file() or np.isnan(self.curves.score(n)):
+                continue
+            write_results(directory, group.task, group.network, group.settings, self.curves.stop[n])

@@ -1,0 +1,54 @@
+"""What a sweep is over, as it stands on the command line."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from tlstm_jax.search import LogUniform, Uniform
+
+_RANGES = {"log": LogUniform, "uniform": Uniform}
+
+
+def parse(texts: Sequence[str]) -> dict[str, Any]:
+    """--over's arguments: setting -> values, each as its own flag reads it, or a range.
+
+    Raises:
+      ValueError: what cannot be read, with what can.
+    """
+    space: dict[str, Any] = {}
+    for text in texts:
+        name, equals, spec = text.partition("=")
+        if not equals or not spec:
+            raise ValueError(
+                f"over is {text!r}; accepted is name=values, as in learning_rate=1e-3,3e-3"
+            )
+        if name in ("task", "preset") or name not in flags.FLAGS:
+            raise ValueError(
+                f"over names {name!r}; accepted are settings of the model and of training"
+            )
+        if name in space:
+            raise ValueError(f"over names {name} twice; accepted is one list of values")
+        space[name] = _values(name, spec)
+    return space
+
+
+def _values(name: str, spec: str) -> Any:
+    kind, *bounds = spec.split(":")
+    if kind in _RANGES:
+        try:
+            low, high = map(float, bounds)
+        except ValueError:
+            raise ValueError(f"{name} is {spec}; accepted is {kind}:low:high") from None
+        return _RANGES[kind](low, high)
+    if whole := re.fullmatch(r"(-?\d+)\.\.(-?\d+)", spec):
+        first, last = map(int, whole.groups())
+        if last < first:
+            raise ValueError(f"{name} is {spec}; accepted is first..last")
+        return list(range(first, last + 1))
+    parser = flags.FLAGS[name].parser
+    try:
+        return [parser.parse(value) for value in spec.split(",")]
+    except (ValueError, TypeError) as e:
+        raise ValueError(f"{name} is {spec}: {e}") from None
