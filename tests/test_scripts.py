@@ -1,7 +1,6 @@
 """The programs as a user runs them."""
 
 import json
-import os
 import pathlib
 import signal
 import struct
@@ -17,30 +16,6 @@ from tlstm_jax import checkpointing
 
 ROOT = pathlib.Path(__file__).parent.parent
 QUICK = ("--num_steps=4", "--eval_every=2", "--steps_per_call=2", "--channels=4")
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """Runs of one configuration compile once."""
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    }
-    return {**os.environ, **cache, "JAX_PLATFORMS": "cpu"}
-
-
-@pytest.fixture(scope="module")
-def program(environment):
-    def run(name, *args, code=0):
-        command = [sys.executable, "-m", f"scripts.{name}", *map(str, args)]
-        ran = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
-        )
-        assert ran.returncode == code, ran.stdout + ran.stderr
-        assert "Traceback" not in ran.stderr
-        return ran
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,7 @@ def plot_sweep(
       A matplotlib Figure. Curves have the colours of the first setting's values.
     """
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import EngFormatter
 
     names = [name for name in points[0] if len({repr(point[name]) for point in points}) > 1]
@@ -85,11 +86,17 @@ def plot_sweep(
     for curve, colour in zip(curves, colours, strict=True):
         there = ~np.isnan(curve)
         of_curves.plot(units[there], curve[there], color=colour, lw=1.2, alpha=0.8)
+    keys = dict(zip((_short(point[panels[0]]) for point in points), colours, strict=True))
+    if 1 < len(keys) <= 8:
+        lines = [Line2D([], [], color=colour, label=key) for key, colour in keys.items()]
+        of_curves.legend(handles=lines, title=panels[0], frameon=False, fontsize="small")
     of_curves.set_xlabel(f"{unit} seen")
     of_curves.set_ylabel(LABELS.get(metric, metric))
     of_curves.xaxis.set_major_formatter(EngFormatter(sep=""))
     for axis in (*of_settings, of_curves):
         axis.grid(alpha=0.3)
+        if not maximize and np.nanmax(best) > 3 * np.nanmedian(best):
+            axis.set_ylim(None, 3 * np.nanmedian(best))  # what explodes would hide the rest
     return figure
 
 
@@ -125,6 +132,10 @@ def _colours(values: list[Any]) -> list[Any]:
     distinct = sorted(set(values)) if _comparable(values) else list(dict.fromkeys(map(str, values)))
     scale = colormaps["viridis"](np.linspace(0, 0.9, len(distinct)))
     return [scale[distinct.index(v if _comparable(values) else str(v))] for v in values]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _comparable(values: list[Any]) -> bool:

@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from scripts.bench.measure import Contender, in_turns
 from scripts.run_directory import write_json
 from scripts.settings import TASKS
 from tlstm_jax import training, zoo
+from tlstm_jax.members import fit_members
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
-from tlstm_jax.typing import PyTree, Task
+from tlstm_jax.training import Overrides
+from tlstm_jax.typing import Task
 
 LEARNING_RATES = (1e-3, 3e-3)
 SEEDS = (0, 1, 2)
@@ -112,32 +113,25 @@ def train_members(network: Network, task: Task, num_steps: int) -> dict[str, Any
       {"metric": its name, "learning_rate": the chosen one, "valid", "test": [seeds], "units": samples or
       characters seen by each}.
     """
-    settings = TrainSettings(num_steps=num_steps, steps_per_call=1)
+    settings = TrainSettings(
+        num_steps=num_steps,
+        eval_every=num_steps,
+        checkpoint_every=num_steps,
+        steps_per_call=STEPS_PER_CALL,
+    )
     pairs = [(rate, seed) for rate in LEARNING_RATES for seed in SEEDS]
-    rates, seeds = (jnp.array(x) for x in zip(*pairs, strict=True))
+    rates, seeds = zip(*pairs, strict=True)
     data = jax.device_put(task.data)
-
-    @jax.jit
-    def start(seeds: jax.Array) -> training.TrainState:
-        init = functools.partial(training.init_state, network, task, settings)
-        return jax.vmap(lambda seed: init(jax.random.key(seed)))(seeds)
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def advance(states: training.TrainState, rates: jax.Array, data: PyTree) -> training.TrainState:
-        def step(state: training.TrainState, rate: jax.Array) -> training.TrainState:
-            return training.train_step(network, task, settings, state, data, rate)[0]
-
-        def steps(states: training.TrainState, _: None) -> tuple[training.TrainState, None]:
-            return jax.vmap(step)(states, rates), None
-
-        return jax.lax.scan(steps, states, None, length=STEPS_PER_CALL)[0]
-
-    states = start(seeds)
-    for _ in range(num_steps // STEPS_PER_CALL):
-        states = advance(states, rates, data)
+    last: dict[int, training.Report] = {}
+    for reports in fit_members(
+        network, task, settings, seeds=seeds, overrides=Overrides(train={"learning_rate": rates})
+    ):
+        last |= reports
 
     def score(member: int, split: str) -> float:
-        state = jax.tree.map(lambda leaf: leaf[member], states)
+        state = last[member].state
+        if state is None:  # it diverged
+            return float("nan")
         metrics = training.evaluate(
             network,
             task,
