@@ -125,15 +125,12 @@ class MetricsLog:
 
     def write(self, report: Report, unit: str, seconds: float) -> None:
         """One report; `seconds` of training since the run's beginning."""
-        step, units = report.progress.step, report.progress.units
-        record = {"step": step, unit: units, "seconds": round(seconds, 3), "train": report.train}
-        if report.valid is not None:
-            record["valid"] = report.valid
+        record = report.record(unit) | {"seconds": round(seconds, 3)}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         for part in ("train", "valid"):
             for name, value in record.get(part, {}).items():
-                self._events.add_scalar(f"{part}/{name}", value, step)
+                self._events.add_scalar(f"{part}/{name}", value, report.progress.step)
 
     def close(self) -> None:
         self._file.close()

@@ -56,6 +56,12 @@ RULES = {
         "tlstm_jax.search",
     ],
     "tlstm_jax.pictures": [],
+    "tlstm_jax.inspection": [
+        "tlstm_jax.typing",
+        "tlstm_jax.cells",
+        "tlstm_jax.network",
+        "tlstm_jax.unroll",
+    ],
     "tlstm_jax.sweeping": [
         "tlstm_jax.typing",
         "tlstm_jax.network",

@@ -54,6 +54,11 @@ class Report(NamedTuple):
     stop: str | None  # why the run ends here, where it does
     finished: bool  # whether it would end here if resumed, too
 
+    def record(self, unit: str) -> dict[str, Any]:
+        """Its numbers as plain values, for JSON and for `pictures.plot_curves`; `unit` is the task's."""
+        record = {"step": self.progress.step, unit: self.progress.units, "train": self.train}
+        return record if self.valid is None else record | {"valid": self.valid}
+
 
 class NonFiniteError(FloatingPointError):
     """The loss or the gradient stopped being finite.
