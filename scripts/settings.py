@@ -28,7 +28,7 @@ MODEL_HELP = {
     "memory_convolution": "Whether memory is convolved with gated kernels.",
     "normalization": "none, channel, layer.",
     "forget_bias": "Initial bias of the forget gate.",
-    "input_scale": "Standard deviation of the input weights at the start.",
+    "input_scale": "Standard deviation of the (first layer's) input weights at the start.",
     "dtype": f"What is computed in: {', '.join(zoo.DTYPES)}.",
     "convolution_gradient": f"Of the cross-layer convolution: {', '.join(GRADIENTS)}.",
     "shared": "Whether the layers share their weights.",

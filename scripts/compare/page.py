@@ -1,6 +1,7 @@
 """The rows of the comparison as a page of text."""
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,26 +9,30 @@ import numpy as np
 from scripts.bench.report import environment
 from scripts.compare.members import SETTINGS
 
-PAGE = """# All models with one budget
-
-    python -m scripts.compare
-
-makes this page. Every model has the width M that brings it nearest to {parameters:,} parameters (on
-digits; the text has more symbols, and so all models more parameters there) and its defaults, but for
-{special}. It is trained with Adam from {seeds} seeds at the learning rates {rates}, all of them in one
-vmapped training. The learning rate is that with the best mean on the validation split; the table has mean
-and standard deviation over the seeds, on the test split. Seen by each: {seen} (samples; characters of
-text).
+INTRODUCTION = """
+Every model has the width M that brings it nearest to {parameters:,} parameters (on digits; the text has more
+symbols, and so all models more parameters there) and its defaults, but for {special}. It is trained with Adam
+from {seeds} seeds at the learning rates {rates}, all of them in one vmapped training. The learning rate is
+that with the best mean on the validation split; the table has mean and standard deviation over the seeds, on
+the test split. Each has seen {seen}.
 
 A training step is one of batch 16 on the digits (64 steps in time): forward, gradient and update, compiled
 alone; in brackets the same over that of an LSTM of as many parameters, timed in turns with it.
 
 These are short trainings of small models: they tell which learn quickly with these settings, not which are
 best.
+"""
+PAGE = """# All models with one budget
+
+    python -m scripts.compare
+
+makes this page.
+
+{introduction}
 
 {table}
 
-The sum of all trainings' times is {minutes:.0f} minutes. Measured on: {measured_on}.
+{measured}
 """
 
 
@@ -58,21 +63,37 @@ def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any])
         f"| `{name}` | {row['channels']} | {' | '.join(_cells(row))} |"
         for name, row in rows.items()
     ]
-    seen = ", ".join(f"{title}, {column['units']:,}" for title, column in first.items())
+    seen = _listed(
+        f"{column['units']:,} {'characters' if column['metric'] == 'bpc' else 'samples'} of {title}"
+        for title, column in first.items()
+    )
     special = "; ".join(
         f"`{name}`: {', '.join(f'{k} = {v}' for k, v in SETTINGS[name].items())}"
         for name in rows
         if name in SETTINGS
     )
-    measured_on = ", ".join(f"{k} {v}" for k, v in environment().items() if v)
-    rates = " and ".join(f"{rate:g}" for rate in conditions["learning_rates"])
-    return PAGE.format(
+    introduction = INTRODUCTION.format(
         parameters=conditions["parameters"],
         special=special or "none",
         seeds=len(conditions["seeds"]),
-        rates=rates,
+        rates=" and ".join(f"{rate:g}" for rate in conditions["learning_rates"]),
         seen=seen,
-        table="\n".join(lines),
-        minutes=minutes,
-        measured_on=measured_on,
     )
+    measured_on = ", ".join(f"{k} {v}" for k, v in environment().items() if v)
+    measured = (
+        f"The sum of all trainings' times is {minutes:.0f} minutes. Measured on: {measured_on}."
+    )
+    return PAGE.format(
+        introduction="\n\n".join(map(_wrapped, introduction.strip().split("\n\n"))),
+        table="\n".join(lines),
+        measured=_wrapped(measured),
+    )
+
+
+def _listed(parts: Iterable[str]) -> str:
+    *most, last = parts
+    return f"{'; '.join(most)}; and {last}" if most else last
+
+
+def _wrapped(paragraph: str) -> str:
+    return textwrap.fill(" ".join(paragraph.split()), 110, break_on_hyphens=False)
