@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from scripts.bench import measure, report, sections, work
+from scripts.bench import measure, report, sections, sweeps, work
 from scripts.bench.sections import Size
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -48,8 +48,17 @@ def test_rows_of_small_sizes(tmp_path):
     rows = [
         *sections.lstm_cell(size, ("flax",), 0.0),
         *sections.generation((2,), 0.0),
+        *sweeps.sweeps("tlstm", {"channels": 4, "tensor_shape": (2,)}, 0.0),
     ]
-    assert [row["name"] for row in rows] == ["LSTM", "Flax RNN", "in waves", "L steps per token"]
+    names = [
+        "LSTM",
+        "Flax RNN",
+        "in waves",
+        "L steps per token",
+        "tlstm, in turn",
+        "tlstm, together",
+    ]
+    assert [row["name"] for row in rows] == names
     for row in rows:
         assert row["ms"] > 0 and row["name"] in report.line(row)
         assert report.line(row).count("|") == report.header(row["section"]).count("|") / 2

@@ -4,7 +4,7 @@
     python -m scripts.bench --sections=training --sizes=1,4 --seconds=20
 
 Prints a table; writes bench.json and, of section depth, bench.png into --output. The whole takes about
-twenty minutes on two cores, and means little on a machine that does other work at the same time.
+twenty-five minutes on two cores, and means little on a machine that does other work at the same time.
 """
 
 import pathlib
@@ -15,7 +15,7 @@ from absl import flags
 
 from scripts import cli
 
-SECTIONS = ("training", "depth", "lstm", "memory", "generation")
+SECTIONS = ("training", "depth", "lstm", "memory", "generation", "sweep")
 
 _SECTIONS = flags.DEFINE_list("sections", list(SECTIONS), f"Which of {', '.join(SECTIONS)}.")
 _SIZES = flags.DEFINE_list("sizes", None, "Which sizes of section training: 1,2,..; all if unset.")
@@ -49,6 +49,7 @@ def main() -> None:
 def _groups() -> list[tuple[str, Iterator[dict[str, Any]]]]:
     """The chosen groups of rows in order, not yet measured, each under the name of its section."""
     from scripts.bench import sections as s
+    from scripts.bench.sweeps import MODELS, sweeps
 
     chosen = _accepted("sections", _SECTIONS.value, SECTIONS)
     peers, seconds = _peers(), _SECONDS.value
@@ -68,6 +69,7 @@ def _groups() -> list[tuple[str, Iterator[dict[str, Any]]]]:
         "generation": [
             ("generation", s.generation(shape, seconds)) for shape in ((4,), (10,), (4, 4))
         ],
+        "sweep": [("sweep", sweeps(name, settings, seconds)) for name, settings in MODELS],
     }
     return [group for name in SECTIONS if name in chosen for group in groups[name]]
 

@@ -36,6 +36,12 @@ COLUMNS = {
         "tokens/s": lambda r: f"{r['tokens_per_second']:.0f}",
         "tensor": lambda r: "x".join(map(str, r["shape"])),
     },
+    "sweep": {
+        "ms (quartiles)": lambda r: _milliseconds(r),
+        "of in turn": lambda r: f"{r['of_in_turn']:.2f}",
+        "compile s": lambda r: _or_blank(r["compile_seconds"], ".1f"),
+        "temporary MB": lambda r: _or_blank(r["peak_mb"], ".1f"),
+    },
 }
 
 
