@@ -23,7 +23,7 @@ setup(
     install_requires=["jax>=0.10.2", "flax>=0.12.8", "optax>=0.2.8", "chex>=0.1.92", "numpy"],
     extras_require={
         "train": TRAIN,  # the command-line programs and all data
-        "test": [*TRAIN, "pytest", "pytest-xdist", "ruff"],
+        "test": [*TRAIN, "hypothesis", "pytest", "pytest-xdist", "ruff"],
         "bench": [*TRAIN, "torch"],  # the peers of scripts.bench
         "cuda": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],

@@ -1,13 +1,17 @@
 """What the command-line programs share: platform, one-line errors, signals."""
 
 import contextlib
+import inspect
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
+INT32 = (-(2**31), 2**31 - 1)  # what JAX takes as a seed
 PLATFORMS = ("cpu", "gpu", "tpu")
 
 flags.DEFINE_enum("platform", None, PLATFORMS, "Where to run; the fastest there is if unset.")
@@ -33,7 +37,23 @@ def run(main: Callable[[], int | None]) -> None:
             code = 130
         sys.exit(code)
 
-    app.run(start)
+    sys.unraisablehook = _hide_late_reads
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    app.run(start, flags_parser=_parse_flags)
+
+
+def _hide_late_reads(unraisable: Any) -> None:
+    """Reads that a damaged checkpoint leaves under way end after their loop; `fail` tells the error."""
+    loop = str(unraisable.exc_value) == "Event loop is closed"
+    if not loop and not inspect.iscoroutine(unraisable.object):
+        sys.__unraisablehook__(unraisable)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        return app.parse_flags_with_usage(argv)
+    except UnicodeDecodeError as e:  # the only one that absl lets through
+        fail(f"a --flagfile cannot be read ({e}); accepted are text files in UTF-8")
 
 
 def _choose_platform(platform: str | None) -> None:
@@ -57,9 +77,15 @@ def one_line_errors() -> Iterator[None]:
         raise
     except (ValueError, OSError) as e:
         fail(str(e))
+    except (OverflowError, MemoryError, RuntimeError) as e:
+        # XLA's exception for too little memory is a RuntimeError like any other of its.
+        if isinstance(e, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(e):
+            raise
+        why = str(e) or type(e).__name__
+        fail(f"too large for this machine ({why}); accepted are smaller sizes")
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """Ends the program with one line on standard error and exit code 1."""
     sys.exit("error: " + " ".join(message.split()))
 

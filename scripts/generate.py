@@ -21,10 +21,10 @@ from tlstm_jax.generate import generate, read
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 PROMPT = flags.DEFINE_string("prompt", None, "What to go on from, or to answer.", required=True)
-NUM_TOKENS = flags.DEFINE_integer("num_tokens", 500, "Characters to write.")
+NUM_TOKENS = flags.DEFINE_integer("num_tokens", 500, "Characters to write.", upper_bound=2**20)
 TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Of sampling; 0 takes the likeliest.")
 TOP_K = flags.DEFINE_integer("top_k", None, "Sample among the k likeliest only.")
-SEED = flags.DEFINE_integer("seed", 0, "Of sampling.")
+SEED = flags.DEFINE_integer("seed", 0, "Of sampling.", *cli.INT32)
 CHECKPOINT = cli.define_checkpoint_flag()
 
 

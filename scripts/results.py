@@ -32,9 +32,10 @@ def write_results(
         split="test",
         key=training.eval_key(best.state),
     )
+    records = directory.read_metrics()
     results = {
         "stop": why,
-        "seconds": directory.read_metrics()[-1]["seconds"],
+        "seconds": records[-1]["seconds"] if records else 0.0,
         "parameters": sum(p.size for p in jax.tree.leaves(best.state.params)),
         **dataclasses.asdict(last),
         "test": test,

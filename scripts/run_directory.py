@@ -26,6 +26,8 @@ from scripts.settings import RunSettings
 from tlstm_jax.training import Report
 from tlstm_jax.typing import Task
 
+_MOST_JSON = 2**22  # bytes of a file, or of one line of metrics; what is written has some thousands
+
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes to a new name and moves it into place."""
@@ -35,11 +37,29 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """Raises ValueError, in one line, where the file is no JSON."""
+    """What a file of JSON holds.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: in one line, that it is no file, too long, or no JSON.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a file; accepted is a file of JSON")
+    with path.open("rb") as file:
+        content = file.read(_MOST_JSON + 1)
+    if len(content) > _MOST_JSON:
+        raise ValueError(f"{path} is damaged: it has over {_MOST_JSON:,} bytes of JSON")
     try:
-        return json.loads(path.read_text())
-    except (ValueError, UnicodeDecodeError) as e:
-        raise ValueError(f"{path} is damaged: {e}") from e
+        return _parse(content)
+    except ValueError as e:
+        raise ValueError(f"{path} is damaged: {e}; accepted is JSON") from e
+
+
+def _parse(content: bytes) -> Any:
+    try:
+        return json.loads(content.decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 class RunDirectory:
@@ -67,7 +87,10 @@ class RunDirectory:
         names = [field.name for field in dataclasses.fields(RunSettings)]
         if not isinstance(config, dict) or sorted(config) != sorted(names):
             raise ValueError(f"{self.config} is damaged: it should hold {', '.join(names)}")
-        return RunSettings(**config)
+        try:
+            return RunSettings(**config)
+        except ValueError as e:
+            raise ValueError(f"{self.config} is damaged: {e}") from e
 
     def claim(self, settings: RunSettings, task: Task) -> None:
         """Makes the folder, or sees that it holds this very run or nothing.
@@ -78,6 +101,8 @@ class RunDirectory:
         if self.config.is_file():
             _check_same(self.path, self.read_config(), settings)
             self.check_data(task)
+            if not all(task.unit in record for record in self.read_metrics()):
+                raise ValueError(f"{self.metrics} is damaged: it should count {task.unit}")
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise ValueError(
                 f"{self.path} exists and holds no run; accepted is a new or empty folder"
@@ -88,26 +113,53 @@ class RunDirectory:
 
     def check_data(self, task: Task) -> None:
         """Raises ValueError unless the task's data are those that the run began with."""
-        if self.data.is_file() and read_json(self.data)["sha256"] != _identity(task)["sha256"]:
+        if self.data.is_file() and self._read_data()["sha256"] != _identity(task)["sha256"]:
             raise ValueError(
                 f"the data of {task.name} are not those that the run in {self.path} began with"
             )
 
     def read_vocabulary(self) -> tuple[int, ...] | None:
-        """The bytes that a text task's tokens stand for; None for other tasks."""
-        vocabulary = read_json(self.data)["vocabulary"]
+        """The bytes that a text task's tokens stand for; None for other tasks.
+
+        Raises:
+          FileNotFoundError, ValueError: data.json is missing or damaged.
+        """
+        vocabulary = self._read_data()["vocabulary"]
         return None if vocabulary is None else tuple(vocabulary)
 
+    def _read_data(self) -> dict[str, Any]:
+        data = read_json(self.data)
+        right = isinstance(data, dict) and isinstance(data.get("sha256"), str)
+        if not right or not _is_vocabulary(data.get("vocabulary", ())):
+            raise ValueError(
+                f"{self.data} is damaged: it should hold sha256, a checksum, and vocabulary, null or "
+                "distinct bytes in order"
+            )
+        return data
+
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line that a kill left incomplete is dropped."""
+        """The lines of metrics.jsonl; a last line that a kill left incomplete is dropped.
+
+        Raises:
+          ValueError: a line that is not the last is damaged.
+        """
         if not self.metrics.is_file():
             return []
         records = []
-        for line in self.metrics.read_text().splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
+        with self.metrics.open("rb") as file:
+            while line := file.readline(_MOST_JSON):
+                try:
+                    record = _parse(line)
+                except ValueError:
+                    if not file.read(1):
+                        break
+                    record = None
+                if not _is_record(record):
+                    raise ValueError(
+                        f"{self.metrics} is damaged: line {len(records) + 1} should hold step, "
+                        "seconds and other numbers, and train and valid, names with numbers"
+                    )
+                records.append(record)
         return records
 
 
@@ -146,10 +198,29 @@ def _identity(task: Task) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "vocabulary": getattr(task, "vocabulary", None)}
 
 
+def _is_vocabulary(value: Any) -> bool:
+    if value is None:
+        return True
+    bytes_ = isinstance(value, list) and all(type(b) is int and 0 <= b < 256 for b in value)
+    return bytes_ and bool(value) and value == sorted(set(value))
+
+
+def _is_record(value: Any) -> bool:
+    if not isinstance(value, dict) or type(value.get("step")) is not int or "seconds" not in value:
+        return False
+    parts = [value.get(part, {}) for part in ("train", "valid")]
+    if not all(isinstance(part, dict) for part in parts):
+        return False
+    numbers = [v for k, v in value.items() if k not in ("train", "valid")]
+    numbers += [v for part in parts for v in part.values()]
+    return all(type(n) is float or (type(n) is int and abs(n) < 2**63) for n in numbers)
+
+
 def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings) -> None:
     """Raises ValueError unless a run of settings `new` can go on from one of `old`."""
     before, after = _flat(old), _flat(new)
-    if after.get("schedule") == "constant" and after["num_steps"] > before.get("num_steps", 0):
+    steps = [part.get("num_steps", 0) for part in (before, after)]
+    if after.get("schedule") == "constant" and steps[0] < steps[1]:
         before.pop("num_steps", None), after.pop("num_steps")
     for name in (*before, *after):  # task and model first
         if before.get(name) != after.get(name):

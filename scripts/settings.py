@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import flags
 
+from scripts.limits import check_settings
 from tasks.addition import addition
 from tasks.char_lm import char_lm
 from tasks.images import digits, fashion_mnist, mnist, pdigits, pfashion_mnist, pmnist
@@ -75,6 +76,7 @@ MODEL_HELP = {
     "remat_every": "Save the carry every so many steps, recompute the rest.",
     "engine": f"Of the gradient over time: {', '.join(ENGINES)}.",
 }
+MOST_PARAMETERS = 2**33  # with Adam's two moments 100 GB, more than a device has
 PATHS = {"data_dir", "data_path"}  # kept absolute, so that a run can go on from another folder
 
 TASKS: Mapping[str, Callable[..., Task]] = {
@@ -92,9 +94,13 @@ TASKS: Mapping[str, Callable[..., Task]] = {
 
 def task_settings(name: str) -> dict[str, Any]:
     """The settings of a task and their defaults."""
-    if name not in TASKS:
+    return {k: p.default for k, p in _task_parameters(name).items()}
+
+
+def _task_parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    if not isinstance(name, str) or name not in TASKS:
         raise ValueError(f"task is {name!r}; accepted are {', '.join(TASKS)}")
-    return {k: p.default for k, p in inspect.signature(TASKS[name]).parameters.items()}
+    return inspect.signature(TASKS[name]).parameters
 
 
 def train_settings() -> dict[str, Any]:
@@ -104,13 +110,26 @@ def train_settings() -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """All that a run is a function of; plain values, for JSON."""
+    """All that a run is a function of; plain values, for JSON.
+
+    Raises:
+      ValueError: an unknown task, model or setting, or a value of another type than the setting's.
+    """
 
     task: str
     model: str
     task_settings: Mapping[str, Any]
     model_settings: Mapping[str, Any]
     train_settings: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        kinds = {k: p.annotation for k, p in _task_parameters(self.task).items()}
+        check_settings(f"task {self.task}", self.task_settings, kinds)
+        zoo.model_settings(self.model)
+        kinds = zoo.setting_types(self.model)
+        check_settings(f"model {self.model}", self.model_settings, kinds)
+        kinds = {field.name: field.type for field in dataclasses.fields(TrainSettings)}
+        check_settings("training", self.train_settings, kinds)
 
     def check(self) -> TrainSettings:
         """The settings of the training; looks at those of the model, too, but reads no data.
@@ -132,6 +151,10 @@ class RunSettings:
         network = self.make_network(
             input_size=task.input_size, output_size=task.output_size, tokens=task.tokens
         )
+        if (count := zoo.count_parameters(network)) > MOST_PARAMETERS:
+            raise ValueError(
+                f"the model has {count:,} parameters; accepted are up to {MOST_PARAMETERS:,}"
+            )
         return task, network, training
 
     def make_network(self, *, input_size: int, output_size: int, tokens: bool) -> Network:
@@ -148,11 +171,11 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
       preset: a preset's name.
 
     Raises:
-      ValueError: an unknown preset, task, model or setting.
+      ValueError: an unknown preset, task, model or setting, or a value of another type.
     """
     given, base = dict(given), {}
     if preset is not None:
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise ValueError(f"preset is {preset!r}; accepted are {', '.join(PRESETS)}")
         chosen = PRESETS[preset]
         base = {"task": chosen.task, "model": chosen.model, **chosen.settings}
@@ -170,8 +193,9 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
     chosen = [
         {k: given.get(k, base.get(k, default)) for k, default in kind.items()} for kind in kinds
     ]
+    RunSettings(task, model, *chosen)  # looks at them
     for name in PATHS & chosen[0].keys():
-        if name in given:
+        if given.get(name) is not None:
             chosen[0][name] = os.path.abspath(given[name])
     training = chosen[2]
     if "steps_per_call" not in given:

@@ -69,7 +69,7 @@ def main() -> int:
 def _settings() -> tuple[RunDirectory, settings.RunSettings]:
     """The folder and the settings of the run: of the one that lies there, if nothing else is given."""
     given = settings.given_flags(RUN_FLAGS)
-    if MAX_MINUTES.value is not None and MAX_MINUTES.value <= 0:
+    if MAX_MINUTES.value is not None and not MAX_MINUTES.value > 0:  # NaN too
         raise ValueError(f"max_minutes is {MAX_MINUTES.value}; accepted are numbers > 0")
     if WORKDIR.value and not given and PRESET.value is None:
         directory = RunDirectory(WORKDIR.value)

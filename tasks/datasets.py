@@ -18,7 +18,7 @@ import os
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from tasks import idx
 
 Splits = dict[str, idx.Split]
 
+_MAX_EXAMPLES = 2**21  # more than the largest IDX file has
 _TIMEOUT = 10.0  # seconds to wait for each address of a host, and for each piece of the answer
 
 
@@ -220,14 +221,22 @@ def _prepare(directory: Path, splits: Splits) -> None:
 
 
 def _read(directory: Path) -> Splits:
-    splits = {}
-    for part, records in IdxImages(directory).as_data_source().items():
-        try:
-            examples = records.__getitems__(range(len(records)))  # far faster than one by one
-        except RuntimeError as error:
-            raise ValueError(
-                f"{directory} is damaged ({error}); delete it to have it prepared anew"
-            ) from error
-        images, labels = zip(*((e["image"], e["label"]) for e in examples), strict=True)
-        splits[part] = np.stack(images), np.array(labels, np.int32)
-    return splits
+    try:
+        sources = IdxImages(directory).as_data_source()
+        return {part: _read_part(sources[part]) for part in idx.FILES}
+    except Exception as error:  # a damaged preparation can make its reader raise anything
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{directory} is damaged ({why}); delete it to have it prepared anew"
+        ) from error
+
+
+def _read_part(records: Sequence[Mapping[str, np.ndarray]]) -> idx.Split:
+    if len(records) > _MAX_EXAMPLES:  # as its metadata say
+        raise ValueError(f"{len(records)} examples; accepted: up to {_MAX_EXAMPLES}")
+    examples = records.__getitems__(range(len(records)))  # far faster than one by one
+    images, labels = zip(*((e["image"], e["label"]) for e in examples), strict=True)
+    labels = np.array(labels, np.int32)
+    if labels.min() < 0 or labels.max() >= idx.CLASSES:
+        raise ValueError(f"a label out of range; accepted: 0 to {idx.CLASSES - 1}")
+    return np.stack(images), labels

@@ -1,12 +1,15 @@
 """IDX files, the format of MNIST: a big-endian header and unsigned bytes, plain or in gzip."""
 
 import gzip
-import io
 import math
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
+
+from tasks.inflate import BombError, read_at_most
 
 Split = tuple[np.ndarray, np.ndarray]  # images uint8 [N, H, W], labels int32 [N]
 
@@ -77,18 +80,29 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     if size == 0:
         raise ValueError(f"{path}: empty file; accepted: an IDX file")
     compressed = path.suffix == ".gz"
-    # A header can announce any size, and a small .gz unpack to any: bound both before reading.
+    # A header can announce any size: bound it before reading.
     most = min(size * (_DEFLATE_RATIO if compressed else 1), _MAX_BYTES)
     try:
-        with gzip.open(path) if compressed else path.open("rb") as file:
-            return _parse(file, path, shape, most)
+        with path.open("rb") as raw:
+            if not compressed:
+                return _parse(raw, path, shape, most)
+            with gzip.open(raw) as file:
+                return _parse(file, path, shape, most, raw.tell)
+    except BombError as error:
+        raise ValueError(f"{path}: {error}; accepted: an IDX file in gzip") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
             f"{path}: damaged or truncated ({error}); accepted: an IDX file in gzip"
         ) from error
 
 
-def _parse(file: io.BufferedIOBase, path: Path, shape: tuple[int, ...], most: int) -> np.ndarray:
+def _parse(
+    file: IO[bytes],
+    path: Path,
+    shape: tuple[int, ...],
+    most: int,
+    packed: Callable[[], int] | None = None,
+) -> np.ndarray:
     ndim = 1 + len(shape)
     magic = 0x800 + ndim  # 8: unsigned bytes
     header = file.read(4 + 4 * ndim)
@@ -112,7 +126,7 @@ def _parse(file: io.BufferedIOBase, path: Path, shape: tuple[int, ...], most: in
             f"{path}: truncated or too large, the header announces {length} bytes; accepted: at "
             f"most {most} for a file of this size"
         )
-    content = file.read(length + 1)
+    content = read_at_most(file, length + 1, packed)
     if len(content) != length:
         found = f"truncated, {len(content)}" if len(content) < length else f"more than {length}"
         raise ValueError(

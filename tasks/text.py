@@ -6,30 +6,25 @@ of a text always fit uint8: where V is 256, no byte is left to be unknown.
 """
 
 import gzip
-import lzma
+import io
 import os
 import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from pydoc_data.topics import topics
-from typing import IO
 
 import numpy as np
 
+from tasks.inflate import BombError, read_at_most
+
 MAX_BYTES = 2**31 - 1  # of text, uncompressed: positions are int32, and an archive may be a bomb
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()  # how the unknown symbol is written
-_CHUNK = 2**24
+_MAX_DIRECTORY = 2**20  # bytes of a .zip's directory, which zipfile takes in at once
 _ACCEPTED = "accepted: a readable text file, plain, .gz or .zip"
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    RuntimeError,  # zipfile's for a password or an unknown compression
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    UnicodeDecodeError,  # zipfile's for a damaged name
-)
+
+
+class _RefusedError(ValueError):
+    """Says all that there is to say."""
 
 
 def read_text(path: str | os.PathLike[str]) -> bytes:
@@ -38,7 +33,7 @@ def read_text(path: str | os.PathLike[str]) -> bytes:
     Raises:
       FileNotFoundError: there is nothing at `path`.
       ValueError: not a file, empty, unreadable (a damaged archive, a password), a .zip with several
-        files and not just one of them named enwik8, or more than MAX_BYTES of text.
+        files and not just one of them named enwik8, more than MAX_BYTES of text, or a bomb.
     """
     path = Path(path)
     if not path.exists():
@@ -46,18 +41,18 @@ def read_text(path: str | os.PathLike[str]) -> bytes:
     if not path.is_file():
         raise ValueError(f"data_path '{path}' is not a file; {_ACCEPTED}")
     try:
-        match path.suffix.lower():
-            case ".zip":
-                with zipfile.ZipFile(path) as archive, archive.open(_member(archive)) as file:
-                    text = _read_bounded(file, path)
-            case ".gz":
-                with gzip.open(path) as file:
-                    text = _read_bounded(file, path)
-            case _:
-                with path.open("rb") as file:
-                    text = _read_bounded(file, path)
-    except _UNREADABLE as error:
-        raise ValueError(f"data_path '{path}' cannot be read ({error}); {_ACCEPTED}") from error
+        text = _read(path)
+    except _RefusedError:
+        raise
+    except BombError as error:
+        raise ValueError(f"data_path '{path}' {error}; {_ACCEPTED}") from error
+    except Exception as error:  # a damaged archive can make its reader raise anything
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"data_path '{path}' cannot be read ({why}); {_ACCEPTED}") from error
+    if len(text) > MAX_BYTES:
+        raise ValueError(
+            f"data_path '{path}' holds more text than is accepted: {MAX_BYTES:,} bytes"
+        )
     if not text:
         raise ValueError(f"data_path '{path}' is empty; accepted: a file with text in it")
     return text
@@ -103,27 +98,52 @@ def decode(symbols: Iterable[int], vocabulary: Sequence[int]) -> bytes:
     return b"".join(written[symbol] for symbol in symbols)
 
 
-def _member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+def _read(path: Path) -> bytes:
+    """Up to one byte more than is accepted."""
+    match path.suffix.lower():
+        case ".zip":
+            with (
+                _ZipSource(path) as raw,
+                zipfile.ZipFile(raw) as archive,
+                archive.open(_member(archive, path)) as file,
+            ):
+                return read_at_most(file, MAX_BYTES + 1, raw.tell)
+        case ".gz":
+            with path.open("rb") as raw, gzip.open(raw) as file:
+                return read_at_most(file, MAX_BYTES + 1, raw.tell)
+        case _:
+            with path.open("rb") as file:
+                return read_at_most(file, MAX_BYTES + 1)
+
+
+class _ZipSource(io.FileIO):
+    """A file of which nothing reads more than _MAX_DIRECTORY bytes at once."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        if (left if size < 0 else min(size, left)) > _MAX_DIRECTORY:
+            raise _RefusedError(
+                f"data_path '{self.name}' has too large a directory; accepted: a .zip whose directory "
+                f"is within {_MAX_DIRECTORY:,} bytes"
+            )
+        return super().read(size)
+
+
+def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     files = [info for info in archive.infolist() if not info.is_dir()]
     chosen = files
     if len(files) != 1:
         chosen = [info for info in files if PurePosixPath(info.filename).name == "enwik8"]
     if len(chosen) != 1:
-        raise ValueError(
-            f"data_path '{archive.filename}' holds {len(files)} files, {len(chosen)} of them named "
+        raise _RefusedError(
+            f"data_path '{path}' holds {len(files)} files, {len(chosen)} of them named "
             "enwik8; accepted: a .zip with exactly one file, or with one named enwik8"
         )
+    method = chosen[0].compress_type
+    # The others take memory as their headers say, and inflate without a bound.
+    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _RefusedError(
+            f"data_path '{path}' is compressed by method {method} of .zip; accepted: 0 (stored), "
+            "8 (deflated)"
+        )
     return chosen[0]
-
-
-def _read_bounded(file: IO[bytes], path: Path) -> bytes:
-    chunks = []
-    size = 0
-    while chunk := file.read(_CHUNK):  # the sizes that an archive declares may lie
-        size += len(chunk)
-        if size > MAX_BYTES:
-            raise ValueError(
-                f"data_path '{path}' holds more text than is accepted: {MAX_BYTES:,} bytes"
-            )
-        chunks.append(chunk)
-    return b"".join(chunks)

@@ -6,15 +6,33 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # The tests spend their time in compilation, of programs that run for milliseconds.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import gc
 import pathlib
+import signal
 import subprocess
 import sys
+import warnings
 
+import hypothesis
 import jax
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The same examples in every run; a first call compiles.
+hypothesis.settings.register_profile(
+    "tests",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=100,
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
+)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture
@@ -49,3 +67,27 @@ def program(environment):
         return ran
 
     return run
+
+
+@pytest.fixture
+def late_reads(monkeypatch):
+    """Drops the errors of reads that a damaged checkpoint leaves under way."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        yield
+        gc.collect()
+
+
+@pytest.fixture
+def no_hang():
+    """Ends a test that takes more than a minute."""
+
+    def stop(*_):
+        raise TimeoutError("a minute has passed")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -4,7 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from tasks import text
+from tasks import inflate, text
 
 SAMPLE = b"Tensors, \xc3\xa9tendus.\r\n\x00\xff" * 40
 
@@ -37,14 +37,14 @@ def test_zip_with_several_files_gives_enwik8(tmp_path):
 
 
 def test_text_longer_than_a_chunk(monkeypatch, plain):
-    monkeypatch.setattr(text, "_CHUNK", 7)
+    monkeypatch.setattr(inflate, "_CHUNK", 7)
     assert text.read_text(plain) == SAMPLE
 
 
 @pytest.mark.parametrize("kind", ["plain", "gz", "zip"])
 def test_size_is_bounded(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(text, "MAX_BYTES", 1000)
-    monkeypatch.setattr(text, "_CHUNK", 64)
+    monkeypatch.setattr(inflate, "_CHUNK", 64)
     path = tmp_path / f"long.{kind}"
 
     def write(content):
@@ -62,7 +62,7 @@ def test_size_is_bounded(tmp_path, monkeypatch, kind):
 
 def test_bomb_is_not_inflated_beyond_the_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(text, "MAX_BYTES", 1000)
-    monkeypatch.setattr(text, "_CHUNK", 64)
+    monkeypatch.setattr(inflate, "_CHUNK", 64)
     inflated = []
     read = zipfile.ZipExtFile.read
 

@@ -56,6 +56,22 @@ def refused(tmp_path, capsys):
         (["--task=addition", "--remat_every=0"], "remat_every is 0; accepted are"),
         (["--task=addition", "--max_minutes=0"], "max_minutes is 0.0; accepted are numbers > 0"),
         (["--task=addition", "--eval_every=3", "--steps_per_call=2"], "eval_every is 3; accepted"),
+        (["--task=addition", "--max_minutes=nan"], "max_minutes is nan; accepted are numbers > 0"),
+        (
+            ["--task=addition", "--seed=2147483648"],
+            "seed is 2147483648; accepted are integers from",
+        ),
+        (["--task=addition", "--channels=1048576"], "parameters; accepted are up to 8,589,934,592"),
+        (["--task=addition", "--kernel_size=999999"], "parameters; accepted are up to 8,589,934,5"),
+        (
+            ["--task=addition", "--model=dilated", "--num_layers=13"],
+            "num_layers is 13; accepted are 1",
+        ),
+        (
+            ["--task=pdigits", "--permutation_seed=-1"],
+            "permutation_seed is -1; accepted are integers",
+        ),
+        (["--task=addition", "--clip_norm=inf"], "clip_norm is inf; accepted are finite numbers"),
         (["--task=digits", "--batch_size=9999"], "batch_size=9999; accepted: 1 to"),
         (["--task=mnist", "--data_dir=/no/such/folder/at/all"], "/no/such/folder/at/all"),
         (["--task=char_lm", "--data_path=/no/such/file"], "/no/such/file"),

@@ -144,8 +144,23 @@ def _restore(directory: pathlib.Path, step: int | str, args: Any) -> tuple[Any, 
 
 def _progress(manager: Any, directory: pathlib.Path, step: int) -> Progress:
     args = ocp.args.Composite(progress=ocp.args.JsonRestore())
-    read = _read(directory / str(step), lambda: manager.restore(step, args=args)["progress"])
-    return Progress(**read)
+    return _read(
+        directory / str(step),
+        lambda: _to_progress(manager.restore(step, args=args)["progress"], step),
+    )
+
+
+def _to_progress(read: Any, step: int) -> Progress:
+    progress = Progress(**read)
+    for field in dataclasses.fields(Progress):
+        value = getattr(progress, field.name)
+        if not isinstance(value, field.type):
+            raise TypeError(f"progress has {value!r} as its {field.name}; accepted is {field.type}")
+        if field.name != "best_metric" and value is not None and value < 0:
+            raise ValueError(f"progress has {value} as its {field.name}; accepted are counts")
+    if progress.step != step:
+        raise ValueError(f"progress is of step {progress.step}; accepted is {step}")
+    return progress
 
 
 def _read(path: pathlib.Path, read: Callable[[], Any]) -> Any:

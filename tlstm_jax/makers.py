@@ -15,6 +15,7 @@ from tlstm_jax.models.stacked import Stacked
 from tlstm_jax.typing import Cell, SequenceModel
 
 CHANNELS = 100
+_MOST_DILATED = 12  # the trace grows with the largest dilation
 
 
 def tlstm(
@@ -95,6 +96,11 @@ def dilated(
     if cell not in cells:
         raise ValueError(f"cell is {cell!r}; accepted are {', '.join(cells)}")
     check_size("num_layers", num_layers)
+    if num_layers > _MOST_DILATED:
+        raise ValueError(
+            f"num_layers is {num_layers}; accepted are 1 to {_MOST_DILATED}, since layer l has "
+            "dilation 2^(l - 1)"
+        )
     first = cells[cell](channels, input_scale=input_scale, dtype=dtype)
     layer = cells[cell](channels, dtype=dtype)
     return dilated_stack((first, *[layer] * (num_layers - 1)))

@@ -142,5 +142,7 @@ def _choices(name: str, values: Iterable[Any]) -> list[Any]:
 
 
 def _check_range(range_: Uniform | LogUniform) -> None:
-    if not range_.low < range_.high:
-        raise ValueError(f"low is {range_.low}, high is {range_.high}; accepted is low < high")
+    if not 0 < range_.high - range_.low < math.inf:
+        raise ValueError(
+            f"low is {range_.low}, high is {range_.high}; accepted is low < high, finitely apart"
+        )

@@ -47,7 +47,7 @@ def model_settings(name: str) -> dict[str, Any]:
     Raises:
       ValueError: there is no such model.
     """
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise ValueError(f"model is {name!r}; accepted are {', '.join(MODELS)}")
     own = {k: p.default for k, p in _parameters(name).items()} | {"dtype": DTYPES[0]}
     if own["channels"] is inspect.Parameter.empty:

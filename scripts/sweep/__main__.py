@@ -26,7 +26,7 @@ OVER = flags.DEFINE_multi_string(
     "over", [], "name=1e-3,3e-3 or seed=0..7; with --samples also log:1e-4:1e-1, uniform:0:0.5."
 )
 SAMPLES = flags.DEFINE_integer("samples", None, "Points of a random search; a grid if unset.", 1)
-SEARCH_SEED = flags.DEFINE_integer("search_seed", 0, "Of the random search.")
+SEARCH_SEED = flags.DEFINE_integer("search_seed", 0, "Of the random search.", 0)
 CHUNK = flags.DEFINE_integer("chunk", None, "Members trained at a time; all if unset.", 1)
 HALVING = flags.DEFINE_integer("halving", None, "Successive halving: one in so many goes on.", 2)
 HALVING_STEPS = flags.DEFINE_integer("halving_steps", None, "Steps before the first halving.", 1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from scripts import settings
 from scripts.run_directory import read_json, write_json
 from scripts.settings import RunSettings
+from scripts.sweep.space import MOST_MEMBERS
 from tlstm_jax import zoo
 from tlstm_jax.groups import Group, plan
 from tlstm_jax.network import Network
@@ -54,6 +56,15 @@ class Sweep:
             raise ValueError(f"--{twice[0]} is given, and swept over; accepted is one of them")
         if (halving is None) != (halving_steps is None):
             raise ValueError("halving and halving_steps are accepted together only")
+        lengths = [
+            len(values)
+            for name, values in space.items()
+            if isinstance(values, list) and (samples is None or name == "seed")
+        ]
+        if (number := math.prod(lengths) * (samples or 1)) > MOST_MEMBERS:
+            raise ValueError(
+                f"the sweep has {number:,} members; accepted are up to {MOST_MEMBERS:,}"
+            )
         points = grid(space) if samples is None else random_search(space, samples, search_seed)
         runs = [settings.resolve({**given, **point}, preset) for point in points]
         for run in runs:
@@ -73,12 +84,29 @@ class Sweep:
         path = workdir / "sweep.json"
         if not path.is_file():
             raise FileNotFoundError(f"no sweep in {workdir}: it holds no sweep.json")
+        there = read_json(path)
         try:
-            there = read_json(path)
-            halving = there["halving"] and Halving(**there["halving"])
-            return cls(there["points"], [RunSettings(**run) for run in there["runs"]], halving)
-        except (KeyError, TypeError) as e:
-            raise ValueError(f"{path} is damaged: {e}") from None
+            halving = None if there["halving"] is None else Halving(**there["halving"])
+            sweep = cls(there["points"], [RunSettings(**run) for run in there["runs"]], halving)
+            sweep._check()
+        except (KeyError, TypeError, AttributeError, ValueError) as e:
+            raise ValueError(f"{path} is damaged: {e}; accepted is what a sweep wrote") from None
+        return sweep
+
+    def _check(self) -> None:
+        """Raises ValueError unless the parts belong together, as those from flags do."""
+        if not self.points or len(self.points) != len(self.runs):
+            raise ValueError(f"{len(self.points)} points, {len(self.runs)} runs")
+        for point, run in zip(self.points, self.runs, strict=True):
+            run.check()
+            given = {"model": run.model, **run.task_settings}
+            given |= run.model_settings | run.train_settings
+            for name, value in point.items():
+                if name not in given or (name not in settings.PATHS and given[name] != value):
+                    raise ValueError(f"a point's {name} is not its run's")
+            if point.keys() != self.points[0].keys() or run.task != self.runs[0].task:
+                raise ValueError("members differ in their task, or in the names of their points")
+        self.rungs()
 
     def rungs(self) -> set[int]:
         """The steps after which members are dropped."""

@@ -61,6 +61,9 @@ def _row(
     n: int, point: Mapping[str, Any], curves: Curves, task: Task, directory: RunDirectory
 ) -> dict[str, Any]:
     results = read_json(directory.results) if directory.results.is_file() else {}
+    test = results.get("test", {}) if isinstance(results, dict) else None
+    if not isinstance(test, dict) or not all(isinstance(v, int | float) for v in test.values()):
+        raise ValueError(f"{directory.results} is damaged: test should hold names with numbers")
     names = ("step", task.unit, f"best_{task.metric}", "best_step", "units_to_target", "seconds")
     values = ("step", "units", "best_metric", "best_step", "units_to_target", "seconds")
     return {
@@ -68,7 +71,7 @@ def _row(
         **point,
         "stop": curves.stop[n],
         **{name: results.get(value) for name, value in zip(names, values, strict=True)},
-        "test": results.get("test", {}),
+        "test": test,
     }
 
 

@@ -75,7 +75,7 @@ class Members:
         self.curves = Curves(range(number), metric=task.metric, maximize=task.maximize)
         self._stops = workdir / "stops.json"
         if self._stops.is_file():
-            self.curves.stop |= {int(n): why for n, why in read_json(self._stops).items()}
+            self.curves.stop |= _read_stops(self._stops)
         self._group = {n: group for group in groups for n in group.members}
         self._rungs = sweep.rungs()
         self._logs: dict[int, MetricsLog] = {}
@@ -93,7 +93,7 @@ class Members:
         self.curves.valid[n] = {
             record["step"]: record["valid"][self.curves.metric]
             for record in records
-            if "valid" in record and record["step"] <= until
+            if self.curves.metric in record.get("valid", {}) and record["step"] <= until
         }
 
     def load(self, group: Group) -> list[Saved]:
@@ -154,3 +154,14 @@ class Members:
             if directory.results.is_file() or np.isnan(self.curves.score(n)):
                 continue
             write_results(directory, group.task, group.network, group.settings, self.curves.stop[n])
+
+
+def _read_stops(path: pathlib.Path) -> dict[int, str]:
+    stops = read_json(path)
+    if not isinstance(stops, dict) or not all(
+        n.isdecimal() and isinstance(why, str) for n, why in stops.items()
+    ):
+        raise ValueError(
+            f"{path} is damaged: it should hold members' numbers, and why each stopped"
+        )
+    return {int(n): why for n, why in stops.items()}

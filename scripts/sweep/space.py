@@ -8,6 +8,7 @@ from absl import flags
 
 from tlstm_jax.search import LogUniform, Uniform
 
+MOST_MEMBERS = 10_000  # each has a folder, and a place in memory
 _RANGES = {"log": LogUniform, "uniform": Uniform}
 
 
@@ -44,8 +45,10 @@ def _values(name: str, spec: str) -> Any:
         return _RANGES[kind](low, high)
     if whole := re.fullmatch(r"(-?\d+)\.\.(-?\d+)", spec):
         first, last = map(int, whole.groups())
-        if last < first:
-            raise ValueError(f"{name} is {spec}; accepted is first..last")
+        if not first <= last < first + MOST_MEMBERS:
+            raise ValueError(
+                f"{name} is {spec}; accepted is first..last, of up to {MOST_MEMBERS:,} values"
+            )
         return list(range(first, last + 1))
     parser = flags.FLAGS[name].parser
     try:

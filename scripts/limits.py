@@ -1,0 +1,75 @@
+"""What a setting may be, whatever it is for: of its type, and not so large that nothing can come of it."""
+
+import os
+import reprlib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+_FLOAT32 = 2.0**128  # float32 ends before
+_MOST_SIZE = 2**20  # of one axis
+_MOST_COPIES = 256  # of what is traced once for each
+_MOST_AXES = 5  # the kernel and the unrolled locations grow exponentially with them
+
+_COPIES = ("num_layers", "depth", "num_fast", "width")
+_NUMBERS = ("num_steps", "warmup_steps", "eval_every", "checkpoint_every", "steps_per_call")
+_NUMBERS += ("patience", "seed", "permutation_seed", "anneal_steps", "eval_samples")  # int32
+_MOST = dict.fromkeys(_COPIES, _MOST_COPIES) | dict.fromkeys(_NUMBERS, 2**31 - 1)
+
+
+def check_settings(what: str, given: Any, kinds: Mapping[str, Any]) -> None:
+    """Checks settings that may come from a file.
+
+    Args:
+      what: that they are of, as the message calls it.
+      given: names and values.
+      kinds: the known names and their types, as they are annotated.
+
+    Raises:
+      ValueError: not a mapping, an unknown name, or a value of another type or too large for any use.
+    """
+    if not isinstance(given, Mapping):
+        raise ValueError(f"the settings of {what} are {reprlib.repr(given)}; accepted is a mapping")
+    for name, value in given.items():
+        if name not in kinds:
+            raise ValueError(
+                f"{reprlib.repr(name)} is not a setting of {what}; accepted are {', '.join(kinds)}"
+            )
+        kind = kinds[name]
+        options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+        if not any(_is(name, value, option) for option in options):
+            accepted = " or ".join(_describe(name, option) for option in options)
+            raise ValueError(f"{name} is {reprlib.repr(value)}; accepted are {accepted}")
+
+
+def _is(name: str, value: Any, kind: Any) -> bool:
+    if kind is int:
+        least, most = _bounds(name)
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    if kind is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and abs(value) < _FLOAT32  # no NaN either
+    if kind == tuple[int, ...]:
+        right = isinstance(value, tuple | list) and len(value) <= _most_length(name)
+        return right and all(_is(name, size, int) for size in value)
+    return isinstance(value, kind if kind in (bool, str, types.NoneType) else os.PathLike)
+
+
+def _most_length(name: str) -> int:
+    return _MOST_AXES if name == "tensor_shape" else _MOST_COPIES
+
+
+def _bounds(name: str) -> tuple[int, int]:
+    most = _MOST.get(name, _MOST_SIZE)
+    return 0 if name == "permutation_seed" else -most, most
+
+
+def _describe(name: str, kind: Any) -> str:
+    if kind is int:
+        return "integers from {:,} to {:,}".format(*_bounds(name))
+    if kind is float:
+        return "finite numbers of float32"
+    if kind == tuple[int, ...]:
+        return f"up to {_most_length(name)} integers, each at most {_bounds(name)[1]:,}"
+    return {bool: "true and false", str: "strings", types.NoneType: "none"}.get(kind, "paths")
