@@ -23,7 +23,8 @@ setup(
     install_requires=["jax>=0.10.2", "flax>=0.12.8", "optax>=0.2.8", "chex>=0.1.92", "numpy"],
     extras_require={
         "train": TRAIN,  # the command-line programs and all data
-        "test": [*TRAIN, "hypothesis", "pytest", "pytest-xdist", "ruff"],
+        "test": [*TRAIN, "pytest", "pytest-xdist", "hypothesis", "ruff", "jupytext"],
+        "notebooks": [*TRAIN, "jupytext", "nbclient", "ipykernel"],  # to build and run them
         "bench": [*TRAIN, "torch"],  # the peers of scripts.bench
         "cuda": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],

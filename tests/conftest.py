@@ -35,6 +35,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """A process has room for some ten thousand compiled programs only, before XLA fails in the next."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     """Double precision for one test."""

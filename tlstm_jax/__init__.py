@@ -39,7 +39,7 @@ from tlstm_jax.network import Network
 from tlstm_jax.unroll import unroll
 
 __version__ = "0.1.0"
-REPOSITORY_URL = None  # unset: the one place for it
+REPOSITORY_URL = "https://github.com/tlstm-jax/tlstm-jax"  # the one place for it
 
 __all__ = [
     "GRU",

@@ -1,5 +1,7 @@
 """Pictures, as matplotlib Figures. matplotlib is imported when one is drawn."""
 
+import functools
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,10 +22,9 @@ def plot_curves(
     Returns:
       A matplotlib Figure.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = _figure((10, 3.6))
     axes = figure.subplots(1, 2)
     for axis, name in zip(axes, ("loss", metric), strict=True):
         for part, style in (
@@ -39,7 +40,8 @@ def plot_curves(
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.set_ylabel(LABELS.get(name, name))
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False)
+        if axis.lines:
+            axis.legend(frameon=False)
     axes[0].set_yscale("log")
     if metric.endswith("accuracy"):
         axes[1].set_ylim(-0.02, 1.02)
@@ -66,7 +68,6 @@ def plot_sweep(
     Returns:
       A matplotlib Figure. Curves have the colours of the first setting's values.
     """
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.ticker import EngFormatter
 
@@ -74,7 +75,7 @@ def plot_sweep(
     panels = [name for name in names if name != "seed"] or names or list(points[0])
     curves = np.asarray(curves, float)
     best = _best(curves, maximize)
-    figure = Figure(figsize=(3.4 * (len(panels) + 1.3), 3.4), layout="constrained")
+    figure = _figure((3.4 * (len(panels) + 1.3), 3.4))
     ratios = [1.0] * len(panels) + [1.3]
     *of_settings, of_curves = figure.subplots(
         1, len(panels) + 1, squeeze=False, width_ratios=ratios
@@ -85,7 +86,8 @@ def plot_sweep(
         axis.set_ylabel(f"best {LABELS.get(metric, metric)}")
     for curve, colour in zip(curves, colours, strict=True):
         there = ~np.isnan(curve)
-        of_curves.plot(units[there], curve[there], color=colour, lw=1.2, alpha=0.8)
+        alone = "." if there.sum() == 1 else ""  # no line
+        of_curves.plot(units[there], curve[there], alone + "-", color=colour, lw=1.2, alpha=0.8)
     keys = dict(zip((_short(point[panels[0]]) for point in points), colours, strict=True))
     if 1 < len(keys) <= 8:
         lines = [Line2D([], [], color=colour, label=key) for key, colour in keys.items()]
@@ -122,6 +124,9 @@ def _scatter(axis: Any, name: str, values: list[Any], best: np.ndarray, colours:
         axis.set_xticks(range(len(labels)), labels)
     elif x.min() > 0 and x.max() >= 8 * x.min():
         axis.set_xscale("log")
+    if numbers and len(distinct := sorted(set(values))) <= 5:
+        axis.set_xticks(distinct, map(_short, distinct), minor=False)
+        axis.set_xticks([], minor=True)
     axis.set_xlabel(name)
 
 
@@ -160,13 +165,12 @@ def plot_states(
     Returns:
       A matplotlib Figure. Each row is scaled to its own range, whose ends stand on the right.
     """
-    from matplotlib.figure import Figure
 
     rows = np.asarray(states, float).mean(axis=-1).T  # [P, S]
     low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
     scaled = (rows - low) / np.maximum(high - low, 1e-12)
     P, S = rows.shape
-    figure = Figure(figsize=(min(12, max(5, 0.16 * S + 2)), 0.45 * P + 1.4), layout="constrained")
+    figure = _figure((min(12, max(5, 0.16 * S + 2)), 0.45 * P + 1.4))
     axis = figure.subplots()
     axis.imshow(scaled, aspect="auto", cmap="viridis", interpolation="nearest", vmin=0, vmax=1)
     axis.set_yticks(range(P), [f"location {p}" for p in range(P)] if P > 1 else ["state"])
@@ -198,11 +202,10 @@ def plot_kernels(
     Returns:
       A matplotlib Figure, with a band for each tap at every location.
     """
-    from matplotlib.figure import Figure
 
     kernels = np.asarray(kernels, float)
     S, P, K = kernels.shape
-    figure = Figure(figsize=(min(12, max(5, 0.16 * S + 2.5)), 0.85 * P + 1.4), layout="constrained")
+    figure = _figure((min(12, max(5, 0.16 * S + 2.5)), 0.85 * P + 1.4))
     axes = figure.subplots(P, 1, sharex=True, squeeze=False)[:, 0]
     names = [_tap(k - K // 2) for k in range(K)]
     for p, axis in enumerate(axes):
@@ -223,7 +226,7 @@ def plot_kernels(
         frameon=False,
         fontsize="small",
     )
-    figure.suptitle(title, fontsize=10)
+    axes[0].set_title(title, fontsize=10)
     return figure
 
 
@@ -239,13 +242,12 @@ def plot_wave(waves: np.ndarray, *, steps: int) -> Any:
       A matplotlib Figure: the tensor after each step; "x2" stands in the locations that work on input 2.
     """
     from matplotlib import colormaps
-    from matplotlib.figure import Figure
 
     waves = np.atleast_2d(np.asarray(waves))
     rows, columns = waves.shape
     cell = 0.55
     size = (steps * (columns * cell + 0.35) + 0.3, rows * cell + 0.8)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = _figure(size)
     axes = figure.subplots(1, steps, squeeze=False)[0]
     colours = colormaps["tab10"]
     for t, axis in enumerate(axes):
@@ -263,6 +265,24 @@ def plot_wave(waves: np.ndarray, *, steps: int) -> Any:
         axis.tick_params(length=0)
         axis.set_title(f"step {t}", fontsize=9)
     return figure
+
+
+def _figure(size: tuple[float, float]) -> Any:
+    """A Figure of inches, which a notebook shows without pyplot and its state."""
+    return _picture()(figsize=size, layout="constrained")
+
+
+@functools.cache
+def _picture() -> type:
+    from matplotlib.figure import Figure
+
+    class Picture(Figure):
+        def _repr_png_(self) -> bytes:
+            content = io.BytesIO()
+            self.savefig(content, format="png", dpi=100)
+            return content.getvalue()
+
+    return Picture
 
 
 def _tap(offset: int) -> str:

@@ -1,0 +1,141 @@
+# %% [markdown]
+# # Your own task and your own cell, in twenty lines each
+#
+# {badge}
+#
+# A cell is any object with `init`, `init_carry` and `step`; a task is any with batches and metrics. Neither has to
+# inherit from anything, and both get the training loop, sweeps, checkpoints and wrappers.
+
+# %% tags=["install"]
+# %pip install -q "tlstm-jax[train] @ git+{repository}"
+
+# %%
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from tasks.scoring import score
+from tlstm_jax import GRU, Network, Stacked, Zoneout, pictures, training
+from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.sweeping import sweep
+from tlstm_jax.typing import Batch
+
+NUM_STEPS = 400  # small: 10
+
+# %% [markdown]
+# ## A cell
+#
+# An LSTM that has lost all but its forget gate (van der Westhuizen and Lasenby, [The Unreasonable Effectiveness of the Forget
+# Gate](https://arxiv.org/abs/1804.04849), 2018): $f_t = \sigma(x_t W_f + h_{t-1} U_f + b_f)$,
+# $h_t = f_t \odot h_{t-1} + (1 - f_t) \odot \tanh(x_t W_h + h_{t-1} U_h + b_h)$.
+
+
+# %%
+@dataclasses.dataclass(frozen=True)
+class JANET:
+    features: int
+    delay = 0
+    causal = True
+
+    def init(self, key, input_size, *, hyper=None):
+        M, shapes = (
+            self.features,
+            {
+                "input": (input_size, 2 * self.features),
+                "recurrent": (self.features, 2 * self.features),
+            },
+        )
+        kernels = {
+            name: {"kernel": jax.random.normal(k, shape) / jnp.sqrt(shape[0])}
+            for k, (name, shape) in zip(jax.random.split(key), shapes.items())
+        }
+        return kernels | {"bias": jnp.concatenate([jnp.ones(M), jnp.zeros(M)])}
+
+    def init_carry(self, batch_size, dtype=jnp.float32):
+        return jnp.zeros((batch_size, self.features), dtype)
+
+    def step(self, params, h, x):
+        a = x @ params["input"]["kernel"] + h @ params["recurrent"]["kernel"] + params["bias"]
+        f, g = jnp.split(a, 2, axis=-1)
+        f = jax.nn.sigmoid(f)
+        h = f * h + (1 - f) * jnp.tanh(g)
+        return h, h
+
+    init_token_carry, token_step = init_carry, step
+
+
+# %% [markdown]
+# ## A task
+#
+# Which of two numbers was larger, the first or the last of a noisy sequence? Inputs are vectors of size 1, only the last
+# output is scored. A batch is a function of the key and the step, so that a run can resume anywhere.
+
+
+# %%
+@dataclasses.dataclass(frozen=True)
+class FirstOrLast:
+    length: int = 30
+    batch_size: int = 32
+    name, input_size, output_size, tokens, stream, last_only = (
+        "first or last",
+        1,
+        2,
+        False,
+        False,
+        True,
+    )
+    unit, metric, maximize, target, data = "samples", "accuracy", True, 0.99, ()
+
+    @property
+    def units_per_step(self):
+        return self.batch_size
+
+    def train_batch(self, data, key, step, delay):
+        xs = jax.random.normal(jax.random.fold_in(key, step), (self.length, self.batch_size, 1))
+        targets = (xs[-1:, :, 0] > xs[:1, :, 0]).astype(jnp.int32)
+        return Batch(xs, targets, mask=jnp.ones_like(targets, bool))
+
+    def num_eval_batches(self, split, delay):
+        return 10
+
+    def eval_batch(self, data, key, split, index, delay):
+        return self.train_batch(data, jax.random.fold_in(key, split == "test"), index, delay)
+
+    def metrics(self, logits, batch):
+        sums = score(logits, batch)
+        return {name: sums[name] for name in ("loss", "accuracy")}
+
+
+# %% [markdown]
+# ## Both together
+
+# %%
+task = FirstOrLast()
+settings = TrainSettings(
+    num_steps=NUM_STEPS, eval_every=10, checkpoint_every=10, learning_rate=1e-2
+)
+records = []
+for report in training.fit(Network(JANET(32), task.input_size, task.output_size), task, settings):
+    records.append(report.record(task.unit))
+print(report.valid)
+pictures.plot_curves(records, unit=task.unit, metric=task.metric, title="JANET on first or last")
+
+# %% [markdown]
+# It stacks, takes wrappers, and is swept like any cell of the zoo.
+
+# %%
+model = Stacked(JANET(16), num_layers=2)
+for name, body in {
+    "two layers of JANET": model,
+    "a GRU with zoneout": Zoneout(GRU(32), hidden=0.1),
+}.items():
+    network = Network(body, task.input_size, task.output_size)
+    *_, last = training.fit(network, task, settings)
+    print(f"{name}: {100 * last.valid['accuracy']:.1f} %")
+
+# %%
+results = sweep(
+    task, JANET(16), {"learning_rate": [1e-3, 3e-3, 1e-2], "seed": range(2)}, settings=settings
+)
+results.plot()

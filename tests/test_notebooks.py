@@ -1,0 +1,57 @@
+"""The notebooks: up to date, and run from top to bottom at small sizes."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from scripts.notebooks import build
+from tlstm_jax import REPOSITORY_URL
+
+FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
+SOURCES = sorted(FOLDER.glob("*.py"))
+SMALL = re.compile(r"^([A-Z_]+ = )[\d_]+  # small: ([\d_]+)$", re.MULTILINE)
+
+
+def _cells(notebook):
+    return [
+        (cell.cell_type, cell.source, cell.get("metadata", {}).get("tags"))
+        for cell in notebook.cells
+    ]
+
+
+def test_there_are_four():
+    names = ["quickstart", "sweep", "tensorized_lstm", "your_own"]
+    assert [path.stem for path in SOURCES] == names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_a_notebook_is_made_of_its_source_and_has_been_run(path):
+    notebook = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+    nbformat.validate(notebook)
+    assert _cells(notebook) == _cells(build(path.read_text(), path.stem))
+    first, install = notebook.cells[:2]
+    assert f"blob/main/notebooks/{path.stem}.ipynb)" in first.source
+    assert install.source.startswith("%pip install") and REPOSITORY_URL in install.source
+    code = [cell for cell in notebook.cells[2:] if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not any(output.output_type == "error" for output in outputs)
+    pictures = [o for o in outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) >= 2
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_a_notebook_runs_at_small_sizes(path, environment, tmp_path):
+    source, replaced = SMALL.subn(r"\1\2", path.read_text())
+    assert replaced
+    script = tmp_path / "notebook.py"
+    script.write_text(source)
+    environment = {**environment, "PYTHONPATH": str(FOLDER.parent), "MPLBACKEND": "Agg"}
+    ran = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=500
+    )
+    assert ran.returncode == 0, ran.stderr
