@@ -37,7 +37,7 @@ hypothesis.settings.load_profile("tests")
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
-    """A process has room for some ten thousand compiled programs only, before XLA fails in the next."""
+    """A process that held gigabytes of compiled programs has crashed in compiling one more."""
     yield
     jax.clear_caches()
 
