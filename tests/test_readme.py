@@ -11,12 +11,15 @@ from tlstm_jax.presets import PRESETS
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 
 
-def test_the_notebook_example_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_notebook_examples_run():
+    first, of_sweeps = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     with jax.numpy_rank_promotion("allow"):
-        exec(code, names)
+        exec(first, names)
     assert names["ys"].shape == (42, 15, 100)
+    assert "num_steps=300" in of_sweeps
+    exec(of_sweeps.replace("num_steps=300", "num_steps=10"), names)
+    assert names["results"].curves.shape == (8, 1)
 
 
 def test_every_preset_task_and_model_named_there_exists():
@@ -48,6 +51,10 @@ def test_every_flag_named_there_exists():
         "prompt",
         "temperature",
         "model",
+        "over",
+        "samples",
+        "chunk",
+        "halving",
     }
     for name in re.findall(r"--(\w+)", README):
         assert name in own | set(settings_names()), name
