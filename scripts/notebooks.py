@@ -8,7 +8,6 @@ tlstm_jax.REPOSITORY_URL. Cells tagged "install" are not run here. Needs jupytex
 pip install .[notebooks].
 """
 
-import os
 import pathlib
 import time
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from scripts import cli
+from scripts.files import replacing
 from tlstm_jax import REPOSITORY_URL
 
 FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
@@ -66,12 +66,11 @@ def execute(notebook: Any) -> None:
 
 
 def write(path: pathlib.Path, notebook: Any) -> None:
-    """Writes to a new name and moves it into place."""
+    """Writes the notebook's file."""
     import nbformat
 
-    temporary = path.with_name(path.name + ".tmp")
-    nbformat.write(notebook, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        nbformat.write(notebook, temporary)
 
 
 def _sources(names: list[str] | None) -> list[pathlib.Path]:

@@ -1,7 +1,6 @@
 """What a finished run came to."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -18,9 +17,7 @@ def write_results(
     directory: RunDirectory, task: Task, network: Network, train: TrainSettings, why: str
 ) -> dict[str, Any]:
     """Evaluates the best checkpoint on the test split; writes results.json and returns it."""
-    like = jax.eval_shape(
-        functools.partial(training.init_state, network, task, train), jax.random.key(0)
-    )
+    like = training.abstract_state(network, task, train)
     best = checkpointing.restore(directory.checkpoints, like, step="best")
     last = checkpointing.restore(directory.checkpoints, like).progress
     test = training.evaluate(

@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +21,7 @@ import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from scripts.files import replacing
 from scripts.settings import RunSettings
 from tlstm_jax.training import Report
 from tlstm_jax.typing import Task
@@ -30,10 +30,9 @@ _MOST_JSON = 2**22  # bytes of a file, or of one line of metrics; what is writte
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes to a new name and moves it into place."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
+    """Writes a file of JSON."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path: pathlib.Path) -> Any:
@@ -168,9 +167,8 @@ class MetricsLog:
 
     def __init__(self, directory: RunDirectory, start: int) -> None:
         kept = [r for r in directory.read_metrics() if r["step"] <= start]
-        temporary = directory.metrics.with_name("metrics.jsonl.tmp")
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        os.replace(temporary, directory.metrics)
+        with replacing(directory.metrics) as temporary:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
         self.seconds = kept[-1]["seconds"] if kept else 0.0
         self._file = directory.metrics.open("a")
         self._events = SummaryWriter(str(directory.path), purge_step=start + 1)

@@ -52,9 +52,7 @@ def main() -> int:
     with cli.one_line_errors():
         directory, chosen = _settings()
         task, network, train = chosen.make()
-        state = jax.eval_shape(
-            functools.partial(training.init_state, network, task, train), jax.random.key(0)
-        )
+        state = training.abstract_state(network, task, train)
         batch = functools.partial(task.train_batch, delay=network.delay)
         jax.eval_shape(batch, task.data, state.key, state.step)  # a segment too short, say
         directory.claim(chosen, task)

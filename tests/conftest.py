@@ -63,6 +63,23 @@ def environment(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def start(environment):
+    """Starts a program; its standard error goes where its output does."""
+
+    def popen(name, *args):
+        return subprocess.Popen(
+            [sys.executable, "-m", f"scripts.{name}", *map(str, args)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return popen
+
+
+@pytest.fixture(scope="module")
 def program(environment):
     def run(name, *args, code=0):
         command = [sys.executable, "-m", f"scripts.{name}", *map(str, args)]

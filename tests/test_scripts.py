@@ -4,8 +4,6 @@ import json
 import pathlib
 import signal
 import struct
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -86,19 +84,7 @@ def test_every_task_trains_resumes_and_evaluates(task, program, text, idx, tmp_p
         assert answer[0] == "-ab---" and len(answer[1]) == 6
 
 
-def _popen(environment, *args):
-    command = [sys.executable, "-m", "scripts.train", *args]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def test_a_stopped_run_resumes_and_ends_bit_for_bit_the_same(program, environment, text, tmp_path):
+def test_a_stopped_run_resumes_and_ends_bit_for_bit_the_same(program, start, text, tmp_path):
     command = (
         "--task=char_lm", f"--data_path={text}", "--batch_size=2", "--segment_length=9",
         "--num_steps=600", "--eval_every=50", "--steps_per_call=1", "--channels=4",
@@ -108,7 +94,7 @@ def test_a_stopped_run_resumes_and_ends_bit_for_bit_the_same(program, environmen
     program("train", *command, f"--workdir={whole}")
     stops = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = _popen(environment, *command, f"--workdir={parts}")
+        process = start("train", *command, f"--workdir={parts}")
         for line in process.stdout:
             if line.startswith("step"):
                 break

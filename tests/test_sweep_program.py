@@ -2,8 +2,6 @@ import csv
 import json
 import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -73,12 +71,9 @@ def test_a_member_is_the_run_alone(program, whole, tmp_path):
     assert _rows(workdir)[7]["test"]["loss"] == pytest.approx(results["test"]["loss"], rel=1e-3)
 
 
-def test_a_sweep_that_is_killed_goes_on_and_ends_the_same(environment, program, whole, tmp_path):
+def test_a_sweep_that_is_killed_goes_on_and_ends_the_same(start, program, whole, tmp_path):
     workdir = tmp_path / "killed"
-    command = [sys.executable, "-m", "scripts.sweep", *SWEEP, f"--workdir={workdir}"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    process = start("sweep", *SWEEP, f"--workdir={workdir}")
     # In the middle of the saving of step 10.
     saved = workdir / "members" / "0" / "checkpoints" / "10"
     deadline = time.monotonic() + 200
@@ -97,25 +92,17 @@ def test_a_sweep_that_is_killed_goes_on_and_ends_the_same(environment, program, 
     assert "best member" in again.stdout and "step 40" not in again.stdout
 
 
-def test_ctrl_c_saves_a_sweep_and_says_how_to_go_on(environment, program, whole, tmp_path):
+def test_ctrl_c_saves_a_sweep_and_says_how_to_go_on(start, program, whole, tmp_path):
     workdir = tmp_path / "stopped"
-    command = [sys.executable, "-m", "scripts.sweep", *SWEEP, f"--workdir={workdir}"]
-    command = [arg.replace("num_steps=40", "num_steps=400000") for arg in command]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [arg.replace("num_steps=40", "num_steps=400000") for arg in SWEEP]
+    process = start("sweep", *command, f"--workdir={workdir}")
     saved = workdir / "members" / "0" / "checkpoints" / "10"
     deadline = time.monotonic() + 200
     while not saved.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 130 and "Traceback" not in err
+    out, _ = process.communicate(timeout=200)
+    assert process.returncode == 130 and "Traceback" not in out
     assert f"resume with: python -m scripts.sweep --workdir={workdir}" in out
 
 

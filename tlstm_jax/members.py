@@ -20,14 +20,16 @@ from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.progress import Progress, finished, judge
 from tlstm_jax.training import (
+    NonFiniteError,
     Overrides,
     Report,
     TrainState,
     eval_key,
     eval_step,
     init_state,
-    means,
+    over_batches,
     start_carry,
+    train_means,
     train_step,
 )
 from tlstm_jax.typing import Array, PyTree, Sums, Task
@@ -114,15 +116,13 @@ def evaluate_members(
     """The task's metrics [N] over the whole of `split`, as `training.evaluate` has them after a step."""
     models = states.params, states.model_state
     keys = jax.vmap(eval_key)(states)
+
+    def step(carries: PyTree, index: Array) -> tuple[PyTree, Sums]:
+        return _eval_members(network, task, split, models, carries, data, keys, index)
+
     start = functools.partial(start_carry, network, task, split)
     carries = jax.vmap(start)(states.params)
-    batches = []
-    for i in range(task.num_eval_batches(split, network.delay)):
-        carries, sums = _eval_members(
-            network, task, split, models, carries, data, keys, jnp.int32(i)
-        )
-        batches.append(sums)
-    return means(jax.tree.map(lambda *parts: np.array(parts), *jax.device_get(batches)))
+    return over_batches(step, carries, task.num_eval_batches(split, network.delay))
 
 
 def fit_members(
@@ -208,15 +208,13 @@ def _report(
     stop: str | None,
 ) -> Report:
     """Of one member after a call, which ended with `progress`."""
-    good, improved = steps["good"], False
-    if not good.all():
-        at = progress.step - len(good) + int(np.argmin(good)) + 1
-        why = f"{DIVERGED}: the loss or the gradient is not finite at step {at}"
-        return Report(None, progress, {}, None, False, why, True)
+    improved = False
+    try:
+        train = train_means(progress, steps)
+    except NonFiniteError as e:
+        return Report(None, progress, {}, None, False, f"{DIVERGED}: {e}", True)
     if valid is not None:
         progress, improved = judge(task, progress, valid[task.metric])
-    train = {name: float(x) for name, x in means(steps["sums"]).items()}
-    train["grad_norm"] = float(np.mean(steps["grad_norm"]))
     why = finished(settings, progress)
     return Report(state, progress, train, valid, improved, why or stop, why is not None)
 

@@ -152,7 +152,6 @@ def plot_states(
     *,
     labels: Sequence[str] | None = None,
     title: str = "",
-    mark: int | None = None,
 ) -> Any:
     """States over time: a row for each location, the mean over its channels.
 
@@ -160,12 +159,10 @@ def plot_states(
       states: [S, P, M] of one example; P = 1 for a cell that is no tensor.
       labels: what is read at each step, at most S of them.
       title: of the picture.
-      mark: a step before which a line is drawn.
 
     Returns:
       A matplotlib Figure. Each row is scaled to its own range, whose ends stand on the right.
     """
-
     rows = np.asarray(states, float).mean(axis=-1).T  # [P, S]
     low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
     scaled = (rows - low) / np.maximum(high - low, 1e-12)
@@ -178,8 +175,6 @@ def plot_states(
     if labels is not None and len(labels) <= 80:
         axis.set_xticks(range(len(labels)), labels, fontsize="small")
         axis.set_xlabel("input")
-    if mark is not None:
-        axis.axvline(mark - 0.5, color="white", lw=1, ls="--")
     right = axis.twinx()
     right.set_ylim(axis.get_ylim())
     ends = [f"{a:.2g} to {b:.2g}" for a, b in zip(low[:, 0], high[:, 0], strict=True)]
@@ -202,7 +197,6 @@ def plot_kernels(
     Returns:
       A matplotlib Figure, with a band for each tap at every location.
     """
-
     kernels = np.asarray(kernels, float)
     S, P, K = kernels.shape
     figure = _figure((min(12, max(5, 0.16 * S + 2.5)), 0.85 * P + 1.4))

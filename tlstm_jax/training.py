@@ -92,6 +92,12 @@ def init_state(
     return TrainState(jnp.zeros((), jnp.int32), key, params, opt_state, model_state, carry)
 
 
+def abstract_state(network: Network, task: Task, settings: TrainSettings) -> TrainState:
+    """The shapes and dtypes of `init_state`, which `checkpointing.restore` wants to know."""
+    init = functools.partial(init_state, network, task, settings)
+    return jax.eval_shape(init, jax.random.key(0))
+
+
 def train_step(
     network: Network,
     task: Task,
@@ -224,13 +230,25 @@ def evaluate(
       data: `task.data`, best on the device.
       key: draws the samples of tasks that evaluate on fresh ones.
     """
-    model, batches = (params, model_state), []
+    model = params, model_state
+
+    def step(carry: Carry, index: Array) -> tuple[Carry, Sums]:
+        return _eval_step(network, task, split, model, carry, data, key, index)
+
     carry = start_carry(network, task, split, params)
-    for i in range(task.num_eval_batches(split, network.delay)):
-        carry, sums = _eval_step(network, task, split, model, carry, data, key, jnp.int32(i))
+    found = over_batches(step, carry, task.num_eval_batches(split, network.delay))
+    return {name: float(x) for name, x in found.items()}
+
+
+def over_batches(
+    step: Callable[[Carry, Array], tuple[Carry, Sums]], carry: Carry, number: int
+) -> dict[str, np.ndarray]:
+    """Each metric over `number` batches, of which `step` gives the sums one after the other."""
+    batches = []
+    for i in range(number):
+        carry, sums = step(carry, jnp.int32(i))
         batches.append(sums)
-    sums = jax.tree.map(lambda *parts: np.array(parts), *jax.device_get(batches))
-    return {name: float(x) for name, x in means(sums).items()}
+    return means(jax.tree.map(lambda *parts: np.array(parts), *jax.device_get(batches)))
 
 
 def means(sums: Sums) -> dict[str, np.ndarray]:
@@ -275,7 +293,7 @@ def fit(
     while finished(settings, progress) is None:
         state, steps = train_call(network, task, settings, state, data)
         if under_way is not None:
-            yield Report(None, under_way[0], _train_means(*under_way), None, False, None, False)
+            yield Report(None, under_way[0], train_means(*under_way), None, False, None, False)
         step = progress.step + settings.steps_per_call
         progress = dataclasses.replace(progress, step=step, units=step * task.units_per_step)
         under_way = progress, steps
@@ -283,7 +301,7 @@ def fit(
         evaluates = last or step % settings.eval_every == 0
         if not (stop or evaluates or step % settings.checkpoint_every == 0):
             continue
-        train, under_way = _train_means(*under_way), None
+        train, under_way = train_means(*under_way), None
         valid, improved = None, False
         if evaluates:
             valid = evaluate(
@@ -302,7 +320,7 @@ def fit(
             return
 
 
-def _train_means(progress: Progress, steps: dict[str, Any]) -> dict[str, float]:
+def train_means(progress: Progress, steps: dict[str, Any]) -> dict[str, float]:
     """Means over the steps of a call, which ended with `progress`; waits for it.
 
     Raises:

@@ -8,6 +8,8 @@ directories can hold them as they are. A setting that the model itself has under
 import dataclasses
 import functools
 import inspect
+import types
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -56,7 +58,8 @@ def model_settings(name: str) -> dict[str, Any]:
     return own | {k: v for k, v in around.items() if k not in own} | dict(MODELS[name].defaults)
 
 
-def traced_settings(name: str) -> dict[str, tuple[str, str]]:
+@functools.cache  # a sweep asks for every member
+def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
     """The float settings of a model that `hyper` can replace, and so a sweep can vmap over.
 
     Returns:
@@ -68,12 +71,14 @@ def traced_settings(name: str) -> dict[str, tuple[str, str]]:
     """
     model_settings(name)
     network = make_network(name, input_size=2, output_size=2, tokens=True)
-    own, types = own_settings(name), setting_types(name)
+    own, kinds = own_settings(name), setting_types(name)
     traced = {k: ("apply", rate) for k, rate in RATES.items() if k not in own}
-    floats = [k for k in own if types[k] in (float, float | None)]
-    return traced | {k: ("init", k) for k in floats if takes_hyper(network, k)}
+    floats = [k for k in own if kinds[k] in (float, float | None)]
+    traced |= {k: ("init", k) for k in floats if takes_hyper(network, k)}
+    return types.MappingProxyType(traced)
 
 
+@functools.lru_cache(maxsize=256)
 def takes_hyper(network: Network, name: str) -> bool:
     """Whether `hyper` can replace this float field in the network's initialization."""
     try:

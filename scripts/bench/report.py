@@ -8,6 +8,9 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scripts.files import replacing
+from scripts.plotting import save_figure
+
 COLUMNS = {
     "training": {
         "GFLOP/s": lambda r: f"{r['gflops']:.1f}",
@@ -87,9 +90,9 @@ def environment() -> dict[str, Any]:
 
 def write(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """All rows as JSON."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps({"environment": environment(), "rows": list(rows)}, indent=1))
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        content = {"environment": environment(), "rows": list(rows)}
+        temporary.write_text(json.dumps(content, indent=1))
 
 
 def plot(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -117,7 +120,5 @@ def plot(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("ms for a sequence")
     axes[0][0].legend(frameon=False)
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, dpi=130, format="png")
+    save_figure(path, figure)
     plt.close(figure)
-    os.replace(temporary, path)

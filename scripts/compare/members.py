@@ -128,8 +128,7 @@ def train_members(network: Network, task: Task, num_steps: int) -> dict[str, Any
     ):
         last |= reports
 
-    def score(member: int, split: str) -> float:
-        state = last[member].state
+    def test(state: training.TrainState | None) -> float:
         if state is None:  # it diverged
             return float("nan")
         metrics = training.evaluate(
@@ -138,12 +137,14 @@ def train_members(network: Network, task: Task, num_steps: int) -> dict[str, Any
             state.params,
             state.model_state,
             data,
-            split=split,
+            split="test",
             key=training.eval_key(state),
         )
         return metrics[task.metric]
 
-    valid = np.array([score(n, "valid") for n in range(len(pairs))])
+    valid = np.array(
+        [last[n].valid[task.metric] if last[n].valid else np.nan for n in range(len(pairs))]
+    )
     means = valid.reshape(len(LEARNING_RATES), len(SEEDS)).mean(axis=1)
     worst = -np.inf if task.maximize else np.inf
     means = np.where(np.isnan(means), worst, means)  # where a member diverged
@@ -153,7 +154,7 @@ def train_members(network: Network, task: Task, num_steps: int) -> dict[str, Any
         "metric": task.metric,
         "learning_rate": LEARNING_RATES[best],
         "valid": [float(valid[n]) for n in members],
-        "test": [score(n, "test") for n in members],
+        "test": [test(last[n].state) for n in members],
         "units": num_steps * task.units_per_step,
     }
 

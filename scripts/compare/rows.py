@@ -10,6 +10,7 @@ import tqdm
 
 from scripts.compare import members
 from scripts.compare.page import line, render
+from scripts.files import replacing
 from scripts.run_directory import read_json, write_json
 from tlstm_jax import zoo
 
@@ -43,9 +44,8 @@ def compare(
             write_json(paths[name], row)
         print(line(name, row), flush=True)
     page = workdir / "comparison.md"
-    temporary = page.with_name("comparison.md.tmp")
-    temporary.write_text(render(rows, conditions))
-    temporary.replace(page)
+    with replacing(page) as temporary:
+        temporary.write_text(render(rows, conditions))
     print(f"page: {page}")
 
 

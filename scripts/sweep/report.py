@@ -3,13 +3,13 @@
 import csv
 import io
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from scripts.files import replacing
 from scripts.plotting import save_figure
 from scripts.run_directory import RunDirectory, read_json
 from tlstm_jax.groups import Curves
@@ -31,8 +31,10 @@ def write_report(
     """
     scores = np.array([curves.score(n) for n in range(len(points))])
     rows = [_row(n, point, curves, task, directories[n]) for n, point in enumerate(points)]
-    _replace(workdir / "results.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    _replace(workdir / "results.csv", _csv(rows))
+    with replacing(workdir / "results.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with replacing(workdir / "results.csv") as temporary:
+        temporary.write_text(_csv(rows))
     if np.isnan(scores).all():
         raise ValueError(
             f"no member has a {task.metric} that is a number; see {workdir / 'results.csv'}"
@@ -48,10 +50,9 @@ def write_report(
     )
     save_figure(workdir / "sweep.png", figure)
     best = int(np.nanargmax(scores))
-    link = workdir / "best.tmp"
-    link.unlink(missing_ok=True)
-    link.symlink_to(directories[best].path.relative_to(workdir), target_is_directory=True)
-    os.replace(link, workdir / "best")
+    with replacing(workdir / "best") as link:
+        link.unlink(missing_ok=True)
+        link.symlink_to(directories[best].path.relative_to(workdir), target_is_directory=True)
     found = ", ".join(f"{k} {v:.4g}" for k, v in rows[best]["test"].items())
     chosen = ", ".join(f"{k}={v}" for k, v in points[best].items())
     return f"{best} ({chosen}), in {workdir / 'best'}; on test: {found}"
@@ -87,9 +88,3 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(flat)
     return text.getvalue()
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

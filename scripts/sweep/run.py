@@ -1,11 +1,9 @@
 """Trains a sweep's members in run directories of their own, so that it can go on after any interruption."""
 
-import functools
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
 
-import jax
 import numpy as np
 
 from scripts import cli
@@ -103,10 +101,7 @@ class Members:
         step = min((max(there, default=0) for there in steps.values()), default=0)
         if any(step not in there for there in steps.values()):
             step = 0
-        like = jax.eval_shape(
-            functools.partial(training.init_state, group.network, group.task, group.settings),
-            jax.random.key(0),
-        )
+        like = training.abstract_state(group.network, group.task, group.settings)
         self.close()
         self._best.clear()
         self._begun = time.monotonic()
