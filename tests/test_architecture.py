@@ -31,14 +31,17 @@ RULES = {
     "tlstm_jax.cayley": ["tlstm_jax.typing"],
     "tlstm_jax.optimization": ["tlstm_jax.typing", "tlstm_jax.hyper", "tlstm_jax.cayley"],
     "tlstm_jax.progress": ["tlstm_jax.typing", "tlstm_jax.optimization"],
+    "tlstm_jax.evaluation": ["tlstm_jax.typing", "tlstm_jax.network"],
     "tlstm_jax.training": [
         "tlstm_jax.typing",
+        "tlstm_jax.evaluation",
         "tlstm_jax.network",
         "tlstm_jax.optimization",
         "tlstm_jax.progress",
     ],
     "tlstm_jax.members": [
         "tlstm_jax.typing",
+        "tlstm_jax.evaluation",
         "tlstm_jax.network",
         "tlstm_jax.optimization",
         "tlstm_jax.progress",

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from tlstm_jax.evaluation import eval_step, over_batches, start_carry
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.progress import Progress, finished, judge
@@ -25,10 +26,7 @@ from tlstm_jax.training import (
     Report,
     TrainState,
     eval_key,
-    eval_step,
     init_state,
-    over_batches,
-    start_carry,
     train_means,
     train_step,
 )
