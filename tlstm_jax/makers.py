@@ -10,7 +10,9 @@ from tlstm_jax.cells.lstm import LSTM
 from tlstm_jax.cells.tensorized import TensorizedLSTM
 from tlstm_jax.cells.tensorized_rnn import TensorizedRNN
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
+from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import dilated_stack
+from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
 from tlstm_jax.typing import Cell, SequenceModel
 
@@ -81,8 +83,15 @@ def stacked_lstm(
     remat_every: int | None = None,
     engine: str = "deferred",
 ) -> SequenceModel:
-    cell = LSTM(channels, forget_bias, None if shared else input_scale, dtype)
-    return Stacked(cell, num_layers, shared, input_scale if shared else None, remat_every, engine)
+    above = LSTM(channels, forget_bias, dtype=dtype)  # its inputs are hidden states
+    if shared:
+        return Stacked(above, num_layers, shared, input_scale, remat_every, engine)
+    check_size("num_layers", num_layers)
+    first = LSTM(channels, forget_bias, input_scale, dtype)
+    layers = (first, *[above] * (num_layers - 1))
+    return Chain(
+        tuple(as_sequence(cell, remat_every=remat_every, engine=engine) for cell in layers)
+    )
 
 
 def dilated(

@@ -50,6 +50,10 @@ class BatchNormLSTM:
     Parameters: the LSTM's, and {"input_norm", "recurrent_norm": {"scale" [4M]}, "memory_norm": {"scale",
     "bias" [M]}}. The examples of a batch depend on each other in training.
 
+    An input that is the same in the whole batch (a blank, say) has no variance, so that any difference from
+    its running mean counts a lot: outside training such steps are good once the weights hardly move. Let
+    the learning rate decay (schedule "cosine").
+
     Attributes:
       features: M.
       max_steps: N, for how many steps there are statistics.
