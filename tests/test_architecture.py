@@ -13,10 +13,16 @@ ROOT = pathlib.Path(__file__).parent.parent
 RULES = {
     "tlstm_jax.typing": [],
     "tlstm_jax.hyper": ["tlstm_jax.typing"],
-    "tlstm_jax.convolution": ["tlstm_jax.typing"],
-    "tlstm_jax.cells": ["tlstm_jax.typing", "tlstm_jax.hyper", "tlstm_jax.convolution"],
+    "tlstm_jax.layout": ["tlstm_jax.typing"],
+    "tlstm_jax.convolution": ["tlstm_jax.typing", "tlstm_jax.layout"],
+    "tlstm_jax.cells": [
+        "tlstm_jax.typing",
+        "tlstm_jax.hyper",
+        "tlstm_jax.layout",
+        "tlstm_jax.convolution",
+    ],
     "tlstm_jax.pullbacks": ["tlstm_jax.typing"],
-    "tlstm_jax.engine": ["tlstm_jax.typing", "tlstm_jax.pullbacks"],
+    "tlstm_jax.engine": ["tlstm_jax.typing", "tlstm_jax.layout", "tlstm_jax.pullbacks"],
     "tlstm_jax.unroll": ["tlstm_jax.typing", "tlstm_jax.cells.linear", "tlstm_jax.engine"],
     "tlstm_jax.models": [
         "tlstm_jax.typing",
@@ -31,9 +37,10 @@ RULES = {
     "tlstm_jax.cayley": ["tlstm_jax.typing"],
     "tlstm_jax.optimization": ["tlstm_jax.typing", "tlstm_jax.hyper", "tlstm_jax.cayley"],
     "tlstm_jax.progress": ["tlstm_jax.typing", "tlstm_jax.optimization"],
-    "tlstm_jax.evaluation": ["tlstm_jax.typing", "tlstm_jax.network"],
+    "tlstm_jax.evaluation": ["tlstm_jax.typing", "tlstm_jax.layout", "tlstm_jax.network"],
     "tlstm_jax.training": [
         "tlstm_jax.typing",
+        "tlstm_jax.layout",
         "tlstm_jax.evaluation",
         "tlstm_jax.network",
         "tlstm_jax.optimization",

@@ -21,6 +21,7 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from tlstm_jax.layout import is_partitioned
 from tlstm_jax.typing import Array
 
 GRADIENTS = ("auto", "products", "xla")
@@ -91,7 +92,8 @@ def cross_layer_convolution(
       hidden: H_{t-1} [B, P_1..P_D, M].
       corner: X'_t [B, M].
       kernel: W [K,..,K, M, Z], of the same dtype as both.
-      gradient: "products", "xla", or "auto": the first on a CPU, the second elsewhere.
+      gradient: "products", "xla", or "auto": the first on a CPU, the second elsewhere. Of a batch that
+        lies on several devices it is "products": XLA would gather its own gradient's operands.
 
     Returns:
       [B, P_1..P_D, Z] in the dtype of `hidden`.
@@ -99,6 +101,8 @@ def cross_layer_convolution(
     check_gradient(gradient)
     cat = concatenate_corner(hidden, corner)
     kernel, before = _within_reach(kernel, hidden.shape[1:-1])
+    if is_partitioned():
+        gradient = "products"
     if gradient == "xla":
         return _convolve(cat, kernel, before)
     return _correlate(cat, kernel, before, gradient)

@@ -20,11 +20,14 @@ loops are not unrolled: with 2 or 4 steps an iteration they were no faster on a 
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tlstm_jax import layout
+from tlstm_jax.layout import whole
 from tlstm_jax.pullbacks import Pullbacks
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
 
@@ -72,22 +75,53 @@ def run(
     """
     plain = start is None or initial is None  # nothing but params and carry to be differentiated
     deferred = engine == "deferred" and plain and noise is None and observe is None
-    if deferred and is_split(cell) and not _couples(cell):
+    deferred = deferred and is_split(cell) and not _couples(cell)
 
+    def loop(params: Params, carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
         def steps(carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
-            carry, ys = _deferred(cell, params, carry, *inputs)
-            return carry, (ys, None)
-    else:
-
-        def steps(carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
+            if deferred:
+                carry, ys = _deferred(cell, params, carry, *inputs)
+                return carry, (ys, None)
             carry, (ys, observed, _) = _scan(
                 cell, params, carry, *inputs, initial=initial, observe=observe
             )
             return carry, (ys, observed)
 
+        return _in_chunks(steps, carry, inputs, remat_every)
+
     inputs = (xs, start, live) if noise is None else (xs, start, live, noise)
-    carry, (ys, observed) = _in_chunks(steps, carry, inputs, remat_every)
+    if plain and observe is None and not _couples(cell):
+        loop = _in_parts(loop, layout.parts(xs.shape[1]), copies=not deferred)
+    carry, (ys, observed) = loop(params, carry, inputs)
     return carry, ys, observed
+
+
+def _in_parts(loop: Callable[..., Any], number: int, *, copies: bool) -> Callable[..., Any]:
+    """`loop` on the parts of a batch that lie on different devices, each for itself.
+
+    Every device then sums the weights' gradient over its own examples and all steps, and they add
+    their sums up once, rather than at every step. The deferred gradient does so by itself; JAX's own
+    needs a copy of the parameters for each part.
+    """
+    if number == 1:
+        return loop
+
+    def split(tree: PyTree, axis: int) -> PyTree:
+        return jax.tree.map(
+            lambda x: x.reshape(*x.shape[:axis], number, -1, *x.shape[axis + 1 :]), tree
+        )
+
+    def join(tree: PyTree, axis: int) -> PyTree:
+        return jax.tree.map(lambda x: x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :]), tree)
+
+    def run(params: Params, carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
+        axes = (0 if copies else None, 0, 1)
+        each = jax.vmap(loop, in_axes=axes, out_axes=(0, 1), spmd_axis_name=layout.BATCH)
+        params = layout.copies(params, number) if copies else params
+        carry, outputs = each(params, split(carry, 0), split(inputs, 1))
+        return join(carry, 0), join(outputs, 1)
+
+    return run
 
 
 def select(mask: Array | None, new: PyTree, old: PyTree) -> PyTree:
@@ -154,10 +188,11 @@ def _scan(
     def plain(carry: Carry, z: Array, *noise: PyTree) -> tuple[Carry, Array, None]:
         if not split:
             return *cell.step(params, carry, z, *noise), None
-        return *cell.update(params, carry, cell.mix(params, carry, z, *noise), *noise), None
+        return *cell.update(params, carry, whole(cell.mix(params, carry, z, *noise)), *noise), None
 
     def body(before: Carry, inputs: tuple) -> tuple[Carry, tuple]:
         z, start, live, noise = inputs
+        before, z = whole((before, z))
         carry = before if start is None else select(start, anew(cell, before, initial), before)
         new, y, saved = (step or plain)(carry, z, *(() if noise is None else (noise,)))
         new, y = select(live, (new, y), (before, jnp.zeros_like(y)))
@@ -181,8 +216,8 @@ def _deferred_fwd(
     pullbacks = Pullbacks(cell, params, carry, xs[0])
 
     def step(carry: Carry, z: Array) -> tuple[Carry, Array, tuple]:
-        new, y, pull = pullbacks.update(params, carry, cell.mix(params, carry, z))
-        return new, y, (carry, pullbacks.saved(pull))
+        new, y, pull = pullbacks.update(params, carry, whole(cell.mix(params, carry, z)))
+        return new, y, whole((carry, pullbacks.saved(pull)))
 
     carry, (ys, _, saved) = _scan(cell, params, carry, xs, start, live, step=step)
     return (carry, ys), (params, xs, start, live, *saved)
@@ -206,9 +241,11 @@ def _deferred_bwd(cell: Cell, residuals: tuple, cotangents: tuple[Carry, Array])
             lambda leaf: lax.dynamic_index_in_dim(leaf, first + n, keepdims=False),
             (dys, start, live, carries, saved),
         )
+        dcarry, dy, carry, saved_ = whole((dcarry, dy, carry, saved_))
         zeros = jax.tree.map(jnp.zeros_like, (dcarry, dy))
         pull = pullbacks.at_step(pull_update, carry, saved_)
         more, dbefore, da = pull(select(live_, (dcarry, dy), zeros))
+        da = whole(da)
         pull = pullbacks.mix(params, carry, zs[n]) if pullbacks.mix_varies else pull_mix
         dmixed, dz = pull(da)
         dbefore = jax.tree.map(jnp.add, dbefore, dmixed)

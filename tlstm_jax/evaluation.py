@@ -1,11 +1,13 @@
 """Evaluation: the task's metrics over a whole split."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tlstm_jax.layout import Layout, tracing
 from tlstm_jax.network import Network
 from tlstm_jax.typing import Array, Carry, Params, PyTree, State, Sums, Task
 
@@ -19,10 +21,12 @@ def eval_step(
     data: PyTree,
     key: Array,
     index: Array,
+    layout: Layout | None = None,
 ) -> tuple[Carry, Sums]:
     """The task's metrics on batch `index` of `split`, and a stream's carry behind it."""
     params, model_state = model
     batch = task.eval_batch(data, key, split, index, network.delay)
+    batch = batch if layout is None else layout.cut(batch)
     if not task.stream:
         carry = network.init_carry(batch.inputs.shape[1], params=params)
     carry, logits, _, _ = network.apply(
@@ -48,7 +52,21 @@ def start_carry(network: Network, task: Task, split: str, params: Params) -> Car
     return network.init_carry(first.inputs.shape[1], params=params)
 
 
-_eval_step = jax.jit(eval_step, static_argnames=("network", "task", "split"))
+@functools.partial(jax.jit, static_argnames=("network", "task", "split", "layout"))
+def _eval_call(
+    network: Network,
+    task: Task,
+    split: str,
+    model: tuple[Params, State],
+    carry: Carry,
+    data: PyTree,
+    key: Array,
+    index: Array,
+    layout: Layout | None,
+) -> tuple[Carry, Sums]:
+    with tracing(layout):
+        carry, sums = eval_step(network, task, split, model, carry, data, key, index, layout)
+    return carry, sums if layout is None else layout.gather(sums)
 
 
 def evaluate(
@@ -60,17 +78,19 @@ def evaluate(
     *,
     split: str,
     key: Array,
+    layout: Layout | None = None,
 ) -> dict[str, float]:
     """The task's metrics over the whole of `split` ("valid" or "test").
 
     Args:
       data: `task.data`, best on the device.
       key: draws the samples of tasks that evaluate on fresh ones.
+      layout: over which devices; a batch that cannot be cut evenly is computed whole on each of them.
     """
     model = params, model_state
 
     def step(carry: Carry, index: Array) -> tuple[Carry, Sums]:
-        return _eval_step(network, task, split, model, carry, data, key, index)
+        return _eval_call(network, task, split, model, carry, data, key, index, layout)
 
     carry = start_carry(network, task, split, params)
     found = over_batches(step, carry, task.num_eval_batches(split, network.delay))

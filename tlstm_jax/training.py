@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from tlstm_jax.evaluation import evaluate, means
+from tlstm_jax.layout import Layout, tracing
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.progress import Progress, finished, judge
@@ -77,26 +78,42 @@ def _key(state_key: Array, purpose: str) -> Array:
     return jax.random.fold_in(state_key, ("init", "data", "eval", "model").index(purpose))
 
 
-@functools.partial(jax.jit, static_argnames=("network", "task", "settings"))
+@functools.partial(jax.jit, static_argnames=("network", "task", "settings", "layout"))
 def init_state(
     network: Network,
     task: Task,
     settings: TrainSettings,
     key: Array,
     overrides: Overrides = NO_OVERRIDES,
+    layout: Layout | None = None,
 ) -> TrainState:
-    """The state before the first step; `key` is the run's key, `jax.random.key(settings.seed)`."""
+    """The state before the first step.
+
+    Args:
+      key: the run's key, `jax.random.key(settings.seed)`.
+      layout: over which devices it lies; None: on that of `key`.
+    """
     hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), overrides.init)
     params, model_state = network.init(_key(key, "init"), hyper=hyper)
     carry = network.init_carry(task.batch_size, params=params) if task.stream else ()
     opt_state = settings.make_optimizer(params).init(params)
-    return TrainState(jnp.zeros((), jnp.int32), key, params, opt_state, model_state, carry)
+    state = TrainState(jnp.zeros((), jnp.int32), key, params, opt_state, model_state, carry)
+    return state if layout is None else layout.keep(state)
 
 
-def abstract_state(network: Network, task: Task, settings: TrainSettings) -> TrainState:
-    """The shapes and dtypes of `init_state`, which `checkpointing.restore` wants to know."""
+def abstract_state(
+    network: Network, task: Task, settings: TrainSettings, layout: Layout | None = None
+) -> TrainState:
+    """The shapes, dtypes and places of `init_state`, which `checkpointing.restore` wants to know."""
     init = functools.partial(init_state, network, task, settings)
-    return jax.eval_shape(init, jax.random.key(0))
+    state = jax.eval_shape(init, jax.random.key(0))
+    if layout is None:
+        return state
+    return jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        state,
+        layout.places(state),
+    )
 
 
 def train_step(
@@ -106,13 +123,19 @@ def train_step(
     state: TrainState,
     data: PyTree,
     overrides: Overrides = NO_OVERRIDES,
+    layout: Layout | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
     """One optimizer step on the task's next batch.
+
+    Args:
+      layout: over which devices, in a program traced for them (`layout.tracing`); None: one.
 
     Returns:
       The new state, and {"sums": the task's metrics, "loss", "grad_norm": scalars}.
     """
+    state = state if layout is None else layout.keep(state)
     batch = task.train_batch(data, _key(state.key, "data"), state.step, network.delay)
+    batch = batch if layout is None else layout.cut(batch)
     model_key = jax.random.fold_in(_key(state.key, "model"), state.step)
 
     def loss_fn(params: Params) -> tuple[Array, tuple[Carry, State, Sums]]:
@@ -145,19 +168,26 @@ def train_step(
 
 
 @functools.partial(
-    jax.jit, static_argnames=("network", "task", "settings"), donate_argnames=("state",)
+    jax.jit, static_argnames=("network", "task", "settings", "layout"), donate_argnames=("state",)
 )
 def train_call(
-    network: Network, task: Task, settings: TrainSettings, state: TrainState, data: PyTree
+    network: Network,
+    task: Task,
+    settings: TrainSettings,
+    state: TrainState,
+    data: PyTree,
+    layout: Layout | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
     """`steps_per_call` steps in one compiled call, with a leading axis of steps on what they return.
 
     `state` is donated: its buffers are gone after the call.
     """
-    step = functools.partial(train_step, network, task, settings, data=data)
-    return jax.lax.scan(
-        lambda state, _: step(state=state), state, None, length=settings.steps_per_call
-    )
+    step = functools.partial(train_step, network, task, settings, data=data, layout=layout)
+    with tracing(layout):
+        state, steps = jax.lax.scan(
+            lambda state, _: step(state=state), state, None, length=settings.steps_per_call
+        )
+    return (state, steps) if layout is None else (layout.keep(state), layout.gather(steps))
 
 
 def _start(network: Network, task: Task, params: Params, carry: Carry, batch: Batch) -> Carry:
@@ -187,6 +217,7 @@ def fit(
     state: TrainState | None = None,
     progress: Progress | None = None,
     should_stop: Callable[[], str | None] = lambda: None,
+    layout: Layout | None = None,
 ) -> Iterator[Report]:
     """Trains, yielding a Report after every compiled call; nothing if the run is finished already.
 
@@ -197,18 +228,25 @@ def fit(
 
     Args:
       state, progress: of an earlier report, to go on from; None: from the beginning.
-      should_stop: asked after every call; a reason to stop, or None.
+      should_stop: asked after every call; a reason to stop, or None. With several processes all are to
+        give the same answer.
+      layout: over which devices; None: on JAX's default device.
 
     Raises:
       NonFiniteError: the loss or the gradient is not finite; the last report was still good.
+      ValueError: a batch that cannot be cut evenly, or other data in another process.
     """
+    place = jax.device_put if layout is None else layout.put
+    if layout is not None:
+        layout.check(task.batch_size)
     if state is None:
-        state = init_state(network, task, settings, jax.random.key(settings.seed))
+        key = place(jax.random.key(settings.seed))
+        state = init_state(network, task, settings, key, layout=layout)
     progress = progress or Progress()
-    data = jax.device_put(task.data)
+    data = place(task.data)
     under_way: tuple[Progress, dict[str, Any]] | None = None
     while finished(settings, progress) is None:
-        state, steps = train_call(network, task, settings, state, data)
+        state, steps = train_call(network, task, settings, state, data, layout)
         if under_way is not None:
             yield Report(None, under_way[0], train_means(*under_way), None, False, None, False)
         step = progress.step + settings.steps_per_call
@@ -229,6 +267,7 @@ def fit(
                 data,
                 split="valid",
                 key=eval_key(state),
+                layout=layout,
             )
             progress, improved = judge(task, progress, valid[task.metric])
         why = finished(settings, progress)

@@ -1,0 +1,149 @@
+"""Where the arrays of a training lie when it runs on several devices.
+
+The engine is JAX's own: one program over all devices (`jax.jit`), told by `NamedSharding` which part of
+each array lies where. A batch is cut along its examples and, where asked for, kernels along their
+incoming channels; the rest lies whole on every device. What is computed does not depend on the layout
+but for the order of sums: batches and masks follow from the run's key and the step alone.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+
+from tlstm_jax.typing import Batch, PyTree
+
+BATCH, CHANNELS = "batch", "channels"  # the axes of a mesh
+_AXES_OF_B = Batch(inputs=1, targets=1, mask=1, lengths=0, reset=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A layout over a mesh of devices; see `make_layout`.
+
+    Attributes:
+      mesh: with the axes "batch" and "channels".
+    """
+
+    mesh: Mesh
+
+    def put(self, tree: PyTree) -> PyTree:
+        """Arrays, the same in every process, whole onto every device.
+
+        Raises:
+          ValueError: they are not the same in every process.
+        """
+        try:
+            return jax.device_put(tree, self._place())
+        except AssertionError as e:  # JAX compares them
+            raise ValueError(f"the processes do not hold the same arrays: {e}") from e
+
+    def check(self, batch_size: int) -> None:
+        """Raises ValueError unless training batches can be cut evenly."""
+        cuts = self.mesh.shape[BATCH]
+        if batch_size % cuts:
+            raise ValueError(
+                f"batch_size is {batch_size}; accepted with {cuts} devices along the batch are "
+                f"multiples of {cuts}"
+            )
+
+    def cut(self, batch: Batch) -> Batch:
+        """Within a compiled program: a batch, cut along its examples where they divide evenly."""
+
+        def place(x: jax.Array | None, axis: int) -> jax.Array | None:
+            if x is None or x.shape[axis] % self.mesh.shape[BATCH]:
+                return x
+            return jax.lax.with_sharding_constraint(x, self._place(*[None] * axis, BATCH))
+
+        return Batch(*map(place, batch, _AXES_OF_B))
+
+    def places(self, state: PyTree) -> PyTree:
+        """The sharding of each array of a `training.TrainState`, or of what has its shapes."""
+        return jax.tree_util.tree_map_with_path(self._place_of, state)
+
+    def keep(self, state: PyTree) -> PyTree:
+        """Within a compiled program: a TrainState, each of its arrays where `places` says."""
+        return jax.tree.map(jax.lax.with_sharding_constraint, state, self.places(state))
+
+    def gather(self, tree: PyTree) -> PyTree:
+        """Within a compiled program: arrays, whole on every device."""
+        return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, self._place()), tree)
+
+    def _place(self, *axes: str | None) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec(*axes))
+
+    def _place_of(self, path: Sequence[Any], x: Any) -> NamedSharding:
+        names = [getattr(key, "name", getattr(key, "key", None)) for key in path]
+        if names[0] == "carry" and x.ndim and x.shape[0] % self.mesh.shape[BATCH] == 0:
+            return self._place(BATCH)
+        if names[-1] == "kernel" and x.ndim > 1 and x.shape[-2] % self.mesh.shape[CHANNELS] == 0:
+            return self._place(*[None] * (x.ndim - 2), CHANNELS)
+        return self._place()
+
+
+def make_layout(batch: int, channels: int = 1, *, devices: Sequence[Any] | None = None) -> Layout:
+    """The layout over the first batch * channels devices; over all of them in a run of several processes.
+
+    Args:
+      batch, channels: in how many parts batches, and kernels along their incoming channels, are cut.
+      devices: all that JAX finds if None.
+
+    Raises:
+      ValueError: there are fewer devices, or, with several processes, more.
+    """
+    devices = jax.devices() if devices is None else devices
+    number, several = batch * channels, jax.process_count() > 1
+    fits = number == len(devices) if several else number <= len(devices)
+    if min(batch, channels) < 1 or not fits:
+        wanted = f"{len(devices)} in all" if several else f"1 to {len(devices)} in all"
+        raise ValueError(
+            f"mesh is {batch},{channels}; accepted with {len(devices)} devices are sizes >= 1, {wanted}"
+        )
+    return Layout(Mesh(np.array(devices[:number]).reshape(batch, channels), (BATCH, CHANNELS)))
+
+
+def tracing(layout: Layout | None) -> contextlib.AbstractContextManager[Any]:
+    """What is traced within is for the devices of `layout`; None: for one."""
+    if layout is None:
+        return contextlib.nullcontext()
+    return jax.sharding.use_abstract_mesh(layout.mesh.abstract_mesh)
+
+
+def is_partitioned() -> bool:
+    """Whether what is traced here is for several devices."""
+    return not _mesh().empty
+
+
+def parts(batch_size: int) -> int:
+    """In how many parts a batch is cut in what is traced here."""
+    cuts = dict(_mesh().shape).get(BATCH, 1)
+    return cuts if batch_size % cuts == 0 else 1
+
+
+def copies(tree: PyTree, number: int) -> PyTree:
+    """Arrays [..] as [number, ..], one for each part of a batch and where it lies."""
+
+    def repeat(x: jax.Array) -> jax.Array:
+        x = jnp.broadcast_to(x, (number, *x.shape))
+        return jax.lax.with_sharding_constraint(x, PartitionSpec(BATCH))
+
+    return jax.tree.map(repeat, tree)
+
+
+def whole(tree: PyTree) -> PyTree:
+    """Arrays of one part of a batch, not cut any further.
+
+    XLA would cut a state along its channels, as the kernel is, and move pieces of gates about.
+    """
+    if not is_partitioned():
+        return tree
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec()), tree)
+
+
+def _mesh() -> AbstractMesh:
+    return jax.sharding.get_abstract_mesh()
