@@ -1,6 +1,7 @@
-"""What a finished run came to."""
+"""What a run has come to: the checkpoint to go on from, and the results at its end."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import jax
@@ -11,6 +12,15 @@ from tlstm_jax import checkpointing, training
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.typing import Task
+
+
+def recover(checkpoints: pathlib.Path) -> int | None:
+    """The step to go on from, None for the beginning; says what is damaged, and moves it aside."""
+    step, found = checkpointing.recover(checkpoints)
+    if found:
+        where = "the beginning" if step is None else f"step {step}"
+        print(f"{'; '.join(found)}; going on from {where}", flush=True)
+    return step
 
 
 def write_results(

@@ -17,7 +17,7 @@ from absl import flags
 from scripts import cli, settings
 from scripts.display import Display, describe
 from scripts.plotting import save_figure
-from scripts.results import write_results
+from scripts.results import recover, write_results
 from scripts.run_directory import MetricsLog, RunDirectory
 from tasks.char_lm import CharLM
 from tlstm_jax import checkpointing, training, zoo
@@ -57,8 +57,8 @@ def main() -> int:
         jax.eval_shape(batch, task.data, state.key, state.step)  # a segment too short, say
         directory.claim(chosen, task)
         saved = None
-        if checkpointing.steps(directory.checkpoints):
-            saved = checkpointing.restore(directory.checkpoints, state)
+        if (step := recover(directory.checkpoints)) is not None:
+            saved = checkpointing.restore(directory.checkpoints, state, step=step)
         _announce(directory, task, network, state, chosen.model)
         return _train(directory, task, network, train, saved, chosen.model)
     return 1
