@@ -149,18 +149,18 @@ def _train(
         print(f"{report.stop}: saved step {report.progress.step} in {directory.checkpoints}")
         print(f"resume with: python -m scripts.train --workdir={directory.path}")
         return 0 if report.stop == "out of time" else 130
-    _finish(directory, task, network, train, report.stop if report else "nothing left to do")
+    _finish(directory, task, network, train, "nothing left to do" if report is None else None)
     return 0
 
 
 def _finish(
-    directory: RunDirectory, task: Task, network: Network, train: TrainSettings, why: str
+    directory: RunDirectory, task: Task, network: Network, train: TrainSettings, why: str | None
 ) -> None:
-    """Reports the best checkpoint on the test split."""
-    results = write_results(directory, task, network, train, why)
+    """Reports the best checkpoint on the test split; `why` is said in place of why the run ended."""
+    results = write_results(directory, task, network, train)
     steps, units = results["step"], results["units"]
     print(
-        f"{why} after {steps} steps, {units:,} {task.unit}, {results['seconds'] / 60:.1f} minutes"
+        f"{why or results['stop']} after {steps} steps, {units:,} {task.unit}, {results['seconds'] / 60:.1f} minutes"
     )
     if task.target is not None:
         reached = results["units_to_target"]
