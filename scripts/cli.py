@@ -21,7 +21,8 @@ def run(main: Callable[[], int | None]) -> None:
     """Parses the flags and calls `main`, whose result is the exit code."""
 
     def start(argv: list[str]) -> None:
-        logging.set_verbosity(logging.ERROR)  # Orbax and tfds warn of what a user cannot change
+        # Orbax and tfds warn of what a user cannot change, and log with tracebacks what they raise, too.
+        logging.set_verbosity(logging.FATAL)
         with one_line_errors():
             if len(argv) > 1:
                 raise ValueError(f"unexpected argument {argv[1]!r}; accepted are --flags only")

@@ -1,6 +1,7 @@
-"""What a finished run came to."""
+"""What a run has come to: the checkpoint to go on from, and the results at its end."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import jax
@@ -10,13 +11,30 @@ from tasks.char_lm import CharLM
 from tlstm_jax import checkpointing, training
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.progress import finished
 from tlstm_jax.typing import Task
 
 
+def recover(checkpoints: pathlib.Path) -> int | None:
+    """The step to go on from, None for the beginning; says what is damaged, and moves it aside."""
+    step, found = checkpointing.recover(checkpoints)
+    if found:
+        where = "the beginning" if step is None else f"step {step}"
+        print(f"{'; '.join(found)}; going on from {where}", flush=True)
+    return step
+
+
 def write_results(
-    directory: RunDirectory, task: Task, network: Network, train: TrainSettings, why: str
+    directory: RunDirectory,
+    task: Task,
+    network: Network,
+    train: TrainSettings,
+    why: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluates the best checkpoint on the test split; writes results.json and returns it."""
+    """Evaluates the best checkpoint on the test split; writes results.json and returns it.
+
+    `why` the run ended is what its last checkpoint says, if it is None.
+    """
     like = training.abstract_state(network, task, train)
     best = checkpointing.restore(directory.checkpoints, like, step="best")
     last = checkpointing.restore(directory.checkpoints, like).progress
@@ -31,7 +49,7 @@ def write_results(
     )
     records = directory.read_metrics()
     results = {
-        "stop": why,
+        "stop": why or finished(train, last),
         "seconds": records[-1]["seconds"] if records else 0.0,
         "parameters": sum(p.size for p in jax.tree.leaves(best.state.params)),
         **dataclasses.asdict(last),

@@ -19,9 +19,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 
-from scripts.files import replacing
+from scripts.events import EventLog
+from scripts.files import is_unclaimed, naming, replacing
 from scripts.settings import RunSettings
 from tlstm_jax.training import Report
 from tlstm_jax.typing import Task
@@ -69,6 +69,7 @@ class RunDirectory:
         self.config = self.path / "config.json"
         self.data = self.path / "data.json"
         self.metrics = self.path / "metrics.jsonl"
+        self.events = self.path / "events.out.tfevents"  # the beginning of their names
         self.checkpoints = self.path / "checkpoints"
         self.curves = self.path / "curves.png"
         self.results = self.path / "results.json"
@@ -102,13 +103,13 @@ class RunDirectory:
             self.check_data(task)
             if not all(task.unit in record for record in self.read_metrics()):
                 raise ValueError(f"{self.metrics} is damaged: it should count {task.unit}")
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and not is_unclaimed(self.path, self.config):
             raise ValueError(
                 f"{self.path} exists and holds no run; accepted is a new or empty folder"
             )
         self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.config, dataclasses.asdict(settings))  # first: it tells whose the folder is
         write_json(self.data, _identity(task))
-        write_json(self.config, dataclasses.asdict(settings))
 
     def check_data(self, task: Task) -> None:
         """Raises ValueError unless the task's data are those that the run began with."""
@@ -170,21 +171,31 @@ class MetricsLog:
         with replacing(directory.metrics) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
         self.seconds = kept[-1]["seconds"] if kept else 0.0
+        self._directory = directory
         self._file = directory.metrics.open("a")
-        self._events = SummaryWriter(str(directory.path), purge_step=start + 1)
+        with naming(directory.events):
+            self._events = EventLog(directory.path, start)
 
     def write(self, report: Report, unit: str, seconds: float) -> None:
-        """One report; `seconds` of training since the run's beginning."""
+        """One report; `seconds` of training since the run's beginning.
+
+        Raises:
+          OSError: it cannot be written.
+        """
         record = report.record(unit) | {"seconds": round(seconds, 3)}
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
-        for part in ("train", "valid"):
-            for name, value in record.get(part, {}).items():
-                self._events.add_scalar(f"{part}/{name}", value, report.progress.step)
+        with naming(self._directory.metrics):
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        parts = {part: record.get(part, {}) for part in ("train", "valid")}
+        numbers = {f"{part}/{k}": v for part, values in parts.items() for k, v in values.items()}
+        with naming(self._directory.events):
+            self._events.write(report.progress.step, numbers)
 
     def close(self) -> None:
-        self._file.close()
-        self._events.close()
+        with naming(self._directory.metrics):
+            self._file.close()
+        with naming(self._directory.events):
+            self._events.close()
 
 
 @functools.lru_cache(maxsize=8)  # of a sweep's members, which have their task in common

@@ -17,7 +17,7 @@ from absl import flags
 from scripts import cli, settings
 from scripts.display import Display, describe
 from scripts.plotting import save_figure
-from scripts.results import write_results
+from scripts.results import recover, write_results
 from scripts.run_directory import MetricsLog, RunDirectory
 from tasks.char_lm import CharLM
 from tlstm_jax import checkpointing, training, zoo
@@ -57,8 +57,8 @@ def main() -> int:
         jax.eval_shape(batch, task.data, state.key, state.step)  # a segment too short, say
         directory.claim(chosen, task)
         saved = None
-        if checkpointing.steps(directory.checkpoints):
-            saved = checkpointing.restore(directory.checkpoints, state)
+        if (step := recover(directory.checkpoints)) is not None:
+            saved = checkpointing.restore(directory.checkpoints, state, step=step)
         _announce(directory, task, network, state, chosen.model)
         return _train(directory, task, network, train, saved, chosen.model)
     return 1
@@ -149,18 +149,18 @@ def _train(
         print(f"{report.stop}: saved step {report.progress.step} in {directory.checkpoints}")
         print(f"resume with: python -m scripts.train --workdir={directory.path}")
         return 0 if report.stop == "out of time" else 130
-    _finish(directory, task, network, train, report.stop if report else "nothing left to do")
+    _finish(directory, task, network, train, "nothing left to do" if report is None else None)
     return 0
 
 
 def _finish(
-    directory: RunDirectory, task: Task, network: Network, train: TrainSettings, why: str
+    directory: RunDirectory, task: Task, network: Network, train: TrainSettings, why: str | None
 ) -> None:
-    """Reports the best checkpoint on the test split."""
-    results = write_results(directory, task, network, train, why)
+    """Reports the best checkpoint on the test split; `why` is said in place of why the run ended."""
+    results = write_results(directory, task, network, train)
     steps, units = results["step"], results["units"]
     print(
-        f"{why} after {steps} steps, {units:,} {task.unit}, {results['seconds'] / 60:.1f} minutes"
+        f"{why or results['stop']} after {steps} steps, {units:,} {task.unit}, {results['seconds'] / 60:.1f} minutes"
     )
     if task.target is not None:
         reached = results["units_to_target"]

@@ -82,8 +82,10 @@ RULES = {
         "tlstm_jax.search",
         "tlstm_jax.pictures",
     ],
+    "tlstm_jax.checksums": [],
     "tlstm_jax.checkpointing": [
         "tlstm_jax.typing",
+        "tlstm_jax.checksums",
         "tlstm_jax.network",
         "tlstm_jax.progress",
         "tlstm_jax.training",

@@ -1,9 +1,13 @@
+import hashlib
+import os
+import random
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 from tasks.memorization import memorization
-from tlstm_jax import checkpointing, training, zoo
+from tlstm_jax import checkpointing, checksums, training, zoo
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.progress import Progress
 
@@ -65,24 +69,183 @@ def test_another_configuration(tmp_path):
         checkpointing.restore_params(tmp_path, gru)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove", "garble"])
-def test_a_damaged_checkpoint_is_named(damage, tmp_path):
+def _files(directory):
+    return sorted(p for p in directory.rglob("*") if p.is_file())
+
+
+def _flip(path, rng):
+    """One bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+
+
+def _damage(path, how, rng=None):
+    match how:
+        case "flip":
+            _flip(path, rng or random.Random(0))
+        case "truncate":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        case "empty":
+            path.write_bytes(b"")
+        case "lengthen":
+            path.write_bytes(path.read_bytes() + b"\0")
+        case "remove":
+            path.unlink()
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "empty", "lengthen", "remove"])
+def test_damage_to_any_file_is_found_and_named(how, tmp_path):
+    _save_at(tmp_path, [1], best_step=1)
+    rng, files = random.Random(how), _files(tmp_path)
+    assert {"SHA256SUMS", "metadata", "_METADATA"} <= {p.name for p in files}
+    for path in files:
+        valid, name = path.read_bytes(), path.relative_to(tmp_path / "1")
+        for _ in range(5 if how == "flip" else 1):
+            _damage(path, how, rng)
+            message = rf"^checkpoint {tmp_path}/1 is damaged: {name} (differs from|is missing)"
+            with pytest.raises(ValueError, match=message) as error:
+                checkpointing.restore(tmp_path, _state())
+            assert "\n" not in str(error.value)
+            path.write_bytes(valid)
+        _damage(path, how, rng)
+        with pytest.raises(ValueError, match=message):
+            checkpointing.restore_params(tmp_path, _network())
+        path.write_bytes(valid)
+    assert checkpointing.restore(tmp_path, _state()).progress.step == 1
+
+
+def test_every_flipped_bit_of_the_checksums_is_found(tmp_path):
+    (tmp_path / "x").write_bytes(b"content")
+    checksums.write(tmp_path)
+    path = tmp_path / checksums.NAME
+    valid = path.read_bytes()
+    for at in range(8 * len(valid)):
+        content = bytearray(valid)
+        content[at // 8] ^= 1 << at % 8
+        path.write_bytes(content)
+        assert checksums.problem(tmp_path) == "SHA256SUMS differs from its own checksum"
+    path.write_bytes(valid)
+    assert checksums.problem(tmp_path) is None
+
+
+def test_the_checksums_are_those_of_sha256sum(tmp_path):
     _save_at(tmp_path, [1])
-    for file in sorted((tmp_path / "1").rglob("*")):
-        if file.is_file():
-            if damage == "truncate":
-                file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-            elif damage == "remove":
-                file.unlink()
-            else:
-                file.write_bytes(b"\xff" * file.stat().st_size)
-    with pytest.raises(ValueError, match=rf"checkpoint {tmp_path}/1 is (damaged|of another)"):
-        checkpointing.restore(tmp_path, _state())
+    lines = (tmp_path / "1" / checksums.NAME).read_text().splitlines()
+    assert lines[-1].startswith("# ") and len(lines) == len(_files(tmp_path))
+    for line in lines[:-1]:
+        digest, name = line.split("  ")
+        assert digest == hashlib.sha256((tmp_path / "1" / name).read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/hostname", "", "a\0b", "."])
+def test_checksums_of_what_lies_elsewhere_are_refused(name, tmp_path):
+    (tmp_path / "x").write_bytes(b"x")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    lines = f"{hashlib.sha256(b'x').hexdigest()}  {name}\n"
+    (folder / checksums.NAME).write_text(lines + checksums._last(lines))
+    assert checksums.problem(folder) is not None
 
 
 def test_what_a_killed_save_leaves_is_passed_over(tmp_path):
     _save_at(tmp_path, [1])
     (tmp_path / "2.orbax-checkpoint-tmp").mkdir()
+    (tmp_path / "0.removed").mkdir()
     assert checkpointing.steps(tmp_path) == [1]
+    assert checkpointing.recover(tmp_path) == (1, [])
     _save_at(tmp_path, [2])
     assert checkpointing.steps(tmp_path) == [1, 2]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
+
+
+def test_killed_before_its_checksums_were_in_place(tmp_path, monkeypatch):
+    _save_at(tmp_path, [1])
+    real = os.replace
+
+    def killed(source, target):
+        if str(target).endswith(checksums.NAME):
+            raise KeyboardInterrupt  # which nothing catches, as SIGKILL
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _save_at(tmp_path, [2])
+    monkeypatch.undo()
+    assert checkpointing.steps(tmp_path) == [1, 2]
+    with pytest.raises(ValueError, match=f"{tmp_path}/2 is damaged: SHA256SUMS is missing, as if"):
+        checkpointing.restore(tmp_path, _state())
+    step, found = checkpointing.recover(tmp_path)
+    assert step == 1 and len(found) == 1 and found[0].endswith("; it is now 2.damaged")
+    _save_at(tmp_path, [2])
+    assert checkpointing.restore(tmp_path, _state()).progress.step == 2
+
+
+def test_a_save_takes_the_place_of_a_damaged_one(tmp_path):
+    _save_at(tmp_path, [1, 2])
+    (tmp_path / "2" / checksums.NAME).unlink()
+    _save_at(tmp_path, [2])
+    assert checkpointing.recover(tmp_path) == (2, [])
+    (tmp_path / "3").mkdir()
+    _save_at(tmp_path, [3])
+    assert checkpointing.recover(tmp_path) == (3, [])
+    before = (tmp_path / "3" / checksums.NAME).stat()
+    _save_at(tmp_path, [3])
+    assert (tmp_path / "3" / checksums.NAME).stat() == before
+
+
+def test_later_checkpoints_are_neither_in_the_way_nor_removed(tmp_path):
+    _save_at(tmp_path, [6, 7, 8])
+    _save_at(tmp_path, [1, 2, 3])
+    assert checkpointing.steps(tmp_path) == [2, 3, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("best", "damaged", "step", "aside"),
+    [
+        ({}, (), 4, []),
+        ({}, (4,), 3, ["4.damaged"]),
+        ({}, (1, 4), 3, ["1.damaged", "4.damaged"]),
+        ({}, (1, 2, 3, 4), None, [f"{n}.damaged" for n in (1, 2, 3, 4)]),
+        ({1: 1, 2: 2, 3: 2, 4: 2}, (2,), 1, ["2.damaged", "3.unused", "4.unused"]),
+        ({1: 1, 2: 1, 3: 1, 4: 1}, (1,), None, ["1.damaged", "2.unused", "3.unused", "4.unused"]),
+        ({1: 1, 2: 1, 3: 1, 4: 4}, (1,), 4, ["1.damaged"]),
+        ({1: 0, 2: 2, 3: 2, 4: 4}, (4,), 3, ["4.damaged"]),
+        ({4: 0}, (), 3, ["4.unused"]),
+    ],
+)
+def test_what_a_training_goes_on_from(best, damaged, step, aside, tmp_path):
+    for n in (1, 2, 3, 4):
+        state = _state()._replace(step=jnp.int32(n))
+        checkpointing.save(tmp_path, state, Progress(step=n, best_step=best.get(n)), keep=9)
+    for n in damaged:
+        _damage(tmp_path / str(n) / "state" / "manifest.ocdbt", "flip")
+    found = checkpointing.recover(tmp_path)
+    assert found.step == step and len(found.found) == len(aside)
+    assert sorted(p.name for p in tmp_path.iterdir() if not p.name.isdecimal()) == aside
+    left = [n for n in (1, 2, 3, 4) if not any(name.startswith(f"{n}.") for name in aside)]
+    assert checkpointing.steps(tmp_path) == left
+    if step is not None:
+        for which in ("latest", "best"):
+            checkpointing.restore(tmp_path, _state(), step=which)
+    assert checkpointing.recover(tmp_path) == (step, [])
+
+
+def test_a_name_that_is_taken_is_left_alone(tmp_path):
+    for name in ("1.damaged", "1.damaged-2"):
+        _save_at(tmp_path, [1])
+        (tmp_path / "1" / checksums.NAME).unlink()
+        assert checkpointing.recover(tmp_path).found[0].endswith(f"; it is now {name}")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1.damaged", "1.damaged-2"]
+
+
+def test_a_save_that_fails_is_one_line_and_leaves_what_was_there(tmp_path, monkeypatch):
+    _save_at(tmp_path, [1])
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=rf"^checkpoint {tmp_path}/2 could not be saved: .*No space"):
+        _save_at(tmp_path, [2])
+    assert checkpointing.recover(tmp_path).step == 1

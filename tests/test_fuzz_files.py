@@ -18,7 +18,7 @@ from tasks import datasets
 from tasks.memorization import memorization
 from tests.hostile import JSON, VALUES, make, mutated, refusal
 from tests.test_checkpointing import _network, _save_at, _state
-from tlstm_jax import checkpointing
+from tlstm_jax import checkpointing, checksums
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 
@@ -216,6 +216,9 @@ def test_a_damaged_checkpoint(checkpoint, late_reads, data):
     path = data.draw(st.sampled_from(files), "file")
     valid = path.read_bytes()
     path.write_bytes(data.draw(mutated(valid) | st.binary(max_size=40), "content"))
+    sums = (checkpoint / "1" / checksums.NAME).read_bytes()
+    if path.name != checksums.NAME and data.draw(st.booleans(), "with checksums of its own"):
+        checksums.write(checkpoint / "1")
     try:
         for read in (
             lambda: checkpointing.restore(checkpoint, _state()).state.params,
@@ -224,6 +227,7 @@ def test_a_damaged_checkpoint(checkpoint, late_reads, data):
             with refusal(checkpoint):
                 assert read().keys() == _state().params.keys()
     finally:
+        (checkpoint / "1" / checksums.NAME).write_bytes(sums)
         path.write_bytes(valid)
 
 
@@ -237,12 +241,14 @@ def test_any_progress(checkpoint, late_reads, progress):
     path = checkpoint / "1" / "progress" / "metadata"
     valid = path.read_bytes()
     path.write_text(json.dumps(progress))
+    checksums.write(checkpoint / "1")
     try:
         with refusal(checkpoint):
             read = checkpointing.restore_params(checkpoint, _network())[2]
             assert read.step == 1 and read.units >= 0 and read.evals_since_best >= 0
     finally:
         path.write_bytes(valid)
+        checksums.write(checkpoint / "1")
 
 
 @pytest.mark.parametrize("name", ["9" * 30, "-1", "2", "x", "é"])

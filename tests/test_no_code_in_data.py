@@ -15,7 +15,7 @@ from tasks import datasets, idx, text
 from tasks.memorization import memorization
 from tests.hostile import refusal
 from tests.test_checkpointing import _network, _save_at, _state
-from tlstm_jax import checkpointing
+from tlstm_jax import checkpointing, checksums
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 
@@ -177,13 +177,17 @@ def test_payloads_in_a_checkpoint(payload, tmp_path, late_reads):
 
     for path, content in zip(files, contents, strict=True):  # each file by itself, then all of them
         path.write_bytes(payload)
+        if path.name != checksums.NAME:
+            checksums.write(directory / "1")  # as a stranger would
         for call in (read, read_params):
             with refusal(f"checkpoint {directory}/1 is "):
                 call()
         path.write_bytes(content)
+    checksums.write(directory / "1")
     read()
     for path in files:
         path.write_bytes(payload)
+    checksums.write(directory / "1")
     for call in (read, read_params):
         with pytest.raises(ValueError, match=f"checkpoint {directory}/1 is "):
             call()

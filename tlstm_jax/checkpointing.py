@@ -1,24 +1,23 @@
 """Checkpoints, through Orbax: all that an exact resume needs, and nothing that executes when read.
 
 A directory holds the latest checkpoints and the best one, each in a folder named by its step: the
-TrainState (the position in the data is its step, the carry of a stream is in it) and the Progress.
+TrainState (the position in the data is its step, the carry of a stream is in it), the Progress, and the
+checksums of both (`checksums`), which are written last and checked before anything is read. What is
+damaged is named, never used; `recover` moves it aside, so that a training goes on from what is good.
 """
 
 import dataclasses
+import os
 import pathlib
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import (
-    AnyPreservationPolicy,
-    CustomSteps,
-    LatestN,
-    PreservationPolicy,
-    preservation_policy,
-)
+from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from tlstm_jax import checksums
 from tlstm_jax.network import Network
 from tlstm_jax.progress import Progress
 from tlstm_jax.training import TrainState
@@ -30,15 +29,11 @@ class Checkpoint(NamedTuple):
     progress: Progress
 
 
-def _manager(directory: pathlib.Path, keep: Sequence[PreservationPolicy] | None = None) -> Any:
-    """A manager for saving, which keeps what `keep` says, or one for reading alone."""
-    options = ocp.CheckpointManagerOptions(
-        create=keep is not None,
-        enable_async_checkpointing=False,
-        cleanup_tmp_directories=keep is not None,
-        preservation_policy=AnyPreservationPolicy(keep or [preservation_policy.PreserveAll()]),
-    )
-    return ocp.CheckpointManager(directory.absolute(), options=options)
+class Recovery(NamedTuple):
+    step: int | None  # of the checkpoint to go on from; None: there is none
+    found: list[
+        str
+    ]  # a line for each checkpoint that was moved aside: what it has, and where it is
 
 
 def save(
@@ -48,30 +43,106 @@ def save(
     *,
     keep: int = 2,
 ) -> None:
-    """Saves a checkpoint, unless there is one of this step; blocks until it is in place.
+    """Saves a checkpoint, unless there is a good one of this step; blocks until it is in place.
 
     Args:
       directory: is made where it does not exist.
       state, progress: of a training report.
-      keep: how many of the latest to keep, beside the one at progress.best_step.
+      keep: how many of the latest to keep, beside the one at progress.best_step and any of later steps.
+
+    Raises:
+      OSError: it could not be written; what was there before is still there.
     """
-    best = [] if progress.best_step is None else [progress.best_step]
-    with _manager(pathlib.Path(directory), [LatestN(keep), CustomSteps(best)]) as manager:
-        manager.save(
-            progress.step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state._asdict()),
-                progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
-            ),
-        )
+    directory = pathlib.Path(directory)
+    path = directory / str(progress.step)
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(state._asdict()),
+        progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
+    )
+    try:
+        if os.path.lexists(path):
+            if checksums.problem(path) is None:
+                return
+            _move_aside(path, "damaged")
+        with _manager(directory, writes=True) as manager:
+            manager.save(progress.step, args=args, force=True)
+        checksums.write(path)
+        _prune(directory, progress, keep)
+    except Exception as e:  # a full disk can make the writer raise anything
+        raise OSError(f"checkpoint {path} could not be saved: {_first_line(e)}") from e
+
+
+def _manager(directory: pathlib.Path, *, writes: bool = False) -> Any:
+    options = ocp.CheckpointManagerOptions(
+        create=writes,
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=writes,
+        preservation_policy=preservation_policy.PreserveAll(),  # `_prune` is after the checksums
+    )
+    return ocp.CheckpointManager(directory.absolute(), options=options)
+
+
+def _prune(directory: pathlib.Path, progress: Progress, keep: int) -> None:
+    """Removes what is neither among the latest nor the best; a name of no step first, lest half remain."""
+    past = [step for step in steps(directory) if step <= progress.step]
+    for step in past[:-keep]:
+        if step != progress.best_step:
+            os.replace(directory / str(step), _free(directory / f"{step}.removed"))
+    for removed in directory.glob("*.removed*"):
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 def steps(directory: str | pathlib.Path) -> list[int]:
     """The steps of the checkpoints in `directory`, ascending; [] where there are none."""
-    if not pathlib.Path(directory).is_dir():
-        return []
-    with _manager(pathlib.Path(directory)) as manager:
-        return sorted(manager.all_steps())
+    directory = pathlib.Path(directory)
+    names = [p.name for p in directory.iterdir() if p.is_dir()] if directory.is_dir() else []
+    return sorted(int(n) for n in names if n.isascii() and n.isdecimal() and n == str(int(n)))
+
+
+def recover(directory: str | pathlib.Path) -> Recovery:
+    """Finds the latest checkpoint from which a training can go on, and moves aside what is damaged.
+
+    One is good if its files are those that were saved, and so are those of the best one that it knows of.
+    Damaged ones get a name like 40.damaged; good ones that are later than the step to go on from, which the
+    training makes anew, one like 40.unused. Nothing is removed.
+
+    Raises:
+      OSError: a folder cannot be moved.
+    """
+    directory = pathlib.Path(directory)
+    wrong, best = {}, {}
+    for step in steps(directory):
+        try:
+            best[step] = _good_progress(directory, step).best_step
+        except ValueError as e:
+            wrong[step] = str(e)
+    usable = [step for step, b in best.items() if b is None or b in best]
+    last = max(usable, default=None)
+    found = []
+    for step in sorted(wrong.keys() | best.keys()):
+        path = directory / str(step)
+        if step in wrong:
+            found.append(f"{wrong[step]}; it is now {_move_aside(path, 'damaged').name}")
+        elif last is None or step > last:
+            why = f"checkpoint {path} needs that of step {best[step]}, which is not good"
+            found.append(f"{why}; it is now {_move_aside(path, 'unused').name}")
+    return Recovery(last, found)
+
+
+def _move_aside(path: pathlib.Path, why: str) -> pathlib.Path:
+    """Gives a checkpoint a name that is no step's; returns it."""
+    new = _free(path.with_name(f"{path.name}.{why}"))
+    os.replace(path, new)
+    return new
+
+
+def _free(path: pathlib.Path) -> pathlib.Path:
+    """`path`, or with a number behind it if that is taken."""
+    free, number = path, 1
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
 
 
 def restore(
@@ -127,27 +198,29 @@ def _restore(directory: pathlib.Path, step: int | str, args: Any) -> tuple[Any, 
     there = steps(directory)
     if not there:
         raise FileNotFoundError(f"no checkpoint in {directory}")
+    if step == "best":
+        best = _good_progress(directory, there[-1]).best_step
+        step = there[-1] if best is None else best
+    elif step == "latest":
+        step = there[-1]
+    if step not in there:
+        known = ", ".join(map(str, there))
+        raise FileNotFoundError(f"no checkpoint {step} in {directory}; there are {known}")
+    progress = _good_progress(directory, step)
+    composite = ocp.args.Composite(state=args)
     with _manager(directory) as manager:
-        if step == "best":
-            best = _progress(manager, directory, there[-1]).best_step
-            step = there[-1] if best is None else best
-        elif step == "latest":
-            step = there[-1]
-        if step not in there:
-            known = ", ".join(map(str, there))
-            raise FileNotFoundError(f"no checkpoint {step} in {directory}; there are {known}")
-        progress = _progress(manager, directory, step)
-        composite = ocp.args.Composite(state=args)
         state = _read(directory / str(step), lambda: manager.restore(step, args=composite)["state"])
     return state, progress
 
 
-def _progress(manager: Any, directory: pathlib.Path, step: int) -> Progress:
+def _good_progress(directory: pathlib.Path, step: int) -> Progress:
+    """The progress of a checkpoint all of whose files are those that were saved."""
+    path = directory / str(step)
+    if (what := checksums.problem(path)) is not None:
+        raise ValueError(f"checkpoint {path} is damaged: {what}")
     args = ocp.args.Composite(progress=ocp.args.JsonRestore())
-    return _read(
-        directory / str(step),
-        lambda: _to_progress(manager.restore(step, args=args)["progress"], step),
-    )
+    with _manager(directory) as manager:
+        return _read(path, lambda: _to_progress(manager.restore(step, args=args)["progress"], step))
 
 
 def _to_progress(read: Any, step: int) -> Progress:
@@ -167,9 +240,13 @@ def _read(path: pathlib.Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except Exception as e:  # a damaged file can make the reader raise anything
-        message = str(e).splitlines()[0] if str(e) else type(e).__name__
+        message = _first_line(e)
         other = isinstance(e, ValueError) and message.startswith(
             ("Requested shape", "Structure mismatch")
         )
         what = "is of another configuration" if other else "is damaged"
         raise ValueError(f"checkpoint {path} {what}: {message}") from e
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

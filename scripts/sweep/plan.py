@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scripts import settings
+from scripts.files import is_unclaimed
 from scripts.run_directory import read_json, write_json
 from scripts.settings import RunSettings
 from scripts.sweep.space import MOST_MEMBERS
@@ -128,7 +129,7 @@ class Sweep:
                     f"{workdir} already holds another sweep; accepted are the same settings or another "
                     "--workdir"
                 )
-        elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        elif workdir.exists() and not is_unclaimed(workdir, path):
             raise ValueError(
                 f"{workdir} exists and holds no sweep; accepted is a new or empty folder"
             )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scripts import cli
-from scripts.results import write_results
+from scripts.results import recover, write_results
 from scripts.run_directory import MetricsLog, RunDirectory, read_json, write_json
 from scripts.sweep.plan import Sweep
 from scripts.sweep.report import write_report
@@ -81,7 +81,10 @@ class Members:
         self._begun = time.monotonic()
         for n, directory in enumerate(self.directories):
             directory.claim(sweep.runs[n], self._group[n].task)
-            last = max(checkpointing.steps(directory.checkpoints), default=0)
+            before = checkpointing.steps(directory.checkpoints)
+            last = recover(directory.checkpoints) or 0
+            if before != checkpointing.steps(directory.checkpoints):
+                self.curves.stop.pop(n, None)  # to be trained anew, from what is good
             self._read_curve(n, last)
             if last >= self._group[n].settings.num_steps:
                 self.curves.stop.setdefault(n, "all steps done")
