@@ -17,8 +17,12 @@ PLATFORMS = ("cpu", "gpu", "tpu")
 flags.DEFINE_enum("platform", None, PLATFORMS, "Where to run; the fastest there is if unset.")
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Parses the flags and calls `main`, whose result is the exit code."""
+def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = None) -> None:
+    """Parses the flags and calls `main`, whose result is the exit code.
+
+    Args:
+      connect: called before JAX looks for devices.
+    """
 
     def start(argv: list[str]) -> None:
         # Orbax and tfds warn of what a user cannot change, and log with tracebacks what they raise, too.
@@ -26,7 +30,7 @@ def run(main: Callable[[], int | None]) -> None:
         with one_line_errors():
             if len(argv) > 1:
                 raise ValueError(f"unexpected argument {argv[1]!r}; accepted are --flags only")
-            _choose_platform(flags.FLAGS.platform)
+            _choose_platform(flags.FLAGS.platform, connect)
         try:
             code = main() or 0
             sys.stdout.flush()
@@ -57,12 +61,15 @@ def _parse_flags(argv: list[str]) -> list[str]:
         fail(f"a --flagfile cannot be read ({e}); accepted are text files in UTF-8")
 
 
-def _choose_platform(platform: str | None) -> None:
+def _choose_platform(platform: str | None, connect: Callable[[], None] | None) -> None:
     import jax
 
+    if platform is not None:
+        jax.config.update("jax_platforms", {"gpu": "cuda"}.get(platform, platform))
+    if connect is not None:
+        connect()
     if platform is None:
         return
-    jax.config.update("jax_platforms", {"gpu": "cuda"}.get(platform, platform))
     try:
         jax.devices()
     except RuntimeError:
@@ -103,7 +110,7 @@ class StopSignals:
 
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)  # None: not one of Python's
 
     def _on(self, number: int, frame: object) -> None:
         del frame

@@ -8,7 +8,8 @@ import jax
 
 from scripts.run_directory import RunDirectory, write_json
 from tasks.char_lm import CharLM
-from tlstm_jax import checkpointing, training
+from tlstm_jax import checkpointing, processes, training
+from tlstm_jax.layout import Layout
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.progress import finished
@@ -30,12 +31,15 @@ def write_results(
     network: Network,
     train: TrainSettings,
     why: str | None = None,
+    layout: Layout | None = None,
 ) -> dict[str, Any]:
     """Evaluates the best checkpoint on the test split; writes results.json and returns it.
 
-    `why` the run ended is what its last checkpoint says, if it is None.
+    Args:
+      why: the run ended; what its last checkpoint says, if None.
+      layout: over which devices; None: the default device.
     """
-    like = training.abstract_state(network, task, train)
+    like = training.abstract_state(network, task, train, layout)
     best = checkpointing.restore(directory.checkpoints, like, step="best")
     last = checkpointing.restore(directory.checkpoints, like).progress
     test = training.evaluate(
@@ -43,9 +47,10 @@ def write_results(
         task,
         best.state.params,
         best.state.model_state,
-        jax.device_put(task.data),
+        jax.device_put(task.data) if layout is None else layout.put(task.data),
         split="test",
         key=training.eval_key(best.state),
+        layout=layout,
     )
     records = directory.read_metrics()
     results = {
@@ -58,5 +63,6 @@ def write_results(
     if isinstance(task, CharLM):
         results["excluded_characters"] = task.excluded("test")
         results["comparable"] = network.causal
-    write_json(directory.results, results)
+    if processes.is_first():
+        write_json(directory.results, results)
     return results

@@ -247,7 +247,7 @@ def _define_model_flag(name: str, text: str) -> flags.FlagHolder:
         text = f"{text} ({', '.join(having)})"
     kind = zoo.setting_types(having[0])[name]
     if kind == tuple[int, ...]:
-        return flags.DEFINE(_ShapeParser(), name, None, text, serializer=_ShapeSerializer())
+        return flags.DEFINE(ShapeParser(), name, None, text, serializer=ShapeSerializer())
     define = {
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
@@ -258,7 +258,7 @@ def _define_model_flag(name: str, text: str) -> flags.FlagHolder:
     return define[plain](name, None, text)
 
 
-class _ShapeParser(flags.ArgumentParser):
+class ShapeParser(flags.ArgumentParser):
     syntactic_help = "integers joined by , or x"
 
     def parse(self, argument: Any) -> tuple[int, ...]:
@@ -272,7 +272,7 @@ class _ShapeParser(flags.ArgumentParser):
             raise ValueError(f"{argument!r}; accepted are integers joined by , or x") from None
 
 
-class _ShapeSerializer(flags.ArgumentSerializer):
+class ShapeSerializer(flags.ArgumentSerializer):
     def serialize(self, value: Any) -> str:
         return ",".join(map(str, value))
 

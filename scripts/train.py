@@ -3,29 +3,31 @@
 python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
 python -m scripts.train --task=addition --num_digits=5 --tensor_shape=4,4 --normalization=channel
 python -m scripts.train --workdir=runs/quickstart        # goes on with the run that lies there
+python -m scripts.train --preset=char_lm/hour-tlstm --mesh=8     # on 8 devices
 python -m scripts.train --list_presets
 python -m scripts.train --list_models
 """
 
 import dataclasses
 import functools
-import time
+import math
+from typing import NamedTuple
 
 import jax
 from absl import flags
 
-from scripts import cli, settings
-from scripts.display import Display, describe
-from scripts.plotting import save_figure
+from scripts import cli, devices, settings
+from scripts.display import describe
+from scripts.journal import Journal
 from scripts.results import recover, write_results
-from scripts.run_directory import MetricsLog, RunDirectory
+from scripts.run_directory import RunDirectory
 from tasks.char_lm import CharLM
-from tlstm_jax import checkpointing, training, zoo
+from tlstm_jax import checkpointing, processes, training, zoo
 from tlstm_jax.assembly import Wrapping
+from tlstm_jax.layout import Layout
 from tlstm_jax.makers import CHANNELS
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
-from tlstm_jax.pictures import plot_curves
 from tlstm_jax.presets import PRESETS, Preset
 from tlstm_jax.typing import Task
 
@@ -50,18 +52,44 @@ def main() -> int:
         print(f"\naround every model: --{around}")
         return 0
     with cli.one_line_errors():
-        directory, chosen = _settings()
-        task, network, train = chosen.make()
-        state = training.abstract_state(network, task, train)
-        batch = functools.partial(task.train_batch, delay=network.delay)
-        jax.eval_shape(batch, task.data, state.key, state.step)  # a segment too short, say
-        directory.claim(chosen, task)
+        run = processes.together(_prepare)
+        processes.together(lambda: _claim(run))
         saved = None
-        if (step := recover(directory.checkpoints)) is not None:
-            saved = checkpointing.restore(directory.checkpoints, state, step=step)
-        _announce(directory, task, network, state, chosen.model)
-        return _train(directory, task, network, train, saved, chosen.model)
+        if (step := recover(run.directory.checkpoints)) is not None:
+            saved = checkpointing.restore(run.directory.checkpoints, run.like, step=step)
+        _announce(run)
+        return _train(run, saved)
     return 1
+
+
+class Run(NamedTuple):
+    """What is trained, and where."""
+
+    directory: RunDirectory
+    chosen: settings.RunSettings
+    task: Task
+    network: Network
+    train: TrainSettings
+    layout: Layout | None
+    like: training.TrainState  # its shapes
+
+
+def _prepare() -> Run:
+    directory, chosen = _settings()
+    task, network, train = chosen.make()
+    layout = devices.layout()
+    if layout is not None:
+        layout.check(task.batch_size)
+    like = training.abstract_state(network, task, train, layout)
+    batch = functools.partial(task.train_batch, delay=network.delay)
+    jax.eval_shape(batch, task.data, like.key, like.step)  # a segment too short, say
+    directory.check(chosen, task)
+    return Run(directory, chosen, task, network, train, layout, like)
+
+
+def _claim(run: Run) -> None:
+    if processes.is_first():
+        run.directory.claim(run.chosen, run.task)
 
 
 def _settings() -> tuple[RunDirectory, settings.RunSettings]:
@@ -77,13 +105,17 @@ def _settings() -> tuple[RunDirectory, settings.RunSettings]:
     return RunDirectory(WORKDIR.value or f"runs/{name}"), chosen
 
 
-def _announce(
-    directory: RunDirectory, task: Task, network: Network, state: training.TrainState, model: str
-) -> None:
-    size = sum(p.size for p in jax.tree.leaves(state.params))
+def _announce(run: Run) -> None:
+    task, network = run.task, run.network
+    size = sum(p.size for p in jax.tree.leaves(run.like.params))
     print(
-        f"{task.name} with {model}: {size:,} parameters, delay {network.delay}, in {directory.path}"
+        f"{task.name} with {run.chosen.model}: {size:,} parameters, delay {network.delay}, in "
+        f"{run.directory.path}"
     )
+    if run.layout is not None:
+        sizes = run.layout.mesh.shape
+        cut = f"batches cut in {sizes['batch']}, kernels in {sizes['channels']}"
+        print(f"{run.layout.mesh.size} devices in {jax.process_count()} processes: {cut}")
     if isinstance(task, CharLM):
         unknown = ", ".join(f"{n} in {split}" for split, n in task.unknown_counts.items() if n)
         print(f"{task.source}; bytes unseen in its training part: {unknown or 'none'}")
@@ -91,76 +123,58 @@ def _announce(
         print("the model is not causal: it sees its own targets; not comparable")
 
 
-def _train(
-    directory: RunDirectory,
-    task: Task,
-    network: Network,
-    train: TrainSettings,
-    saved: checkpointing.Checkpoint | None,
-    model: str,
-) -> int:
+def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
     start = saved.progress.step if saved else 0
     if saved:
         print(f"resuming from step {start}")
-    log = MetricsLog(directory, start)
-    begun = time.monotonic()
-    display = Display(task, num_steps=train.num_steps, start=start)
-
-    def out_of_time() -> bool:
-        limit = MAX_MINUTES.value
-        return limit is not None and time.monotonic() - begun > 60 * limit
-
-    def save(report: training.Report) -> None:
-        checkpointing.save(directory.checkpoints, report.state, report.progress, keep=KEEP.value)
-
-    def plot() -> None:
-        records, title = directory.read_metrics(), f"{task.name}, {model}"
-        figure = plot_curves(records, unit=task.unit, metric=task.metric, title=title)
-        save_figure(directory.curves, figure)
-
+    checkpoints, num_steps = run.directory.checkpoints, run.train.num_steps
+    journal = Journal(run.directory, run.task, run.chosen.model, num_steps=num_steps, start=start)
+    limit = math.inf if MAX_MINUTES.value is None else MAX_MINUTES.value
     report = None
     with cli.StopSignals() as signals:
+
+        def should_stop() -> str | None:
+            out_of_time = "out of time" if journal.minutes > limit else None
+            return processes.agree(signals.reason or out_of_time)
+
         try:
             for report in training.fit(
-                network,
-                task,
-                train,
+                run.network,
+                run.task,
+                run.train,
                 state=saved.state if saved else None,
                 progress=saved.progress if saved else None,
-                should_stop=lambda: signals.reason or ("out of time" if out_of_time() else None),
+                should_stop=should_stop,
+                layout=run.layout,
             ):
-                log.write(report, task.unit, log.seconds + time.monotonic() - begun)
-                display.show(report)
-                due = report.progress.step % train.checkpoint_every == 0
+                journal.write(report)
+                due = report.progress.step % run.train.checkpoint_every == 0
                 if report.improved or report.stop or due:
-                    save(report)
+                    checkpointing.save(checkpoints, report.state, report.progress, keep=KEEP.value)
                 if due:
-                    plot()
+                    journal.plot()
         except training.NonFiniteError as e:
-            there = checkpointing.steps(directory.checkpoints)
-            last = f"{directory.checkpoints / str(there[-1])}" if there else "none was written yet"
+            there = checkpointing.steps(checkpoints)
+            last = f"{checkpoints / str(there[-1])}" if there else "none was written yet"
             cli.fail(f"{e}; the last good checkpoint: {last}")
         finally:
-            display.close()
-            log.close()
-    plot()
-    finished = report is None or report.finished
-    if not finished:
-        print(f"{report.stop}: saved step {report.progress.step} in {directory.checkpoints}")
-        print(f"resume with: python -m scripts.train --workdir={directory.path}")
+            journal.close()
+    journal.plot()
+    if report is not None and not report.finished:
+        print(f"{report.stop}: saved step {report.progress.step} in {checkpoints}")
+        print(f"resume with: python -m scripts.train --workdir={run.directory.path}")
         return 0 if report.stop == "out of time" else 130
-    _finish(directory, task, network, train, "nothing left to do" if report is None else None)
+    _finish(run, "nothing left to do" if report is None else None)
     return 0
 
 
-def _finish(
-    directory: RunDirectory, task: Task, network: Network, train: TrainSettings, why: str | None
-) -> None:
+def _finish(run: Run, why: str | None) -> None:
     """Reports the best checkpoint on the test split; `why` is said in place of why the run ended."""
-    results = write_results(directory, task, network, train)
-    steps, units = results["step"], results["units"]
+    task = run.task
+    results = write_results(run.directory, task, run.network, run.train, layout=run.layout)
     print(
-        f"{why or results['stop']} after {steps} steps, {units:,} {task.unit}, {results['seconds'] / 60:.1f} minutes"
+        f"{why or results['stop']} after {results['step']} steps, {results['units']:,} {task.unit}, "
+        f"{results['seconds'] / 60:.1f} minutes"
     )
     if task.target is not None:
         reached = results["units_to_target"]
@@ -169,7 +183,7 @@ def _finish(
     print(f"best checkpoint, step {results['best_step']}, on test: {describe(results['test'])}")
     if isinstance(task, CharLM):
         print(f"characters of the test part without a prediction: {task.excluded('test')}")
-    print(f"learning curves: {directory.curves}")
+    print(f"learning curves: {run.directory.curves}")
 
 
 def _describe_model(name: str) -> str:
@@ -196,4 +210,4 @@ def _describe_preset(name: str, preset: Preset) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, connect=devices.connect)

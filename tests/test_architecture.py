@@ -14,6 +14,7 @@ RULES = {
     "tlstm_jax.typing": [],
     "tlstm_jax.hyper": ["tlstm_jax.typing"],
     "tlstm_jax.layout": ["tlstm_jax.typing"],
+    "tlstm_jax.processes": [],
     "tlstm_jax.convolution": ["tlstm_jax.typing", "tlstm_jax.layout"],
     "tlstm_jax.cells": [
         "tlstm_jax.typing",
@@ -86,6 +87,7 @@ RULES = {
     "tlstm_jax.checkpointing": [
         "tlstm_jax.typing",
         "tlstm_jax.checksums",
+        "tlstm_jax.processes",
         "tlstm_jax.network",
         "tlstm_jax.progress",
         "tlstm_jax.training",

@@ -17,7 +17,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from tlstm_jax import checksums
+from tlstm_jax import checksums, processes
 from tlstm_jax.network import Network
 from tlstm_jax.progress import Progress
 from tlstm_jax.training import TrainState
@@ -59,15 +59,27 @@ def save(
         state=ocp.args.StandardSave(state._asdict()),
         progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
     )
-    try:
-        if os.path.lexists(path):
-            if checksums.problem(path) is None:
-                return
+
+    def is_there() -> bool:
+        if not os.path.lexists(path):
+            return False
+        if checksums.problem(path) is None:
+            return True
+        if processes.is_first():
             _move_aside(path, "damaged")
+        return False
+
+    def complete() -> None:
+        if processes.is_first():
+            checksums.write(path)
+            _prune(directory, progress, keep)
+
+    try:
+        if processes.together(is_there):
+            return
         with _manager(directory, writes=True) as manager:
             manager.save(progress.step, args=args, force=True)
-        checksums.write(path)
-        _prune(directory, progress, keep)
+        processes.together(complete)
     except Exception as e:  # a full disk can make the writer raise anything
         raise OSError(f"checkpoint {path} could not be saved: {_first_line(e)}") from e
 
@@ -109,7 +121,13 @@ def recover(directory: str | pathlib.Path) -> Recovery:
     Raises:
       OSError: a folder cannot be moved.
     """
+    # The first moves aside what is damaged, the others find what is left.
     directory = pathlib.Path(directory)
+    found = processes.together(lambda: _recover(directory) if processes.is_first() else None)
+    return _recover(directory) if found is None else found
+
+
+def _recover(directory: pathlib.Path) -> Recovery:
     wrong, best = {}, {}
     for step in steps(directory):
         try:
@@ -148,18 +166,19 @@ def _free(path: pathlib.Path) -> pathlib.Path:
 def restore(
     directory: str | pathlib.Path, like: TrainState, *, step: int | str = "latest"
 ) -> Checkpoint:
-    """Restores a checkpoint, to the default device.
+    """Restores a checkpoint, of whatever devices it was saved from.
 
     Args:
       directory: what `save` was given.
-      like: a TrainState of the same shapes, abstract ones suffice (`jax.eval_shape`).
+      like: a TrainState of the same shapes, abstract ones suffice (`training.abstract_state`). An array goes
+        where its sharding says, or to the default device.
       step: "latest", "best", or a step.
 
     Raises:
       FileNotFoundError: there is no such checkpoint.
       ValueError: it is damaged, or of another configuration.
     """
-    args = ocp.args.StandardRestore(_on_default_device(like._asdict()))
+    args = ocp.args.StandardRestore(_placed(like._asdict()))
     state, progress = _restore(pathlib.Path(directory), step, args)
     return Checkpoint(TrainState(**state), progress)
 
@@ -169,7 +188,7 @@ def restore_params(
 ) -> tuple[Params, State, Progress]:
     """The parameters and the model's state of a checkpoint, for a network to use; see `restore`."""
     params, model_state = jax.eval_shape(network.init, jax.random.key(0))
-    like = _on_default_device({"params": params, "model_state": model_state})
+    like = _placed({"params": params, "model_state": model_state})
     args = ocp.args.PyTreeRestore(
         item=like,
         restore_args=ocp.checkpoint_utils.construct_restore_args(like),
@@ -188,10 +207,15 @@ def restore_params(
     return found["params"], model_state and found["model_state"], progress
 
 
-def _on_default_device(like: PyTree) -> PyTree:
-    """Abstract arrays with a sharding, so that a checkpoint of another machine can be read."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
+def _placed(like: PyTree) -> PyTree:
+    """Abstract arrays with a sharding, so that a checkpoint of other devices can be read."""
+    default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def place(x: Any) -> jax.ShapeDtypeStruct:
+        sharding = getattr(x, "sharding", None) or default
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+    return jax.tree.map(place, like)
 
 
 def _restore(directory: pathlib.Path, step: int | str, args: Any) -> tuple[Any, Progress]:

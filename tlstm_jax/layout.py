@@ -38,8 +38,16 @@ class Layout:
         Raises:
           ValueError: they are not the same in every process.
         """
+
+        def put(x: Any) -> jax.Array:
+            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):  # as numbers: keys cannot go to others
+                return jax.random.wrap_key_data(
+                    put(jax.random.key_data(x)), impl=jax.random.key_impl(x)
+                )
+            return jax.device_put(x, self._place())
+
         try:
-            return jax.device_put(tree, self._place())
+            return jax.tree.map(put, tree)
         except AssertionError as e:  # JAX compares them
             raise ValueError(f"the processes do not hold the same arrays: {e}") from e
 

@@ -1,0 +1,85 @@
+"""The flags of a training on several devices or hosts, and what they say."""
+
+import os
+import sys
+
+import jax
+from absl import flags
+
+from scripts.settings import ShapeParser, ShapeSerializer
+from tlstm_jax.layout import Layout, make_layout
+
+MESH = flags.DEFINE(
+    ShapeParser(),
+    "mesh",
+    None,
+    "Devices to train on: 8 along the batch, or 4,2 along the batch and kernels' incoming channels.",
+    serializer=ShapeSerializer(),
+)
+COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "host:port of the first of several processes, or auto: as the cluster (TPU pod, Slurm) has it.",
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+
+
+def connect() -> None:
+    """Meets the other processes, where there are any; only the first prints.
+
+    Raises:
+      ValueError: in one line, what is missing, or that they did not meet.
+    """
+    address, number, index = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
+    if address is None and number is None and index is None:
+        return
+    if address == "auto":
+        if number is not None or index is not None:
+            raise ValueError(
+                "coordinator is auto; accepted is that without --num_processes and --process_id"
+            )
+        settings = {}
+    else:
+        _check(address, number, index)
+        settings = {"coordinator_address": address, "num_processes": number, "process_id": index}
+    try:
+        jax.distributed.initialize(**settings)
+    except (RuntimeError, ValueError) as e:
+        raise ValueError(f"coordinator is {address}; the processes did not meet: {e}") from e
+    if jax.process_index() > 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, for as long as the program runs
+
+
+def _check(address: str | None, number: int | None, index: int | None) -> None:
+    given = {"coordinator": address, "num_processes": number, "process_id": index}
+    if missing := [f"--{name}" for name, value in given.items() if value is None]:
+        raise ValueError(
+            f"{', '.join(missing)} missing; accepted are --coordinator=host:port, --num_processes and "
+            "--process_id together, or --coordinator=auto"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ValueError(
+            f"coordinator is {address!r}; accepted are auto, or host:port as in node0:1234"
+        )
+    if number < 1:
+        raise ValueError(f"num_processes is {number}; accepted are integers >= 1")
+    if not 0 <= index < number:
+        raise ValueError(
+            f"process_id is {index}; accepted with {number} processes are 0 to {number - 1}"
+        )
+
+
+def layout() -> Layout | None:
+    """The layout that --mesh says; without it all devices of all processes, or None, for one device.
+
+    Raises:
+      ValueError: a mesh that there are no devices for.
+    """
+    sizes = MESH.value
+    if sizes is None:
+        return make_layout(jax.device_count()) if jax.process_count() > 1 else None
+    if len(sizes) > 2:
+        raise ValueError(f"mesh is {','.join(map(str, sizes))}; accepted are one or two sizes")
+    return make_layout(*sizes)
