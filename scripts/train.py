@@ -115,7 +115,8 @@ def _announce(run: Run) -> None:
     if run.layout is not None:
         sizes = run.layout.mesh.shape
         cut = f"batches cut in {sizes['batch']}, kernels in {sizes['channels']}"
-        print(f"{run.layout.mesh.size} devices in {jax.process_count()} processes: {cut}")
+        processes_ = f"{jax.process_count()} process{'es' * (jax.process_count() > 1)}"
+        print(f"{run.layout.mesh.size} devices in {processes_}: {cut}")
     if isinstance(task, CharLM):
         unknown = ", ".join(f"{n} in {split}" for split, n in task.unknown_counts.items() if n)
         print(f"{task.source}; bytes unseen in its training part: {unknown or 'none'}")
@@ -147,7 +148,7 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
                 should_stop=should_stop,
                 layout=run.layout,
             ):
-                journal.write(report)
+                processes.together(functools.partial(journal.write, report))
                 due = report.progress.step % run.train.checkpoint_every == 0
                 if report.improved or report.stop or due:
                     checkpointing.save(checkpoints, report.state, report.progress, keep=KEEP.value)

@@ -71,7 +71,7 @@ class Synthetic:
         key = jax.random.fold_in(jax.random.fold_in(key, 0 if split == "valid" else 1), index)
         batch = self._draw(key, self.eval_batch_size)
         left = self.eval_samples - index * self.eval_batch_size
-        wanted = jnp.arange(self.eval_batch_size) < left  # [B]
+        wanted = jnp.arange(self.eval_batch_size, dtype=jnp.int32) < left  # [B]
         return batch._replace(mask=batch.mask & wanted[None])
 
     def metrics(self, logits: Array, batch: Batch) -> Sums:

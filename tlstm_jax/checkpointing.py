@@ -121,13 +121,7 @@ def recover(directory: str | pathlib.Path) -> Recovery:
     Raises:
       OSError: a folder cannot be moved.
     """
-    # The first moves aside what is damaged, the others find what is left.
     directory = pathlib.Path(directory)
-    found = processes.together(lambda: _recover(directory) if processes.is_first() else None)
-    return _recover(directory) if found is None else found
-
-
-def _recover(directory: pathlib.Path) -> Recovery:
     wrong, best = {}, {}
     for step in steps(directory):
         try:
@@ -136,15 +130,22 @@ def _recover(directory: pathlib.Path) -> Recovery:
             wrong[step] = str(e)
     usable = [step for step, b in best.items() if b is None or b in best]
     last = max(usable, default=None)
-    found = []
-    for step in sorted(wrong.keys() | best.keys()):
-        path = directory / str(step)
-        if step in wrong:
-            found.append(f"{wrong[step]}; it is now {_move_aside(path, 'damaged').name}")
-        elif last is None or step > last:
-            why = f"checkpoint {path} needs that of step {best[step]}, which is not good"
-            found.append(f"{why}; it is now {_move_aside(path, 'unused').name}")
-    return Recovery(last, found)
+
+    def move() -> list[str]:
+        if not processes.is_first():
+            return []
+        found = []
+        for step in sorted(wrong.keys() | best.keys()):
+            path = directory / str(step)
+            if step in wrong:
+                found.append(f"{wrong[step]}; it is now {_move_aside(path, 'damaged').name}")
+            elif last is None or step > last:
+                why = f"checkpoint {path} needs that of step {best[step]}, which is not good"
+                found.append(f"{why}; it is now {_move_aside(path, 'unused').name}")
+        return found
+
+    processes.wait()  # until all have seen the same
+    return Recovery(last, processes.together(move))
 
 
 def _move_aside(path: pathlib.Path, why: str) -> pathlib.Path:

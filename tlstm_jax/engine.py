@@ -91,7 +91,9 @@ def run(
 
     inputs = (xs, start, live) if noise is None else (xs, start, live, noise)
     if plain and observe is None and not _couples(cell):
-        loop = _in_parts(loop, layout.parts(xs.shape[1]), copies=not deferred)
+        loop = _in_parts(
+            loop, layout.parts(xs.shape[1]), copies=not deferred or remat_every is not None
+        )
     carry, (ys, observed) = loop(params, carry, inputs)
     return carry, ys, observed
 

@@ -108,9 +108,11 @@ def make_layout(batch: int, channels: int = 1, *, devices: Sequence[Any] | None 
     number, several = batch * channels, jax.process_count() > 1
     fits = number == len(devices) if several else number <= len(devices)
     if min(batch, channels) < 1 or not fits:
-        wanted = f"{len(devices)} in all" if several else f"1 to {len(devices)} in all"
+        most = (
+            f"of {len(devices)}, all devices" if several else f"of at most {len(devices)} devices"
+        )
         raise ValueError(
-            f"mesh is {batch},{channels}; accepted with {len(devices)} devices are sizes >= 1, {wanted}"
+            f"mesh is {batch},{channels}; accepted are sizes >= 1 with a product {most}"
         )
     return Layout(Mesh(np.array(devices[:number]).reshape(batch, channels), (BATCH, CHANNELS)))
 

@@ -1,0 +1,116 @@
+"""What `test_devices.py` runs in a process of its own, on 8 virtual devices.
+
+Prints a line of JSON for each case: how far a training on several devices is from one on one device, and
+which collectives its compiled program has, [name, whether in a loop over time].
+"""
+
+import json
+import re
+import sys
+
+import jax
+import numpy as np
+
+from tasks.char_lm import char_lm
+from tasks.memorization import memorization
+from tlstm_jax import evaluation, training, zoo
+from tlstm_jax.layout import make_layout
+from tlstm_jax.optimization import TrainSettings
+
+SETTINGS = TrainSettings(num_steps=2, eval_every=2, checkpoint_every=2, steps_per_call=2)
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+SMALL = {"tlstm": {"tensor_shape": (2,), "normalization": "channel"}, "hm_lstm": {"num_layers": 2}}
+AROUND = {
+    "dropout": {"input_dropout": 0.2, "dropout": 0.3},
+    "zoneout": {"zoneout_hidden": 0.2, "zoneout_memory": 0.1},
+    "carry": {"learned_carry": True, "carry_scale": 0.1},
+    "remat": {"remat_every": 2},
+    "layers": {"num_layers": 2, "residual": True},
+    "bidirectional": {"bidirectional": True},
+}
+
+
+EVALUATED = ("tlstm", "bn_lstm", "stream_tlstm", "odd")
+CUT = ("tlstm", "lstm", "stacked_lstm", "hyper_lstm", "qrnn", "stream_tlstm", "odd")  # kernels, too
+
+
+def cases():
+    """name -> (task, model, settings)."""
+    samples = memorization(2, 3, batch_size=8, eval_samples=16, eval_batch_size=16)
+    stream = char_lm(sys.argv[1], batch_size=8, segment_length=6, eval_batch_size=8)
+    odd = memorization(
+        2, 3, batch_size=8, eval_samples=12, eval_batch_size=6
+    )  # of which 4 is no part
+    found = {name: (samples, name, SMALL.get(name, {})) for name in zoo.MODELS}
+    found |= {f"lstm_{k}": (samples, "lstm", settings) for k, settings in AROUND.items()}
+    found |= {f"stream_{name}": (stream, name, SMALL.get(name, {})) for name in ("tlstm", "gru")}
+    return found | {"odd": (odd, "lstm", {})}
+
+
+def collectives(text):
+    """Of a compiled program: its collectives, and whether they are in the body of the loop over time."""
+    computations = re.findall(r"^(%\S+|ENTRY \S+) .*?\{\n(.*?)^\}", text, re.M | re.S)
+    called = {
+        name: re.findall(r"(?:calls|to_apply|body|condition)=(%[\w.\-]+)", body)
+        for name, body in computations
+    }
+    bodies = {name: re.findall(r"body=(%[\w.\-]+)", body) for name, body in computations}
+
+    def depth(name, n=0):  # of loops around; the first is that over training steps
+        yield name, n
+        for inner in called.get(name, ()):
+            yield from depth(inner, n + (inner in bodies[name]))
+
+    entry = next(name for name, _ in computations if name.startswith("ENTRY"))
+    loops = {}
+    for name, n in depth(entry):
+        loops[name] = max(n, loops.get(name, 0))
+    found = []
+    for name, body in computations:
+        for kind in re.findall(rf" ({'|'.join(COLLECTIVES)})(?:-start)?\(", body):
+            found.append([kind, loops[name] > 1])
+    return found
+
+
+def run(task, network, where, *, evaluates):
+    """What two steps come to, and the program's collectives."""
+    state = training.init_state(network, task, SETTINGS, jax.random.key(3))
+    data, found, metrics = task.data, [], {}
+    if where is not None:
+        state, data = jax.device_put(state, where.places(state)), where.put(data)
+    compiled = training.train_call.lower(network, task, SETTINGS, state, data, where).compile()
+    if where is not None:
+        found = collectives(compiled.as_text())
+    state, steps = jax.block_until_ready(compiled(state, data))
+    if evaluates:
+        key, model = training.eval_key(state), (state.params, state.model_state)
+        metrics = evaluation.evaluate(
+            network, task, *model, data, split="valid", key=key, layout=where
+        )
+    # Not the parameters: Adam makes steps of full length of rounding errors, where a gradient is zero.
+    kept = state.opt_state, state.model_state, state.carry, steps["loss"], metrics
+    return [
+        np.concatenate([np.ravel(x) for x in jax.tree.leaves(part)] or [[0]]) for part in kept
+    ], found
+
+
+def main():
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    for name, (task, model, settings) in cases().items():
+        sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
+        network = zoo.make_network(model, channels=4, **sizes, **settings)
+        evaluates = name in EVALUATED
+        alone, _ = run(task, network, None, evaluates=evaluates)
+        for mesh in ((8, 1), (4, 2))[: 2 if name in CUT else 1]:
+            spread, found = run(task, network, make_layout(*mesh), evaluates=evaluates)
+            error = max(
+                np.abs(a - b).max() / max(1e-3, np.abs(a).max())
+                for a, b in zip(alone, spread, strict=True)
+            )
+            line = {"name": name, "mesh": mesh, "error": float(error), "collectives": found}
+            print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
