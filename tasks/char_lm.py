@@ -23,8 +23,8 @@ longer.
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -100,6 +100,19 @@ class CharLM:
     def units_per_step(self) -> int:
         """Characters read by one training step."""
         return self.batch_size * self.segment_length
+
+    def with_vocabulary(self, vocabulary: Sequence[int]) -> "CharLM":
+        """The same text in the symbols of another vocabulary, that of a trained model.
+
+        Args:
+          vocabulary: bytes, ascending; every other byte of the text becomes the unknown symbol.
+        """
+        vocabulary = tuple(vocabulary)
+        unknown = len(vocabulary)
+        known = {byte: symbol for symbol, byte in enumerate(vocabulary)}
+        table = np.array([*(known.get(byte, unknown) for byte in self.vocabulary), unknown])
+        data = {split: table.astype(np.uint8)[part] for split, part in self.data.items()}
+        return replace(self, data=data, vocabulary=vocabulary)
 
     @property
     def segments_per_epoch(self) -> int:

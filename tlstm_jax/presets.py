@@ -125,6 +125,18 @@ _TEXT = {
     "checkpoint_every": 500,
     "steps_per_call": 20,
 }
+# Python's help topics, of which it sees 7.7 million characters.
+_TOPICS = _CN | {
+    "tensor_shape": (3,),
+    "channels": 160,
+    "dropout": 0.25,
+    "learning_rate": 3e-3,
+    "schedule": "cosine",
+    "warmup_steps": 100,
+    "num_steps": 2400,
+    "eval_every": 100,
+    "checkpoint_every": 500,
+}
 
 PRESETS: Mapping[str, Preset] = {
     "memorization/quickstart": Preset(
@@ -155,6 +167,9 @@ PRESETS: Mapping[str, Preset] = {
         "tlstm",
         _OURS | _CN | {"tensor_shape": (4,)},
         measured=f"60,000 samples to 99 %, 99.4 % on test; 8 minutes on one of {HARDWARE}",
+    ),
+    "memorization/2d-l4-long": Preset(
+        "memorization", "tlstm", _OURS | _CN | {"tensor_shape": (4,), "stop_at_target": False}
     ),
     "memorization/stacked-l4": Preset(
         "memorization",
@@ -190,6 +205,11 @@ PRESETS: Mapping[str, Preset] = {
         )
         for kind, (model, settings) in _EQUAL.items()
     },
+    "digits/2d": Preset(
+        "digits",
+        "tlstm",
+        _IMAGES | _EQUAL["2d"][1] | {"input_dropout": 0.1, "dropout": 0.3},
+    ),
     **{
         f"mnist/small-{kind}": Preset(
             "mnist",
@@ -200,6 +220,7 @@ PRESETS: Mapping[str, Preset] = {
         for kind, (model, settings) in _EQUAL.items()
         if kind != "3d"
     },
+    "char_lm/topics": Preset("char_lm", "tlstm", _TEXT | _TOPICS),
     "char_lm/hour-tlstm": Preset(
         "char_lm",
         "tlstm",
