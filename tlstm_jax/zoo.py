@@ -31,7 +31,8 @@ DTYPES = ("float32", "bfloat16")
 TRAINED = pathlib.Path(__file__).parent / "trained"  # <name>.json, a card, and <name>.npz
 
 _CARD = ("model", "model_settings", "input_size", "output_size", "tokens", "task", "task_settings")
-_CARD += ("vocabulary", "parameters", "metric", "test", "command", "versions")
+_CARD += ("train_settings", "vocabulary", "parameters", "metric", "test", "step", "minutes")
+_CARD += ("command", "versions")
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
@@ -161,10 +162,10 @@ def card(name: str) -> dict[str, Any]:
 
     Returns:
       A dict of plain values: "model" and "model_settings", "input_size", "output_size" and "tokens", as
-      `make_network` takes them; "task" and "task_settings", what it was trained on; "vocabulary", for a
-      text the bytes that its tokens stand for, ascending, else None; "parameters", how many; "metric", the
-      name of the task's figure, and "test", all metrics of these weights on the test part; "command",
-      which made them; "versions", of what it ran on.
+      `make_network` takes them; "task", "task_settings" and "train_settings", what it was trained on and how;
+      "vocabulary", for a text the bytes that its tokens stand for, ascending, else None; "parameters", how
+      many; "metric", the name of the task's figure, and "test", all metrics of these weights on the test
+      part; "step", after which they were saved; "command", which made them, "minutes" and "versions".
 
     Raises:
       ValueError: there is no such trained model, or its card is damaged.
