@@ -105,10 +105,18 @@ class CharLM:
         """The same text in the symbols of another vocabulary, that of a trained model.
 
         Args:
-          vocabulary: bytes, ascending; every other byte of the text becomes the unknown symbol.
+          vocabulary: bytes, ascending; every other one becomes the unknown symbol. What is unknown
+            already stays so, though its byte may be among them.
+
+        Raises:
+          ValueError: all bytes are in it, which leaves no symbol for what is unknown already.
         """
         vocabulary = tuple(vocabulary)
         unknown = len(vocabulary)
+        if unknown == 256 and any(self.unknown_counts.values()):
+            raise ValueError(
+                "vocabulary has 256 bytes, the text unknown ones; accepted are up to 255"
+            )
         known = {byte: symbol for symbol, byte in enumerate(vocabulary)}
         table = np.array([*(known.get(byte, unknown) for byte in self.vocabulary), unknown])
         data = {split: table.astype(np.uint8)[part] for split, part in self.data.items()}
