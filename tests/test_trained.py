@@ -137,7 +137,7 @@ def test_a_damaged_card(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "TRAINED", tmp_path)
     for content in (b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"model": 1}'):
         (tmp_path / "a.json").write_bytes(content)
-        with pytest.raises(ValueError, match=r"^.*a\.json is damaged: .*; accepted is a card") as e:
+        with pytest.raises(ValueError, match=r"^.*a\.json is damaged.*; accepted is a card") as e:
             zoo.load("a")
         assert "\n" not in str(e.value)
 

@@ -30,9 +30,24 @@ from tlstm_jax.weights import read_weights
 DTYPES = ("float32", "bfloat16")
 TRAINED = pathlib.Path(__file__).parent / "trained"  # <name>.json, a card, and <name>.npz
 
-_CARD = ("model", "model_settings", "input_size", "output_size", "tokens", "task", "task_settings")
-_CARD += ("train_settings", "vocabulary", "parameters", "metric", "test", "step", "minutes")
-_CARD += ("command", "versions")
+_CARD: Mapping[str, Any] = {
+    "model": str,
+    "model_settings": dict,
+    "input_size": int,
+    "output_size": int,
+    "tokens": bool,
+    "task": str,
+    "task_settings": dict,
+    "train_settings": dict,
+    "vocabulary": list | None,
+    "parameters": int,
+    "metric": str,
+    "test": dict,
+    "step": int,
+    "minutes": float,
+    "command": str,
+    "versions": dict,
+}
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
@@ -177,10 +192,15 @@ def card(name: str) -> dict[str, Any]:
         )
     path = TRAINED / f"{name}.json"
     try:
-        return {field: json.loads(path.read_text())[field] for field in _CARD}
-    except (ValueError, LookupError, TypeError, RecursionError) as e:
-        why = " ".join(str(e).split())
-        raise ValueError(f"{path} is damaged: {why}; accepted is a card of a model") from e
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged; accepted is a card in JSON")
+    for field, kind in _CARD.items():
+        if not isinstance(found.get(field), kind):
+            raise ValueError(f"{path} is damaged: {field} should be {kind}; accepted is a card")
+    return found
 
 
 def load(name: str) -> tuple[Network, Params]:
