@@ -209,6 +209,7 @@ PRESETS: Mapping[str, Preset] = {
         "digits",
         "tlstm",
         _IMAGES | _EQUAL["2d"][1] | {"input_dropout": 0.1, "dropout": 0.3},
+        measured=f"97.5 % on test; 8 minutes on {HARDWARE}, beside other work",
     ),
     **{
         f"mnist/small-{kind}": Preset(
