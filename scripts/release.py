@@ -22,7 +22,7 @@ from scripts.files import replacing
 from scripts.run_directory import RunDirectory, read_json, write_json
 from scripts.settings import PATHS
 from tlstm_jax import checkpointing, zoo
-from tlstm_jax.weights import read_weights, write_weights
+from tlstm_jax.weights import write_weights
 
 RELEASED = {  # name -> preset
     "addition": "addition/3-digits",
@@ -78,7 +78,6 @@ def _release(
         if (size := temporary.stat().st_size) >= MOST_BYTES:
             temporary.unlink()
             raise ValueError(f"the weights have {size:,} bytes; accepted are under {MOST_BYTES:,}")
-        read_weights(temporary, params)  # refuses what is not finite
     plain = {k: v for k, v in chosen.task_settings.items() if k not in PATHS}
     card: dict[str, Any] = {
         "model": chosen.model,

@@ -27,7 +27,12 @@ def write_weights(path: pathlib.Path, params: Params) -> None:
 
     Args:
       params: a pytree of arrays, float32 as `Network.init` makes them.
+
+    Raises:
+      ValueError: a weight is not finite.
     """
+    for name, array in _named(params).items():
+        _check_finite(name, np.asarray(array))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in _named(params).items():
             content = io.BytesIO()
@@ -106,6 +111,10 @@ def _member(archive: zipfile.ZipFile, name: str, leaf: Array) -> Array:
     if len(numbers) != _bytes(leaf):
         raise ValueError(f"{name} has {len(numbers):,} bytes of numbers, not {_bytes(leaf):,}")
     array = np.frombuffer(numbers, leaf.dtype).reshape(shape)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} has numbers that are not finite")
+    _check_finite(name, array)
     return jnp.asarray(array)
+
+
+def _check_finite(name: str, array: np.ndarray) -> None:
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has numbers that are not finite; accepted are finite ones")
