@@ -72,9 +72,9 @@ def test_the_weights_reach_their_figure_on_fresh_data(name):
 
 
 def pairs(inputs):
-    """Which two numbers are added: [B], from inputs [T, B]."""
-    places = 10 ** np.arange(3)[::-1, None]
-    return np.sum(inputs[1:4] * places, axis=0) * 1000 + np.sum(inputs[5:8] * places, axis=0)
+    """Which two numbers are added: [..], from inputs [T, ..]."""
+    first, second = (np.tensordot([100, 10, 1], inputs[at : at + 3], 1) for at in (1, 5))
+    return first * 1000 + second
 
 
 def test_addition_of_numbers_that_were_never_added_in_training():
@@ -93,7 +93,7 @@ def test_addition_of_numbers_that_were_never_added_in_training():
     seen = np.unique(pairs(np.moveaxis(trained, 1, 0)))
     batch = task.sample(jax.random.key(FRESH), SAMPLES, task.size, len(task.alphabet) - 1)
     new = ~np.isin(pairs(np.asarray(batch.inputs)), seen)
-    assert 0.5 * SAMPLES < new.sum() < 0.8 * SAMPLES
+    assert 0.5 * SAMPLES < new.sum() < 0.9 * SAMPLES
     batch = batch._replace(mask=batch.mask & new[None])
     carry = model.init_carry(SAMPLES)
     _, logits, _, _ = jax.jit(model.apply)(params, (), carry, batch.inputs)
