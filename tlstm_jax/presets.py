@@ -125,15 +125,15 @@ _TEXT = {
     "checkpoint_every": 500,
     "steps_per_call": 20,
 }
-# Python's help topics, of which it sees 7.7 million characters.
+# Python's help topics, of which it sees 3.8 million characters.
 _TOPICS = _CN | {
     "tensor_shape": (3,),
-    "channels": 160,
+    "channels": 128,
     "dropout": 0.25,
     "learning_rate": 3e-3,
     "schedule": "cosine",
     "warmup_steps": 100,
-    "num_steps": 2400,
+    "num_steps": 1200,
     "eval_every": 100,
     "checkpoint_every": 500,
 }
@@ -221,7 +221,12 @@ PRESETS: Mapping[str, Preset] = {
         for kind, (model, settings) in _EQUAL.items()
         if kind != "3d"
     },
-    "char_lm/topics": Preset("char_lm", "tlstm", _TEXT | _TOPICS),
+    "char_lm/topics": Preset(
+        "char_lm",
+        "tlstm",
+        _TEXT | _TOPICS,
+        measured=f"1.640 bits per character on test; 7 minutes on {HARDWARE}, beside other work",
+    ),
     "char_lm/hour-tlstm": Preset(
         "char_lm",
         "tlstm",
