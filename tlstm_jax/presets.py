@@ -169,7 +169,11 @@ PRESETS: Mapping[str, Preset] = {
         measured=f"60,000 samples to 99 %, 99.4 % on test; 8 minutes on one of {HARDWARE}",
     ),
     "memorization/2d-l4-long": Preset(
-        "memorization", "tlstm", _OURS | _CN | {"tensor_shape": (4,), "stop_at_target": False}
+        "memorization",
+        "tlstm",
+        _OURS | _CN | {"tensor_shape": (4,), "stop_at_target": False},
+        measured="60,000 samples to 99 %, 99.9 % of symbols and 98.3 % of sequences on test; "
+        f"10 minutes on {HARDWARE}, beside other work",
     ),
     "memorization/stacked-l4": Preset(
         "memorization",
