@@ -20,6 +20,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["tlstm_jax*", "tasks*", "scripts*"]),
+    package_data={"tlstm_jax": ["trained/*.json", "trained/*.npz"]},
     install_requires=["jax>=0.10.2", "flax>=0.12.8", "optax>=0.2.8", "chex>=0.1.92", "numpy"],
     extras_require={
         "train": TRAIN,  # the command-line programs and all data

@@ -23,8 +23,8 @@ longer.
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -100,6 +100,27 @@ class CharLM:
     def units_per_step(self) -> int:
         """Characters read by one training step."""
         return self.batch_size * self.segment_length
+
+    def with_vocabulary(self, vocabulary: Sequence[int]) -> "CharLM":
+        """The same text in the symbols of another vocabulary, that of a trained model.
+
+        Args:
+          vocabulary: bytes, ascending; every other one becomes the unknown symbol. What is unknown
+            already stays so, though its byte may be among them.
+
+        Raises:
+          ValueError: all bytes are in it, which leaves no symbol for what is unknown already.
+        """
+        vocabulary = tuple(vocabulary)
+        unknown = len(vocabulary)
+        if unknown == 256 and any(self.unknown_counts.values()):
+            raise ValueError(
+                "vocabulary has 256 bytes, the text unknown ones; accepted are up to 255"
+            )
+        known = {byte: symbol for symbol, byte in enumerate(vocabulary)}
+        table = np.array([*(known.get(byte, unknown) for byte in self.vocabulary), unknown])
+        data = {split: table.astype(np.uint8)[part] for split, part in self.data.items()}
+        return replace(self, data=data, vocabulary=vocabulary)
 
     @property
     def segments_per_epoch(self) -> int:

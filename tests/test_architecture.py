@@ -102,8 +102,10 @@ RULES = {
         "tlstm_jax.models",
         "tlstm_jax.makers",
     ],
+    "tlstm_jax.weights": ["tlstm_jax.typing"],
     "tlstm_jax.zoo": [
         "tlstm_jax.typing",
+        "tlstm_jax.weights",
         "tlstm_jax.assembly",
         "tlstm_jax.catalogue",
         "tlstm_jax.makers",

@@ -298,3 +298,22 @@ def test_unknown_split():
     ):
         with pytest.raises(ValueError, match="split is 'train'; accepted are valid, test"):
             call()
+
+
+def test_another_vocabulary(tmp_path):
+    content = b"abcd" * 90 + b"abcx" * 10
+    task = char_lm(_file(tmp_path, content), batch_size=2, segment_length=3)
+    assert task.vocabulary == (*b"abcd",)
+    other = task.with_vocabulary(b"abdex")
+    assert other.vocabulary == (*b"abdex",) and other.input_size == 6
+    train, test = (text.decode(other.data[part], other.vocabulary) for part in ("train", "test"))
+    assert train == b"abcd".replace(b"c", text.REPLACEMENT) * 90
+    assert test == (b"ab" + 2 * text.REPLACEMENT) * 5  # x stays unknown
+    same = other.with_vocabulary(other.vocabulary)
+    for part in ("train", "valid", "test"):
+        np.testing.assert_array_equal(same.data[part], other.data[part])
+        assert same.data[part].dtype == np.uint8
+    with pytest.raises(
+        ValueError, match="256 bytes, the text unknown ones; accepted are up to 255"
+    ):
+        task.with_vocabulary(range(256))

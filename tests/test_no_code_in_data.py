@@ -5,6 +5,7 @@ import gzip
 import os
 import pathlib
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tasks import datasets, idx, text
 from tasks.memorization import memorization
 from tests.hostile import refusal
 from tests.test_checkpointing import _network, _save_at, _state
-from tlstm_jax import checkpointing, checksums
+from tlstm_jax import checkpointing, checksums, weights
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 
@@ -203,3 +204,18 @@ def test_payloads_in_prepared_data(payload, tmp_path):
             datasets._read(tmp_path / "made")
         path.write_bytes(content)
     assert set(datasets._read(tmp_path / "made")) == {"train", "test"}
+
+
+def test_payloads_as_weights(payload, tmp_path):
+    params = {"a": np.zeros(3, np.float32)}
+    path = tmp_path / "weights.npz"
+    weights.write_weights(path, params)
+    for name in ("a.npy", "b.npy"):
+        with zipfile.ZipFile(tmp_path / f"{name}.npz", "w") as archive:
+            archive.writestr(name, payload)
+    path.write_bytes(payload)
+    for hostile in (path, tmp_path / "a.npy.npz", tmp_path / "b.npy.npz"):
+        with pytest.raises(
+            ValueError, match=rf"^{hostile} .*; accepted are weights of this network"
+        ):
+            weights.read_weights(hostile, params)

@@ -55,6 +55,7 @@ def test_every_flag_named_there_exists():
         "samples",
         "chunk",
         "halving",
+        "name",
     }
     for name in re.findall(r"--(\w+)", README):
         assert name in own | set(settings_names()), name

@@ -1,5 +1,6 @@
 """Recurrent networks in JAX, centred on the tensorized LSTM (He et al., NIPS 2017)."""
 
+from tlstm_jax import zoo
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.grid_lstm import GridLSTM
@@ -83,4 +84,5 @@ __all__ = [
     "dilated_stack",
     "generate",
     "unroll",
+    "zoo",
 ]

@@ -3,11 +3,15 @@
 A model's settings are the arguments of its class or function in `catalogue.MODELS` (`channels` is the width
 M of all), and what can be put around every model (`assembly.Wrapping`), so that flags, presets and run
 directories can hold them as they are. A setting that the model itself has under such a name is its own.
+
+Some trained weights come with the package: `trained()` names them, `load(name)` gives model and parameters.
 """
 
 import dataclasses
 import functools
 import inspect
+import json
+import pathlib
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -20,9 +24,30 @@ from tlstm_jax.catalogue import MODELS
 from tlstm_jax.cells.linear import check_size
 from tlstm_jax.makers import CHANNELS
 from tlstm_jax.network import Network
-from tlstm_jax.typing import Cell, SequenceModel
+from tlstm_jax.typing import Cell, Params, SequenceModel
+from tlstm_jax.weights import read_weights
 
 DTYPES = ("float32", "bfloat16")
+TRAINED = pathlib.Path(__file__).parent / "trained"  # <name>.json, a card, and <name>.npz
+
+_CARD: Mapping[str, Any] = {
+    "model": str,
+    "model_settings": dict,
+    "input_size": int,
+    "output_size": int,
+    "tokens": bool,
+    "task": str,
+    "task_settings": dict,
+    "train_settings": dict,
+    "vocabulary": list | None,
+    "parameters": int,
+    "metric": str,
+    "test": dict,
+    "step": int,
+    "minutes": float,
+    "command": str,
+    "versions": dict,
+}
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
@@ -140,3 +165,64 @@ def count_parameters(network: Network) -> int:
     """How many numbers are trained."""
     params, _ = jax.eval_shape(network.init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def trained() -> tuple[str, ...]:
+    """The names of the trained models that come with the package."""
+    return tuple(sorted(path.stem for path in TRAINED.glob("*.json")))
+
+
+def card(name: str) -> dict[str, Any]:
+    """What is known of a trained model; `scripts.release` writes it.
+
+    Returns:
+      A dict of plain values: "model" and "model_settings", "input_size", "output_size" and "tokens", as
+      `make_network` takes them; "task", "task_settings" and "train_settings", what it was trained on and how;
+      "vocabulary", for a text the bytes that its tokens stand for, ascending, else None; "parameters", how
+      many; "metric", the name of the task's figure, and "test", all metrics of these weights on the test
+      part; "step", after which they were saved; "command", which made them, "minutes" and "versions".
+
+    Raises:
+      ValueError: there is no such trained model, or its card is damaged.
+    """
+    if name not in trained():
+        raise ValueError(
+            f"trained model is {name!r}; accepted are {', '.join(trained())}: other names of "
+            "tlstm_jax.zoo.MODELS come without weights"
+        )
+    path = TRAINED / f"{name}.json"
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged; accepted is a card in JSON")
+    for field, kind in _CARD.items():
+        if not isinstance(found.get(field), kind):
+            raise ValueError(f"{path} is damaged: {field} should be {kind}; accepted is a card")
+    return found
+
+
+def load(name: str) -> tuple[Network, Params]:
+    """A trained model that comes with the package, and its parameters.
+
+    >>> from tlstm_jax import zoo
+    >>> model, params = zoo.load("memorization")
+    >>> carry = model.init_carry(batch_size=1, params=params)
+
+    Args:
+      name: one of `trained()`.
+
+    Returns:
+      (model, params): a Network without a state (its functions take () for it), and its parameters, a
+      pytree of float32 arrays on the default device.
+
+    Raises:
+      ValueError: there is no such trained model, or its files are damaged.
+      OSError: its weights cannot be opened.
+    """
+    known = card(name)
+    sizes = {size: known[size] for size in ("input_size", "output_size", "tokens")}
+    network = make_network(known["model"], **sizes, **known["model_settings"])
+    like, _ = jax.eval_shape(network.init, jax.random.key(0))
+    return network, read_weights(TRAINED / f"{name}.npz", like)

@@ -1,0 +1,124 @@
+"""Makes a trained model of the zoo: trains its preset as an ordinary run, then writes weights and a card.
+
+python -m scripts.release --name=memorization
+python -m scripts.release --name=memorization --workdir=runs/mine   # goes on with the run that lies there
+
+Flags of scripts.train override the preset. A run that was stopped goes on with the same command; nothing is
+written before it is finished. What is released is the best checkpoint of the validation part.
+"""
+
+import pathlib
+import platform
+import shlex
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+import tlstm_jax
+from scripts import cli, settings, train
+from scripts.files import replacing
+from scripts.run_directory import RunDirectory, read_json, write_json
+from scripts.settings import PATHS
+from tlstm_jax import checkpointing, zoo
+from tlstm_jax.weights import write_weights
+
+RELEASED = {  # name -> preset
+    "addition": "addition/3-digits",
+    "char_lm": "char_lm/topics",
+    "digits": "digits/2d",
+    "memorization": "memorization/2d-l4-long",
+}
+MOST_BYTES = 2_000_000  # of weights in the repository
+
+NAME = flags.DEFINE_enum("name", None, list(RELEASED), "Of the trained model.", required=True)
+FOLDER = flags.DEFINE_string("folder", str(zoo.TRAINED), "Where the weights and the card go.")
+
+
+def main() -> int:
+    name = NAME.value
+    if train.PRESET.value is None:
+        flags.FLAGS.preset = RELEASED[name]
+    if train.WORKDIR.value is None:
+        flags.FLAGS.workdir = f"runs/trained-{name}"
+    if code := train.main():
+        return code
+    with cli.one_line_errors():
+        directory = RunDirectory(train.WORKDIR.value)
+        results = _results(directory)
+        if results is None:
+            print("not finished, so nothing is released; the same command goes on")
+        else:
+            _release(directory, results, name, pathlib.Path(FOLDER.value))
+    return 0
+
+
+def _results(directory: RunDirectory) -> dict[str, Any] | None:
+    """What the run came to, if it is finished: only then are there results of its last step."""
+    if not directory.results.is_file():
+        return None
+    results = read_json(directory.results)
+    last = checkpointing.steps(directory.checkpoints)[-1]
+    return results if isinstance(results, dict) and results.get("step") == last else None
+
+
+def _release(
+    directory: RunDirectory, results: dict[str, Any], name: str, folder: pathlib.Path
+) -> None:
+    chosen = directory.read_config()
+    task, network, _ = chosen.make()
+    params, state, progress = checkpointing.restore_params(directory.checkpoints, network)
+    if jax.tree.leaves(state):
+        raise ValueError(f"{chosen.model} has a state; accepted are models that have none")
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{name}.npz"
+    with replacing(weights) as temporary:
+        write_weights(temporary, params)
+        if (size := temporary.stat().st_size) >= MOST_BYTES:
+            temporary.unlink()
+            raise ValueError(f"the weights have {size:,} bytes; accepted are under {MOST_BYTES:,}")
+    plain = {k: v for k, v in chosen.task_settings.items() if k not in PATHS}
+    card: dict[str, Any] = {
+        "model": chosen.model,
+        "model_settings": dict(chosen.model_settings),
+        "input_size": task.input_size,
+        "output_size": task.output_size,
+        "tokens": task.tokens,
+        "task": chosen.task,
+        "task_settings": plain,
+        "train_settings": dict(chosen.train_settings),
+        "vocabulary": directory.read_vocabulary(),
+        "parameters": results["parameters"],
+        "metric": task.metric,
+        "test": results["test"],
+        "step": progress.step,
+        task.unit: progress.step * task.units_per_step,
+        "minutes": round(results["seconds"] / 60, 1),
+        "command": _command(),
+        "versions": {
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "numpy": np.__version__,
+            "tlstm_jax": tlstm_jax.__version__,
+        },
+    }
+    write_json(folder / f"{name}.json", card)
+    print(f"released {weights} ({size:,} bytes) and its card; its page is docs/models/{name}.md")
+
+
+def _command() -> str:
+    """The command as it was given, without what says where things lie."""
+    given = settings.given_flags(train.RUN_FLAGS) | {"name": NAME.value}
+    if train.PRESET.value != RELEASED[NAME.value]:
+        given["preset"] = train.PRESET.value
+    typed = [
+        flags.FLAGS[name].serialize()
+        for name in ("name", "preset", *train.RUN_FLAGS)
+        if name in given
+    ]
+    return shlex.join(["python", "-m", "scripts.release", *typed])
+
+
+if __name__ == "__main__":
+    cli.run(main)
