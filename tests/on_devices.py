@@ -1,16 +1,16 @@
 """What `test_devices.py` runs in a process of its own, on 8 virtual devices.
 
 Prints a line of JSON for each case: how far a training on several devices is from one on one device, and
-which collectives its compiled program has, [name, whether in a loop over time].
+which collectives its compiled program has, [kind, whether in a loop over time].
 """
 
 import json
-import re
 import sys
 
 import jax
 import numpy as np
 
+from scripts import traffic
 from tasks.char_lm import char_lm
 from tasks.memorization import memorization
 from tlstm_jax import evaluation, training, zoo
@@ -18,7 +18,6 @@ from tlstm_jax.layout import make_layout
 from tlstm_jax.optimization import TrainSettings
 
 SETTINGS = TrainSettings(num_steps=2, eval_every=2, checkpoint_every=2, steps_per_call=2)
-COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 SMALL = {"tlstm": {"tensor_shape": (2,), "normalization": "channel"}, "hm_lstm": {"num_layers": 2}}
 AROUND = {
     "dropout": {"input_dropout": 0.2, "dropout": 0.3},
@@ -47,31 +46,6 @@ def cases():
     return found | {"odd": (odd, "lstm", {})}
 
 
-def collectives(text):
-    """Of a compiled program: its collectives, and whether they are in the body of the loop over time."""
-    computations = re.findall(r"^(%\S+|ENTRY \S+) .*?\{\n(.*?)^\}", text, re.M | re.S)
-    called = {
-        name: re.findall(r"(?:calls|to_apply|body|condition)=(%[\w.\-]+)", body)
-        for name, body in computations
-    }
-    bodies = {name: re.findall(r"body=(%[\w.\-]+)", body) for name, body in computations}
-
-    def depth(name, n=0):  # of loops around; the first is that over training steps
-        yield name, n
-        for inner in called.get(name, ()):
-            yield from depth(inner, n + (inner in bodies[name]))
-
-    entry = next(name for name, _ in computations if name.startswith("ENTRY"))
-    loops = {}
-    for name, n in depth(entry):
-        loops[name] = max(n, loops.get(name, 0))
-    found = []
-    for name, body in computations:
-        for kind in re.findall(rf" ({'|'.join(COLLECTIVES)})(?:-start)?\(", body):
-            found.append([kind, loops[name] > 1])
-    return found
-
-
 def run(task, network, where, *, evaluates):
     """What two steps come to, and the program's collectives."""
     state = training.init_state(network, task, SETTINGS, jax.random.key(3))
@@ -80,7 +54,8 @@ def run(task, network, where, *, evaluates):
         state, data = jax.device_put(state, where.places(state)), where.put(data)
     compiled = training.train_call.lower(network, task, SETTINGS, state, data, where).compile()
     if where is not None:
-        found = collectives(compiled.as_text())
+        # Outermost is the loop over training steps.
+        found = [[c.kind, c.loops > 1] for c in traffic.collectives(compiled.as_text())]
     state, steps = jax.block_until_ready(compiled(state, data))
     if evaluates:
         key, model = training.eval_key(state), (state.params, state.model_state)

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -32,8 +33,8 @@ RUN = (
     "--checkpoint_every=4",
     "--steps_per_call=2",
 )
-# Sums over a batch at every step, and complex Fourier transforms, which XLA does not cut.
-CHATTY = ("bn_lstm", "urnn")
+# Sums over a batch at every step; complex Fourier transforms, which XLA does not cut; a batch d times as large.
+CHATTY = ("bn_lstm", "urnn", "dilated")
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,16 @@ def on_devices(environment, tmp_path_factory):
 def test_what_eight_devices_compute_is_what_one_does(on_devices):
     assert len(on_devices) > 30
     assert {case: line["error"] for case, line in on_devices.items() if line["error"] > 1e-5} == {}
+
+
+def test_a_footprint_is_that_of_the_gradient(program):
+    ran = program("footprint", *RUN, "--mesh=4", "--channels=40")
+    lines = dict(re.split(r"  +", line) for line in ran.stdout.splitlines())
+    assert lines["devices"] == "4"
+    (sent,) = [v for k, v in lines.items() if k.startswith("all-reduce")]
+    gradient = 4 * int(lines["parameters"].replace(",", "")) / 1e6
+    assert float(sent.removesuffix(" MB")) == pytest.approx(gradient, abs=0.051)
+    assert "mesh has 5000 devices" in program("footprint", *RUN, "--mesh=5000", code=1).stderr
 
 
 def test_the_parts_of_a_batch_meet_once_in_a_step(on_devices):

@@ -56,6 +56,10 @@ def test_every_flag_named_there_exists():
         "chunk",
         "halving",
         "name",
+        "mesh",
+        "coordinator",
+        "num_processes",
+        "process_id",
     }
     for name in re.findall(r"--(\w+)", README):
         assert name in own | set(settings_names()), name

@@ -32,6 +32,11 @@ class Layout:
 
     mesh: Mesh
 
+    @property
+    def everywhere(self) -> NamedSharding:
+        """Of arrays that lie whole on every device."""
+        return self._place()
+
     def put(self, tree: PyTree) -> PyTree:
         """Arrays, the same in every process, whole onto every device.
 
@@ -44,7 +49,7 @@ class Layout:
                 return jax.random.wrap_key_data(
                     put(jax.random.key_data(x)), impl=jax.random.key_impl(x)
                 )
-            return jax.device_put(x, self._place())
+            return jax.device_put(x, self.everywhere)
 
         try:
             return jax.tree.map(put, tree)
@@ -80,7 +85,7 @@ class Layout:
 
     def gather(self, tree: PyTree) -> PyTree:
         """Within a compiled program: arrays, whole on every device."""
-        return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, self._place()), tree)
+        return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, self.everywhere), tree)
 
     def _place(self, *axes: str | None) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec(*axes))
@@ -91,7 +96,7 @@ class Layout:
             return self._place(BATCH)
         if names[-1] == "kernel" and x.ndim > 1 and x.shape[-2] % self.mesh.shape[CHANNELS] == 0:
             return self._place(*[None] * (x.ndim - 2), CHANNELS)
-        return self._place()
+        return self.everywhere
 
 
 def make_layout(batch: int, channels: int = 1, *, devices: Sequence[Any] | None = None) -> Layout:
