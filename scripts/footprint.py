@@ -11,6 +11,7 @@ be a little more or less.
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax
 from absl import flags
@@ -18,6 +19,7 @@ from absl import flags
 from scripts import cli, devices, settings
 from scripts.traffic import collectives, summary
 from tlstm_jax import training
+from tlstm_jax.layout import Layout
 from tlstm_jax.presets import PRESETS
 
 RUN_FLAGS = settings.define_run_flags()
@@ -56,7 +58,7 @@ def main() -> int:
     return 1
 
 
-def _abstract(x, layout):
+def _abstract(x: Any, layout: Layout | None) -> jax.ShapeDtypeStruct:
     sharding = None if layout is None else layout.everywhere
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
