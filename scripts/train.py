@@ -159,9 +159,8 @@ def _finish(
     """Reports the best checkpoint on the test split; `why` is said in place of why the run ended."""
     results = write_results(directory, task, network, train)
     steps, units = results["step"], results["units"]
-    print(
-        f"{why or results['stop']} after {steps} steps, {units:,} {task.unit}, {results['seconds'] / 60:.1f} minutes"
-    )
+    after = f"{steps} steps, {units:,} {task.unit}, {results['seconds'] / 60:.1f} minutes"
+    print(f"{why or results['stop']} after {after}")
     if task.target is not None:
         reached = results["units_to_target"]
         what = f"{task.unit} to {100 * task.target:g} % {task.metric}"

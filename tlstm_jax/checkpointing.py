@@ -6,6 +6,7 @@ checksums of both (`checksums`), which are written last and checked before anyth
 damaged is named, never used; `recover` moves it aside, so that a training goes on from what is good.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -48,7 +49,8 @@ def save(
     Args:
       directory: is made where it does not exist.
       state, progress: of a training report.
-      keep: how many of the latest to keep, beside the one at progress.best_step and any of later steps.
+      keep: how many of the latest to keep, beside the best one of each of these, without which it would be
+        of no use if a later one were damaged, and any of later steps.
 
     Raises:
       OSError: it could not be written; what was there before is still there.
@@ -85,9 +87,12 @@ def _manager(directory: pathlib.Path, *, writes: bool = False) -> Any:
 def _prune(directory: pathlib.Path, progress: Progress, keep: int) -> None:
     """Removes what is neither among the latest nor the best; a name of no step first, lest half remain."""
     past = [step for step in steps(directory) if step <= progress.step]
-    for step in past[:-keep]:
-        if step != progress.best_step:
-            os.replace(directory / str(step), _free(directory / f"{step}.removed"))
+    kept = {progress.best_step, *past[-keep:]}
+    for step in past[-keep:-1]:
+        with contextlib.suppress(ValueError):  # damaged: it keeps nothing
+            kept.add(_progress(directory, step).best_step)
+    for step in set(past) - kept:
+        os.replace(directory / str(step), _free(directory / f"{step}.removed"))
     for removed in directory.glob("*.removed*"):
         shutil.rmtree(removed, ignore_errors=True)
 
@@ -218,6 +223,11 @@ def _good_progress(directory: pathlib.Path, step: int) -> Progress:
     path = directory / str(step)
     if (what := checksums.problem(path)) is not None:
         raise ValueError(f"checkpoint {path} is damaged: {what}")
+    return _progress(directory, step)
+
+
+def _progress(directory: pathlib.Path, step: int) -> Progress:
+    path = directory / str(step)
     args = ocp.args.Composite(progress=ocp.args.JsonRestore())
     with _manager(directory) as manager:
         return _read(path, lambda: _to_progress(manager.restore(step, args=args)["progress"], step))
