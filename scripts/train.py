@@ -9,6 +9,7 @@ python -m scripts.train --list_models
 
 import dataclasses
 import functools
+import gc
 import time
 
 import jax
@@ -37,6 +38,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/.. by de
 KEEP = flags.DEFINE_integer(
     "keep", 2, "Latest checkpoints to keep, beside the best.", lower_bound=1
 )
+MOST_PLOTTED = 500  # of a curve's points, lest memory grow with the run
 MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after so many minutes.")
 
 
@@ -114,10 +116,13 @@ def _train(
         checkpointing.save(directory.checkpoints, report.state, report.progress, keep=KEEP.value)
 
     def plot() -> None:
-        records, title = directory.read_metrics(), f"{task.name}, {model}"
+        records, title = directory.read_metrics(MOST_PLOTTED), f"{task.name}, {model}"
         figure = plot_curves(records, unit=task.unit, metric=task.metric, title=title)
         save_figure(directory.curves, figure)
+        del figure  # which holds itself
+        gc.collect()
 
+    gc.freeze()  # what was imported stays, so that a collection has little to look at
     report = None
     with cli.StopSignals() as signals:
         try:

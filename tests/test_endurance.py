@@ -15,7 +15,7 @@ from scripts import settings
 from scripts.endurance.compare import check_same
 from scripts.endurance.damage import KINDS, damage
 from scripts.endurance.harness import Plan
-from scripts.endurance.memory import check_flat, resident_kilobytes, trend
+from scripts.endurance.memory import check_flat, held_kilobytes, trend
 from scripts.endurance.starts import EnduranceError
 from scripts.run_directory import RunDirectory
 from tasks.memorization import memorization
@@ -143,6 +143,20 @@ def test_a_folder_whose_claim_was_cut_off_is_claimed_again(tmp_path):
         run.claim(CHOSEN, task)
 
 
+def test_of_a_long_log_every_nth_line_is_read(tmp_path):
+    run = RunDirectory(tmp_path)
+    line = '{"step": %d, "samples": 1, "seconds": 1, "train": {}%s}\n'
+    lines = [line % (n, ', "valid": {}' * (n % 10 == 0)) for n in range(1, 1001)]
+    run.metrics.write_text("".join(lines))
+    assert [r["step"] for r in run.read_metrics()] == list(range(1, 1001))
+    assert run.read_metrics(most=900) == run.read_metrics()
+    records = run.read_metrics(most=64)
+    evaluated = [r["step"] for r in records if "valid" in r]
+    assert evaluated == list(range(10, 1001, 20))
+    others = [r["step"] for r in records if "valid" not in r]
+    assert 32 <= len(others) <= 64 and others == sorted(others) and others[-1] > 950
+
+
 NOISE = np.random.default_rng(0).integers(0, 3000, 2000)
 
 
@@ -176,7 +190,7 @@ def test_few_samples_are_no_trend():
 def test_the_memory_of_a_process():
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     if pathlib.Path("/proc/self/status").exists():
-        assert 0 < resident_kilobytes(process.pid) < 10**6
+        assert 0 < held_kilobytes(process.pid) < 10**6
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert resident_kilobytes(process.pid) is None
+    assert held_kilobytes(process.pid) is None

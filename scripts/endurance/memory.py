@@ -12,8 +12,8 @@ from scripts.endurance.starts import EnduranceError, Start
 
 WARM_UP = 0.25  # of the steps: allocators and caches fill
 MOST_SLOPE = 100.0  # kB per 1,000 steps; one float kept at each step is 24 to 32 kB
-_SECONDS = 0.2  # between samples
-LONG = ("--eval_every=100", "--checkpoint_every=100", "--steps_per_call=10")
+_SECONDS = 0.05  # between samples
+LONG = ("--eval_every=100", "--checkpoint_every=1000", "--steps_per_call=10")
 
 
 class Trend(NamedTuple):
@@ -29,14 +29,19 @@ class Trend(NamedTuple):
     second: float
 
 
-def resident_kilobytes(process: int) -> int | None:
-    """The resident memory of a process; None where the system does not say, or the process is gone."""
+def held_kilobytes(process: int) -> int | None:
+    """What a process holds of the host's memory; None where the system does not say, or it is gone.
+
+    That is its anonymous memory, in RAM or swapped out. Pages of files, as libraries, come and go with
+    what else the machine does.
+    """
     try:
         status = pathlib.Path(f"/proc/{process}/status").read_text()
     except OSError:
         return None
-    lines = [line.split() for line in status.splitlines() if line.startswith("VmRSS:")]
-    return int(lines[0][1]) if lines else None
+    values = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    parts = [values[name].split()[0] for name in ("RssAnon", "VmSwap") if name in values]
+    return sum(map(int, parts)) if len(parts) == 2 else None
 
 
 def trend(samples: Sequence[tuple[int, int]]) -> Trend:
@@ -85,8 +90,8 @@ def measure(folder: pathlib.Path, num_steps: int) -> list[tuple[int, int]]:
                 new = file.read().rpartition(b"\n")[0]
                 position += len(new) + bool(new)
             step += 10 * (new.count(b"\n") + bool(new))
-        size = resident_kilobytes(start.process.pid)
-        if size is not None and step:
+        size = held_kilobytes(start.process.pid)
+        if size is not None and 0 < step < num_steps:  # at the end the test split is evaluated
             samples.append((step, size))
     if start.end() != 0:
         raise EnduranceError(f"the long run ended with {start.output!r}")
