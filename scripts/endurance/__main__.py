@@ -2,6 +2,7 @@
 
 python -m scripts.endurance                       # 50 kills, some minutes
 python -m scripts.endurance --kills=5 --saves=2 --full=1 --damages=2 --steps=200
+python -m scripts.endurance --memory              # instead: 20,000 steps whose memory must be flat
 """
 
 import pathlib
@@ -13,6 +14,7 @@ import time
 from absl import flags
 
 from scripts import cli
+from scripts.endurance import memory
 from scripts.endurance.harness import Harness, Plan
 from scripts.endurance.starts import EnduranceError
 
@@ -22,7 +24,10 @@ SAVES = flags.DEFINE_integer(
 )
 FULL = flags.DEFINE_integer("full", 5, "Times to let it run into a full disk.", lower_bound=0)
 DAMAGES = flags.DEFINE_integer("damages", 12, "Times to damage checkpoints.", lower_bound=0)
-STEPS = flags.DEFINE_integer("steps", 1500, "Of the run.", lower_bound=20)
+STEPS = flags.DEFINE_integer(
+    "steps", None, "Of the run; 1,500, or 20,000 with --memory.", lower_bound=20
+)
+MEMORY = flags.DEFINE_bool("memory", False, "Only watches the memory of a long run.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the moments and the damage.", *cli.INT32)
 WORKDIR = flags.DEFINE_string("workdir", None, "A new folder to keep; a temporary one if unset.")
 
@@ -35,21 +40,38 @@ def main() -> int:
         if folder.exists() and any(folder.iterdir()):
             raise ValueError(f"{folder} is not empty; accepted is a new or empty folder")
         folder.mkdir(parents=True, exist_ok=True)
-        plan = Plan(KILLS.value, SAVES.value, FULL.value, DAMAGES.value, STEPS.value, SEED.value)
-        begun = time.monotonic()
-        harness = Harness(folder, plan, say=lambda line: print(line, flush=True))
         try:
-            counts = harness.run()
+            _watch(folder) if MEMORY.value else _endure(folder)
         except EnduranceError as e:
             cli.fail(f"{e}; see {folder}")
-        width = max(map(len, counts))
-        print("\n".join(f"{name:{width}}  {count}" for name, count in counts.items()))
-        print(
-            f"all runs ended the same, bit for bit; {(time.monotonic() - begun) / 60:.1f} minutes"
-        )
         if WORKDIR.value is None:
             shutil.rmtree(folder)
     return 0
+
+
+def _endure(folder: pathlib.Path) -> None:
+    begun, steps = time.monotonic(), STEPS.value or 1500
+    plan = Plan(KILLS.value, SAVES.value, FULL.value, DAMAGES.value, steps, SEED.value)
+    counts = Harness(folder, plan, say=lambda line: print(line, flush=True)).run()
+    width = max(map(len, counts))
+    print("\n".join(f"{name:{width}}  {count}" for name, count in counts.items()))
+    print(f"all runs ended the same, bit for bit; {(time.monotonic() - begun) / 60:.1f} minutes")
+
+
+def _watch(folder: pathlib.Path) -> None:
+    samples = memory.measure(folder, STEPS.value or 20_000)
+    if not samples:
+        print("memory: not available on this system")
+        return
+    for step, size in samples[:: max(1, len(samples) // 20)]:
+        print(f"step {step:6d}: {size / 1024:.1f} MB")
+    found = memory.trend(samples)
+    print(
+        f"after {memory.WARM_UP:.0%} of the steps: {found.slope:.0f} kB per 1,000 steps; medians of the "
+        f"halves {found.first / 1024:.1f} and {found.second / 1024:.1f} MB"
+    )
+    memory.check_flat(found)
+    print("memory is flat")
 
 
 if __name__ == "__main__":
