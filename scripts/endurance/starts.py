@@ -4,7 +4,6 @@ import contextlib
 import os
 import pathlib
 import random
-import resource
 import subprocess
 import sys
 import threading
@@ -37,6 +36,8 @@ class Start:
 
         def limit() -> None:
             if file_limit is not None:
+                import resource  # there is none on Windows
+
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
         self.begun = time.monotonic()
