@@ -35,8 +35,10 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
             code = main() or 0
             sys.stdout.flush()
         except BrokenPipeError:  # of a reader such as head
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             code = 0
+        except OSError as e:  # of a full disk
+            fail(str(e))
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             code = 130
@@ -45,6 +47,11 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
     sys.unraisablehook = _hide_late_reads
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     app.run(start, flags_parser=_parse_flags)
+
+
+def _drop_output() -> None:
+    """What standard output did not take is not tried again, with a traceback, at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _hide_late_reads(unraisable: Any) -> None:
@@ -95,6 +102,10 @@ def one_line_errors() -> Iterator[None]:
 
 def fail(message: str) -> NoReturn:
     """Ends the program with one line on standard error and exit code 1."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
     sys.exit("error: " + " ".join(message.split()))
 
 

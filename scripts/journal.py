@@ -1,5 +1,6 @@
 """What a training writes and shows while it runs; of several processes, the first does."""
 
+import gc
 import time
 
 from scripts.display import Display
@@ -9,6 +10,8 @@ from tlstm_jax import processes
 from tlstm_jax.pictures import plot_curves
 from tlstm_jax.training import Report
 from tlstm_jax.typing import Task
+
+_MOST_PLOTTED = 500  # of a curve's points, lest memory grow with the run
 
 
 class Journal:
@@ -43,12 +46,14 @@ class Journal:
         """Draws the learning curves up to here."""
         if self._writes:
             figure = plot_curves(
-                self._directory.read_metrics(),
+                self._directory.read_metrics(_MOST_PLOTTED),
                 unit=self._task.unit,
                 metric=self._task.metric,
                 title=f"{self._task.name}, {self._model}",
             )
             save_figure(self._directory.curves, figure)
+            del figure  # which holds itself
+            gc.collect()
 
     def close(self) -> None:
         if self._writes:

@@ -142,15 +142,18 @@ class RunDirectory:
             )
         return data
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self, most: int | None = None) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; a last line that a kill left incomplete is dropped.
+
+        Args:
+          most: of a longer run, every n-th: about so many with an evaluation, and so many without.
 
         Raises:
           ValueError: a line that is not the last is damaged.
         """
         if not self.metrics.is_file():
             return []
-        records = []
+        kinds, number = (_Thinned(most), _Thinned(most)), 0
         with self.metrics.open("rb") as file:
             while line := file.readline(_MOST_JSON):
                 try:
@@ -161,11 +164,27 @@ class RunDirectory:
                     record = None
                 if not _is_record(record):
                     raise ValueError(
-                        f"{self.metrics} is damaged: line {len(records) + 1} should hold step, "
+                        f"{self.metrics} is damaged: line {number + 1} should hold step, "
                         "seconds and other numbers, and train and valid, names with numbers"
                     )
-                records.append(record)
-        return records
+                kinds["valid" in record].add(number, record)
+                number += 1
+        return [record for _, record in sorted(kinds[0].kept + kinds[1].kept, key=lambda k: k[0])]
+
+
+class _Thinned:
+    """Every n-th of what is added: all up to `most`, then half that number or more."""
+
+    def __init__(self, most: int | None) -> None:
+        self.kept: list[tuple[int, dict[str, Any]]] = []
+        self._most, self._every, self._added = most, 1, 0
+
+    def add(self, number: int, record: dict[str, Any]) -> None:
+        if self._added % self._every == 0:
+            self.kept.append((number, record))
+        self._added += 1
+        if self._most is not None and len(self.kept) > self._most:
+            self.kept, self._every = self.kept[::2], 2 * self._every
 
 
 class MetricsLog:

@@ -10,6 +10,7 @@ python -m scripts.train --list_models
 
 import dataclasses
 import functools
+import gc
 import math
 from typing import NamedTuple
 
@@ -131,6 +132,7 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
     checkpoints, num_steps = run.directory.checkpoints, run.train.num_steps
     journal = Journal(run.directory, run.task, run.chosen.model, num_steps=num_steps, start=start)
     limit = math.inf if MAX_MINUTES.value is None else MAX_MINUTES.value
+    gc.freeze()  # what was imported stays, so that a collection has little to look at
     report = None
     with cli.StopSignals() as signals:
 

@@ -41,6 +41,14 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
         assert int(state.step) == progress.step == step
 
 
+def test_the_best_of_one_that_is_kept_is_kept(tmp_path):
+    for step, best in ((1, 1), (2, 1), (3, 3), (4, 3), (5, 5)):
+        _save_at(tmp_path, [step], best_step=best)
+    assert checkpointing.steps(tmp_path) == [3, 4, 5]
+    (tmp_path / "5" / checksums.NAME).unlink()
+    assert checkpointing.recover(tmp_path).step == 4
+
+
 def test_no_checkpoint(tmp_path):
     assert checkpointing.steps(tmp_path / "none") == []
     with pytest.raises(FileNotFoundError, match="no checkpoint in"):

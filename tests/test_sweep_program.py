@@ -1,6 +1,7 @@
 import csv
 import json
 import pathlib
+import shutil
 import signal
 import time
 
@@ -90,6 +91,25 @@ def test_a_sweep_that_is_killed_goes_on_and_ends_the_same(start, program, whole,
     assert untimed(_rows(workdir)) == untimed(_rows(whole[0]))
     again = program("sweep", f"--workdir={workdir}")
     assert "best member" in again.stdout and "step 40" not in again.stdout
+
+
+def test_a_sweep_whose_checkpoints_are_damaged_goes_on_and_ends_the_same(program, whole, tmp_path):
+    workdir = tmp_path / "damaged"
+    shutil.copytree(whole[0], workdir, symlinks=True)
+    for name in ("results.jsonl", "stops.json", "members/2/results.json"):
+        (workdir / name).unlink()
+    for member, names in ((2, ("40",)), (5, ("10", "20", "30", "40"))):
+        for name in names:
+            damaged = workdir / "members" / str(member) / "checkpoints" / name
+            if damaged.exists():
+                with (damaged / "state" / "_METADATA").open("r+b") as file:
+                    file.truncate(100)
+    ran = program("sweep", f"--workdir={workdir}")
+    assert "2/checkpoints/40 is damaged: state/_METADATA differs from its checksum" in ran.stdout
+    assert "; going on from the beginning" in ran.stdout
+    ours, theirs = ([{**row, "seconds": 0} for row in _rows(w)] for w in (workdir, whole[0]))
+    assert ours == theirs
+    assert "is damaged" not in program("sweep", f"--workdir={workdir}").stdout
 
 
 def test_ctrl_c_saves_a_sweep_and_says_how_to_go_on(start, program, whole, tmp_path):

@@ -6,6 +6,7 @@ checksums of both (`checksums`), which are written last and checked before anyth
 damaged is named, never used; `recover` moves it aside, so that a training goes on from what is good.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -48,7 +49,8 @@ def save(
     Args:
       directory: is made where it does not exist.
       state, progress: of a training report.
-      keep: how many of the latest to keep, beside the one at progress.best_step and any of later steps.
+      keep: how many of the latest to keep, beside the best one of each of these, without which it would be
+        of no use if a later one were damaged, and any of later steps.
 
     Raises:
       OSError: it could not be written; what was there before is still there.
@@ -72,7 +74,10 @@ def save(
     def complete() -> None:
         if processes.is_first():
             checksums.write(path)
-            _prune(directory, progress, keep)
+
+    def prune() -> None:
+        if processes.is_first():
+            _remove(directory, outdated)
 
     try:
         if processes.together(is_there):
@@ -80,6 +85,8 @@ def save(
         with _manager(directory, writes=True) as manager:
             manager.save(progress.step, args=args, force=True)
         processes.together(complete)
+        outdated = _outdated(directory, progress, keep)  # in all of them, as Orbax wants it
+        processes.together(prune)
     except Exception as e:  # a full disk can make the writer raise anything
         raise OSError(f"checkpoint {path} could not be saved: {_first_line(e)}") from e
 
@@ -89,17 +96,25 @@ def _manager(directory: pathlib.Path, *, writes: bool = False) -> Any:
         create=writes,
         enable_async_checkpointing=False,
         cleanup_tmp_directories=writes,
-        preservation_policy=preservation_policy.PreserveAll(),  # `_prune` is after the checksums
+        preservation_policy=preservation_policy.PreserveAll(),  # `save` prunes, after the checksums
     )
     return ocp.CheckpointManager(directory.absolute(), options=options)
 
 
-def _prune(directory: pathlib.Path, progress: Progress, keep: int) -> None:
-    """Removes what is neither among the latest nor the best; a name of no step first, lest half remain."""
+def _outdated(directory: pathlib.Path, progress: Progress, keep: int) -> set[int]:
+    """The steps that are neither among the latest nor the best of one of these."""
     past = [step for step in steps(directory) if step <= progress.step]
-    for step in past[:-keep]:
-        if step != progress.best_step:
-            os.replace(directory / str(step), _free(directory / f"{step}.removed"))
+    kept = {progress.best_step, *past[-keep:]}
+    for step in past[-keep:-1]:
+        with contextlib.suppress(ValueError):  # damaged: it keeps nothing
+            kept.add(_progress(directory, step).best_step)
+    return set(past) - kept
+
+
+def _remove(directory: pathlib.Path, outdated: set[int]) -> None:
+    """Removes checkpoints, under a name that is no step's first, lest half of one remain."""
+    for step in outdated:
+        os.replace(directory / str(step), _free(directory / f"{step}.removed"))
     for removed in directory.glob("*.removed*"):
         shutil.rmtree(removed, ignore_errors=True)
 
@@ -243,6 +258,11 @@ def _good_progress(directory: pathlib.Path, step: int) -> Progress:
     path = directory / str(step)
     if (what := checksums.problem(path)) is not None:
         raise ValueError(f"checkpoint {path} is damaged: {what}")
+    return _progress(directory, step)
+
+
+def _progress(directory: pathlib.Path, step: int) -> Progress:
+    path = directory / str(step)
     args = ocp.args.Composite(progress=ocp.args.JsonRestore())
     with _manager(directory) as manager:
         return _read(path, lambda: _to_progress(manager.restore(step, args=args)["progress"], step))
