@@ -2,6 +2,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -101,6 +102,39 @@ def test_a_cell_can_be_swept_over_its_floats():
     assert results.network == Network(cell, _task().input_size, _task().output_size, True)
     learned = np.asarray(results.params["model"]["cross_layer"]["bias"][8:12])
     np.testing.assert_allclose(learned, results.points[results.best]["forget_bias"], atol=0.1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Deaf:
+    """A cell of the user's own that takes `hyper` and does not look into it."""
+
+    features: int
+    forget_bias: float = 1.0
+    delay = 0
+    causal = True
+
+    def init(self, key, input_size, *, hyper=None):
+        del hyper
+        kernel = jax.random.normal(key, (self.features, self.features))
+        return {"kernel": kernel, "bias": jnp.full((self.features,), self.forget_bias)}
+
+    def init_carry(self, batch_size, dtype=jnp.float32):
+        return jnp.zeros((batch_size, self.features), dtype)
+
+    def step(self, params, h, x):
+        one_hot = jax.nn.one_hot(x, self.features, dtype=h.dtype)
+        bias = jnp.broadcast_to(params["bias"], h.shape)
+        h = jnp.tanh((h + one_hot) @ params["kernel"] + bias)
+        return h, h
+
+    init_token_carry, token_step = init_carry, step
+
+
+def test_a_cell_that_does_not_look_into_hyper():
+    results = sweep(_task(), _Deaf(6), {"learning_rate": [1e-4, 1e-1]}, settings=SETTINGS)
+    assert (results.curves[0] != results.curves[1]).any()
+    with pytest.raises(ValueError, match=r"^forget_bias cannot be swept for a _Deaf; accepted are"):
+        sweep(_task(), _Deaf(6), {"forget_bias": [0.0, 1.0]}, settings=SETTINGS)
 
 
 def test_random_search_takes_ranges():

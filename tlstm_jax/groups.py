@@ -52,7 +52,7 @@ def plan(
     """
     placed, groups = [], {}
     for n, point in enumerate(points):
-        known = dict(OF_TRAINING) | dict(traced(n))
+        known = dict(traced(n)) | dict(OF_TRAINING)
         # A rate of 0 is no dropout, which is another program.
         at = {
             name: known[name]

@@ -24,7 +24,7 @@ from tlstm_jax.catalogue import MODELS
 from tlstm_jax.cells.linear import check_size
 from tlstm_jax.makers import CHANNELS
 from tlstm_jax.network import Network
-from tlstm_jax.typing import Cell, Params, SequenceModel
+from tlstm_jax.typing import Array, Cell, Params, SequenceModel
 from tlstm_jax.weights import read_weights
 
 DTYPES = ("float32", "bfloat16")
@@ -105,12 +105,21 @@ def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
 
 @functools.lru_cache(maxsize=256)
 def takes_hyper(network: Network, name: str) -> bool:
-    """Whether `hyper` can replace this float field in the network's initialization."""
+    """Whether `hyper` can replace this float field in the network's initialization.
+
+    Not if nothing comes of it: a cell may take `hyper` and not look into it.
+    """
+
+    def init(value: Array) -> Any:
+        return network.init(jax.random.key(0), hyper={name: value})
+
     try:
-        jax.eval_shape(functools.partial(network.init, hyper={name: 0.5}), jax.random.key(0))
+        jaxpr = jax.make_jaxpr(init)(jnp.float32(0.5)).jaxpr
     except ValueError:
         return False
-    return True
+    (value,) = jaxpr.invars
+    read = [v for e in jaxpr.eqns for v in e.invars] + jaxpr.outvars
+    return any(v is value for v in read)
 
 
 def make_model(name: str, **settings: Any) -> SequenceModel:
