@@ -97,6 +97,13 @@ def test_refuses_other_conditions_and_unknown_models(small, tmp_path, monkeypatc
         call(tmp_path, "elman")
 
 
+@pytest.mark.parametrize("row", ["[]", "{}", '{"channels": 4, "columns": {"a": 1}, "seconds": 1}'])
+def test_a_file_that_is_no_row(row, small, tmp_path):
+    (tmp_path / "lstm.json").write_text(row)
+    with pytest.raises(ValueError, match=r"lstm\.json is damaged; accepted is a row"):
+        call(tmp_path, "lstm")
+
+
 def test_a_training_that_diverges_is_not_chosen(small, monkeypatch):
     task = memorization(**TASK)
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}

@@ -37,7 +37,7 @@ def compare(
     paths = {name: workdir / f"{name}.json" for name in zoo.MODELS if name in models}
     missing = [path for path in paths.values() if not path.exists()]
     _train(missing, parameters, budget, jobs)
-    rows = {name: read_json(path) for name, path in paths.items()}
+    rows = {name: _read(path) for name, path in paths.items()}
     for name, row in rows.items():
         if "milliseconds" not in row:
             row |= members.time_row(name, row["channels"])
@@ -47,6 +47,23 @@ def compare(
     with replacing(page) as temporary:
         temporary.write_text(render(rows, conditions))
     print(f"page: {page}")
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    """The row in a file.
+
+    Raises:
+      ValueError: in one line, that it is none.
+    """
+    row = read_json(path)
+    try:
+        zoo.make_model(path.stem, channels=row["channels"])
+        line(path.stem, {"milliseconds": 0.0, "times_lstm": 0.0} | row)
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise ValueError(
+            f"{path} is damaged; accepted is a row of the comparison, or no such file"
+        ) from e
+    return row
 
 
 def _train(paths: Sequence[pathlib.Path], parameters: int, budget: float, jobs: int) -> None:

@@ -70,9 +70,7 @@ class Harness:
           EnduranceError: something is not as promised.
         """
         begun = time.monotonic()
-        for _ in range(
-            2
-        ):  # the second fills the compilation cache with what only a resumption needs
+        for _ in range(2):  # the second compiles, and so caches, what only a resumption needs
             start = Start((*self._args, f"--workdir={self._whole}"), self._environment)
             if start.end():
                 raise EnduranceError(f"the undisturbed run failed: {start.output!r}")
