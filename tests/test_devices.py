@@ -1,5 +1,6 @@
 """Training on several devices, and with several processes, against the same on one device."""
 
+import functools
 import json
 import pathlib
 import re
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from scripts.run_directory import RunDirectory
-from tlstm_jax import checkpointing, training
+from tlstm_jax import LSTM, checkpointing, layout, training, unroll
 from tlstm_jax.layout import make_layout
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -90,6 +91,18 @@ def test_a_mesh_that_there_are_no_devices_for():
     for mesh in ((0,), (2, 3), (len(jax.devices()) + 1,)):
         with pytest.raises(ValueError, match=r"mesh is .*; accepted are sizes >= 1 with a product"):
             make_layout(*mesh)
+
+
+def test_a_mesh_of_the_users_own_is_left_to_the_user():
+    cell, xs = LSTM(4), jax.random.normal(jax.random.key(1), (5, 2, 3))
+    params = cell.init(jax.random.key(0), 3)
+    axis = jax.sharding.AxisType.Auto
+    with jax.set_mesh(jax.make_mesh((1, 1), ("batch", "model"), (axis, axis))):
+        program = jax.make_jaxpr(functools.partial(unroll, cell))(params, cell.init_carry(2), xs)
+    assert "sharding_constraint" not in str(program)
+    with layout.tracing(make_layout(1)):
+        program = jax.make_jaxpr(functools.partial(unroll, cell))(params, cell.init_carry(2), xs)
+    assert "sharding_constraint" in str(program)
 
 
 @pytest.fixture

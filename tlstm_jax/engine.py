@@ -76,6 +76,8 @@ def run(
     plain = start is None or initial is None  # nothing but params and carry to be differentiated
     deferred = engine == "deferred" and plain and noise is None and observe is None
     deferred = deferred and is_split(cell) and not _couples(cell)
+    apart = plain and observe is None and not _couples(cell)
+    parts = layout.parts(xs.shape[1]) if apart else 1
 
     def loop(params: Params, carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
         def steps(carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
@@ -90,10 +92,8 @@ def run(
         return _in_chunks(steps, carry, inputs, remat_every)
 
     inputs = (xs, start, live) if noise is None else (xs, start, live, noise)
-    if plain and observe is None and not _couples(cell):
-        loop = _in_parts(
-            loop, layout.parts(xs.shape[1]), copies=not deferred or remat_every is not None
-        )
+    if parts > 1:
+        loop = _in_parts(loop, parts, copies=not deferred or remat_every is not None)
     carry, (ys, observed) = loop(params, carry, inputs)
     return carry, ys, observed
 
@@ -105,8 +105,6 @@ def _in_parts(loop: Callable[..., Any], number: int, *, copies: bool) -> Callabl
     their sums up once, rather than at every step. The deferred gradient does so by itself; JAX's own
     needs a copy of the parameters for each part.
     """
-    if number == 1:
-        return loop
 
     def split(tree: PyTree, axis: int) -> PyTree:
         return jax.tree.map(
@@ -183,6 +181,7 @@ def _scan(
     initial: Carry | None = None,
     observe: Observe | None = None,
     step: Callable[[Carry, Array], tuple[Carry, Array, PyTree]] | None = None,
+    hold: Callable[[PyTree], PyTree] | None = None,
 ) -> tuple[Carry, tuple[Array, PyTree, PyTree]]:
     """(carry, (ys, observed, saved)): the loop of `step(carry, z) -> (carry, y, saved)`, or the cell's."""
     split = is_split(cell)
@@ -190,11 +189,11 @@ def _scan(
     def plain(carry: Carry, z: Array, *noise: PyTree) -> tuple[Carry, Array, None]:
         if not split:
             return *cell.step(params, carry, z, *noise), None
-        return *cell.update(params, carry, whole(cell.mix(params, carry, z, *noise)), *noise), None
+        return *cell.update(params, carry, cell.mix(params, carry, z, *noise), *noise), None
 
     def body(before: Carry, inputs: tuple) -> tuple[Carry, tuple]:
         z, start, live, noise = inputs
-        before, z = whole((before, z))
+        before, z = hold((before, z)) if hold else (before, z)
         carry = before if start is None else select(start, anew(cell, before, initial), before)
         new, y, saved = (step or plain)(carry, z, *(() if noise is None else (noise,)))
         new, y = select(live, (new, y), (before, jnp.zeros_like(y)))
@@ -208,7 +207,10 @@ def _scan(
 def _deferred(
     cell: Cell, params: Params, carry: Carry, xs: Array, start: Array | None, live: Array | None
 ) -> tuple[Carry, Array]:
-    carry, (ys, _, _) = _scan(cell, params, carry, xs, start, live)
+    def step(carry: Carry, z: Array) -> tuple[Carry, Array, None]:
+        return *cell.update(params, carry, whole(cell.mix(params, carry, z))), None
+
+    carry, (ys, _, _) = _scan(cell, params, carry, xs, start, live, step=step, hold=whole)
     return carry, ys
 
 
@@ -221,7 +223,7 @@ def _deferred_fwd(
         new, y, pull = pullbacks.update(params, carry, whole(cell.mix(params, carry, z)))
         return new, y, whole((carry, pullbacks.saved(pull)))
 
-    carry, (ys, _, saved) = _scan(cell, params, carry, xs, start, live, step=step)
+    carry, (ys, _, saved) = _scan(cell, params, carry, xs, start, live, step=step, hold=whole)
     return (carry, ys), (params, xs, start, live, *saved)
 
 

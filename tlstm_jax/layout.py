@@ -13,8 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tlstm_jax.typing import Batch, PyTree
 
@@ -119,7 +118,11 @@ def make_layout(batch: int, channels: int = 1, *, devices: Sequence[Any] | None 
         raise ValueError(
             f"mesh is {batch},{channels}; accepted are sizes >= 1 with a product {most}"
         )
-    return Layout(Mesh(np.array(devices[:number]).reshape(batch, channels), (BATCH, CHANNELS)))
+    # In an order that suits how they are wired.
+    mesh = jax.make_mesh(
+        (batch, channels), (BATCH, CHANNELS), (AxisType.Auto,) * 2, devices=devices[:number]
+    )
+    return Layout(mesh)
 
 
 def tracing(layout: Layout | None) -> contextlib.AbstractContextManager[Any]:
@@ -130,13 +133,13 @@ def tracing(layout: Layout | None) -> contextlib.AbstractContextManager[Any]:
 
 
 def is_partitioned() -> bool:
-    """Whether what is traced here is for several devices."""
-    return not _mesh().empty
+    """Whether what is traced here is for the devices of a Layout; not for a mesh of the user's own."""
+    return _mesh().axis_names == (BATCH, CHANNELS)
 
 
 def parts(batch_size: int) -> int:
     """In how many parts a batch is cut in what is traced here."""
-    cuts = dict(_mesh().shape).get(BATCH, 1)
+    cuts = _mesh().shape[BATCH] if is_partitioned() else 1
     return cuts if batch_size % cuts == 0 else 1
 
 
