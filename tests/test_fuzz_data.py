@@ -152,7 +152,7 @@ def test_zip_with_damage(tmp_path, changes, stored, data):
     read_text(tmp_path / "bad.zip", data.draw(mutated(content)))
 
 
-LETTERS = st.characters(exclude_categories=["Cs"])
+LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")  # zipfile writes no \0
 
 
 @given(
