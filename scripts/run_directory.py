@@ -92,8 +92,13 @@ class RunDirectory:
         except ValueError as e:
             raise ValueError(f"{self.config} is damaged: {e}") from e
 
-    def check(self, settings: RunSettings, task: Task) -> None:
-        """Raises ValueError unless the folder holds this very run, or nothing."""
+    def claim(self, settings: RunSettings, task: Task) -> None:
+        """Makes the folder, or sees that it holds this very run or nothing; writes whose it is.
+
+        Raises:
+          ValueError: it holds another run, or something else.
+          OSError: it cannot be written.
+        """
         if self.config.is_file():
             _check_same(self.path, self.read_config(), settings)
             self.check_data(task)
@@ -103,15 +108,6 @@ class RunDirectory:
             raise ValueError(
                 f"{self.path} exists and holds no run; accepted is a new or empty folder"
             )
-
-    def claim(self, settings: RunSettings, task: Task) -> None:
-        """Makes the folder, if it passes `check`, and writes whose it is.
-
-        Raises:
-          ValueError: it holds another run, or something else.
-          OSError: it cannot be written.
-        """
-        self.check(settings, task)
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.config, dataclasses.asdict(settings))  # first: it tells whose the folder is
         write_json(self.data, _identity(task))

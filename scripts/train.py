@@ -54,7 +54,7 @@ def main() -> int:
         return 0
     with cli.one_line_errors():
         run = processes.together(_prepare)
-        processes.together(lambda: _claim(run))
+        processes.first(lambda: run.directory.claim(run.chosen, run.task))
         saved = None
         if (step := recover(run.directory.checkpoints)) is not None:
             saved = checkpointing.restore(run.directory.checkpoints, run.like, step=step)
@@ -84,13 +84,7 @@ def _prepare() -> Run:
     like = training.abstract_state(network, task, train, layout)
     batch = functools.partial(task.train_batch, delay=network.delay)
     jax.eval_shape(batch, task.data, like.key, like.step)  # a segment too short, say
-    directory.check(chosen, task)
     return Run(directory, chosen, task, network, train, layout, like)
-
-
-def _claim(run: Run) -> None:
-    if processes.is_first():
-        run.directory.claim(run.chosen, run.task)
 
 
 def _settings() -> tuple[RunDirectory, settings.RunSettings]:

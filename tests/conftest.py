@@ -81,10 +81,15 @@ def start(environment):
 
 @pytest.fixture(scope="module")
 def program(environment):
-    def run(name, *args, code=0):
+    def run(name, *args, code=0, **variables):
         command = [sys.executable, "-m", f"scripts.{name}", *map(str, args)]
         ran = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+            command,
+            cwd=ROOT,
+            env={**environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert ran.returncode == code, ran.stdout + ran.stderr
         assert "Traceback" not in ran.stderr

@@ -141,7 +141,7 @@ def state(workdir):
     return checkpointing.restore(pathlib.Path(workdir) / "checkpoints", like).state
 
 
-def test_a_run_goes_on_with_other_processes_and_devices(two, program, environment, tmp_path):
+def test_a_run_goes_on_with_other_processes_and_devices(two, program, tmp_path):
     alone, moved = tmp_path / "alone", tmp_path / "moved"
     program("train", *RUN, "--num_steps=12", f"--workdir={alone}")
 
@@ -151,16 +151,8 @@ def test_a_run_goes_on_with_other_processes_and_devices(two, program, environmen
     assert "all steps done after 4 steps" in first[1]
     assert "step" not in second[1]  # the first alone prints
 
-    command = [sys.executable, "-m", "scripts.train", *RUN, "--num_steps=8", "--mesh=4,2"]
-    ran = subprocess.run(
-        [*command, f"--workdir={moved}"],
-        cwd=ROOT,
-        env={**environment, **EIGHT},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
-    assert ran.returncode == 0, ran.stderr
+    spread = (*RUN, "--num_steps=8", "--mesh=4,2", f"--workdir={moved}")
+    ran = program("train", *spread, **EIGHT)
     assert "8 devices in 1 process: batches cut in 4, kernels in 2" in ran.stdout
     assert "resuming from step 4" in ran.stdout
 
@@ -234,17 +226,9 @@ def test_wrong_flags(flags, line, program, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_batch_that_cannot_be_cut(environment, tmp_path):
-    command = [sys.executable, "-m", "scripts.train", *RUN, "--batch_size=6", "--mesh=4"]
-    ran = subprocess.run(
-        [*command, f"--workdir={tmp_path / 'run'}"],
-        cwd=ROOT,
-        env={**environment, **EIGHT},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
-    assert ran.returncode == 1
+def test_a_batch_that_cannot_be_cut(program, tmp_path):
+    run = (*RUN, "--batch_size=6", "--mesh=4", f"--workdir={tmp_path / 'run'}")
+    ran = program("train", *run, code=1, **EIGHT)
     assert (
         "batch_size is 6; accepted with 4 devices along the batch are multiples of 4" in ran.stderr
     )

@@ -153,10 +153,10 @@ def test_steps_per_call_change_nothing(text):
 def test_one_compile_a_configuration(text):
     task, network = _make("memorization", text)
     settings = dataclasses.replace(SMALL, seed=5)
-    before = training.train_call._cache_size(), evaluation._eval_call._cache_size()
+    before = training.train_call._cache_size(), evaluation._eval_step._cache_size()
     _run(network, task, settings)
     _run(network, task, settings)
-    after = training.train_call._cache_size(), evaluation._eval_call._cache_size()
+    after = training.train_call._cache_size(), evaluation._eval_step._cache_size()
     assert after[0] == before[0] + 1
     assert after[1] <= before[1] + 1
 

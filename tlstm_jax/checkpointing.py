@@ -32,9 +32,8 @@ class Checkpoint(NamedTuple):
 
 class Recovery(NamedTuple):
     step: int | None  # of the checkpoint to go on from; None: there is none
-    found: list[
-        str
-    ]  # a line for each checkpoint that was moved aside: what it has, and where it is
+    # A line for each checkpoint that was moved aside: what it has, and where it is.
+    found: list[str]
 
 
 def save(
@@ -71,22 +70,14 @@ def save(
             _move_aside(path, "damaged")
         return False
 
-    def complete() -> None:
-        if processes.is_first():
-            checksums.write(path)
-
-    def prune() -> None:
-        if processes.is_first():
-            _remove(directory, outdated)
-
     try:
         if processes.together(is_there):
             return
         with _manager(directory, writes=True) as manager:
             manager.save(progress.step, args=args, force=True)
-        processes.together(complete)
+        processes.first(lambda: checksums.write(path))
         outdated = _outdated(directory, progress, keep)  # in all of them, as Orbax wants it
-        processes.together(prune)
+        processes.first(lambda: _remove(directory, outdated))
     except Exception as e:  # a full disk can make the writer raise anything
         raise OSError(f"checkpoint {path} could not be saved: {_first_line(e)}") from e
 
@@ -147,8 +138,6 @@ def recover(directory: str | pathlib.Path) -> Recovery:
     last = max(usable, default=None)
 
     def move() -> list[str]:
-        if not processes.is_first():
-            return []
         found = []
         for step in sorted(wrong.keys() | best.keys()):
             path = directory / str(step)
@@ -160,7 +149,7 @@ def recover(directory: str | pathlib.Path) -> Recovery:
         return found
 
     processes.wait()  # until all have seen the same
-    return Recovery(last, processes.together(move))
+    return Recovery(last, processes.first(move) or [])
 
 
 def _move_aside(path: pathlib.Path, why: str) -> pathlib.Path:

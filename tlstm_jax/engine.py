@@ -74,9 +74,8 @@ def run(
       (carry, ys [T, B, M], what observe returned, stacked over steps).
     """
     plain = start is None or initial is None  # nothing but params and carry to be differentiated
-    deferred = engine == "deferred" and plain and noise is None and observe is None
-    deferred = deferred and is_split(cell) and not _couples(cell)
     apart = plain and observe is None and not _couples(cell)
+    deferred = engine == "deferred" and apart and noise is None and is_split(cell)
     parts = layout.parts(xs.shape[1]) if apart else 1
 
     def loop(params: Params, carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:

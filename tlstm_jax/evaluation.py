@@ -1,6 +1,5 @@
 """Evaluation: the task's metrics over a whole split."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -29,16 +28,18 @@ def eval_step(
     batch = batch if layout is None else layout.cut(batch)
     if not task.stream:
         carry = network.init_carry(batch.inputs.shape[1], params=params)
-    carry, logits, _, _ = network.apply(
-        params,
-        model_state,
-        carry,
-        batch.inputs,
-        last_only=task.last_only,
-        flush=not task.stream,
-        lengths=batch.lengths,
-    )
-    return carry if task.stream else (), task.metrics(logits, batch)
+    with tracing(layout):
+        carry, logits, _, _ = network.apply(
+            params,
+            model_state,
+            carry,
+            batch.inputs,
+            last_only=task.last_only,
+            flush=not task.stream,
+            lengths=batch.lengths,
+        )
+    sums = task.metrics(logits, batch)
+    return carry if task.stream else (), sums if layout is None else layout.gather(sums)
 
 
 def start_carry(network: Network, task: Task, split: str, params: Params) -> Carry:
@@ -52,21 +53,7 @@ def start_carry(network: Network, task: Task, split: str, params: Params) -> Car
     return network.init_carry(first.inputs.shape[1], params=params)
 
 
-@functools.partial(jax.jit, static_argnames=("network", "task", "split", "layout"))
-def _eval_call(
-    network: Network,
-    task: Task,
-    split: str,
-    model: tuple[Params, State],
-    carry: Carry,
-    data: PyTree,
-    key: Array,
-    index: Array,
-    layout: Layout | None,
-) -> tuple[Carry, Sums]:
-    with tracing(layout):
-        carry, sums = eval_step(network, task, split, model, carry, data, key, index, layout)
-    return carry, sums if layout is None else layout.gather(sums)
+_eval_step = jax.jit(eval_step, static_argnames=("network", "task", "split", "layout"))
 
 
 def evaluate(
@@ -90,7 +77,7 @@ def evaluate(
     model = params, model_state
 
     def step(carry: Carry, index: Array) -> tuple[Carry, Sums]:
-        return _eval_call(network, task, split, model, carry, data, key, index, layout)
+        return _eval_step(network, task, split, model, carry, data, key, index, layout)
 
     carry = start_carry(network, task, split, params)
     found = over_batches(step, carry, task.num_eval_batches(split, network.delay))

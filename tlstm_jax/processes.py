@@ -37,6 +37,11 @@ def agree(message: str | None) -> str | None:
     return next((text.decode(errors="replace") for text in texts if text), None)
 
 
+def first(do: Callable[[], T]) -> T | None:
+    """What `do` returns, in the first process alone; None in the others, which wait. See `together`."""
+    return together(lambda: do() if is_first() else None)
+
+
 def together(find: Callable[[], T]) -> T:
     """What `find` returns; if it raises in one process, that ends all of them.
 
