@@ -173,18 +173,8 @@ def _reads_off(update: Jaxpr) -> Callable[[Carry], Array] | None:
             needed.update(v for v in inputs if v not in new)
     if needed or len(equations) > MOST_EQUATIONS:
         return None
-
-    def read(carry: Carry) -> Array:
-        values = dict(zip(new, jax.tree.leaves(carry), strict=True))
-        for e in equations:
-            inputs = [v.val if isinstance(v, Literal) else values[v] for v in e.invars]
-            parts, settings = e.primitive.get_bind_params(e.params)
-            made = e.primitive.bind(*parts, *inputs, **settings)
-            made = made if e.primitive.multiple_results else [made]
-            values.update(zip(e.outvars, made, strict=True))
-        return values[y]
-
-    return read
+    reading = update.replace(constvars=[], invars=new, outvars=[y], eqns=equations)
+    return lambda carry: jax.core.eval_jaxpr(reading, [], *jax.tree.leaves(carry))[0]
 
 
 def _origins(jaxpr: Jaxpr, fixed: int) -> list:
