@@ -31,7 +31,7 @@ from tlstm_jax.layout import whole
 from tlstm_jax.pullbacks import Pullbacks
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
 
-ENGINES = ("deferred", "scan")
+ENGINES = ("auto", "deferred", "cudnn", "scan")
 # Of one product for a weight gradient: enough that adding it to the others costs little, and few enough
 # that the pre-activations' gradients of these steps stay in a cache.
 ROWS = 4096

@@ -51,7 +51,7 @@ class Stacked:
     shared: bool = False
     input_scale: float | None = None
     remat_every: int | None = None
-    engine: str = "deferred"
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         check_remat(self.remat_every)
