@@ -53,8 +53,7 @@ def _fwd(ours: Function, theirs: Function, *args: PyTree) -> tuple[PyTree, tuple
 
         return forward
 
-    # Under vmap, that it was `ours` is the same for all: the backward pass need not look.
-    forward = _under_vmap(functools.partial(_by_platform, by(1), by(0)), by(0), (0, 0, None))
+    forward = _under_vmap(functools.partial(_by_platform, by(1), by(0)), by(0))
     outputs, saved, was_ours = forward(*args)
     return outputs, (args, saved, was_ours)
 
@@ -90,18 +89,15 @@ def _by_platform(theirs: Callable, ours: Callable, *args: PyTree) -> PyTree:
     return lax.platform_dependent(*args, **{PLATFORM: theirs}, default=ours)
 
 
-def _under_vmap(
-    function: Callable[..., Any], batched: Callable[..., Any], out_axes: Any = 0
-) -> Callable[..., Any]:
-    """`function`, but under vmap `batched`; out_axes: 0, or of some of its outputs None, as in `jax.vmap`."""
+def _under_vmap(function: Callable[..., Any], batched: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, but under vmap `batched`."""
     call = custom_vmap(function)
 
     @call.def_vmap
     def rule(size: int, given: list, *args: PyTree) -> tuple[Any, Any]:
         axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, tuple(given))
-        out = jax.vmap(batched, axes, out_axes, axis_size=size)(*args)
-        ours = jax.tree.broadcast(out_axes, out, is_leaf=lambda axis: axis is None)
-        return out, jax.tree.map(lambda axis: axis == 0, ours, is_leaf=lambda axis: axis is None)
+        out = jax.vmap(batched, axes, axis_size=size)(*args)
+        return out, jax.tree.map(lambda _: True, out)
 
     return call
 
