@@ -1,4 +1,9 @@
-"""cuDNN's LSTM against the deferred engine: with JAX's reference of it in its place, and on a device."""
+"""cuDNN's LSTM against the deferred engine: with JAX's reference in the place of the call, and on a device.
+
+On a machine with an NVIDIA device, what needs one runs with
+
+    JAX_PLATFORMS=cuda,cpu XLA_FLAGS= python -m pytest tests/test_cudnn.py
+"""
 
 import functools
 
@@ -41,6 +46,8 @@ def reference(x, h, c, weights, ends, *sizes):
 @pytest.fixture
 def stand_in(monkeypatch):
     """The CPU passes for an NVIDIA device with cuDNN; the fixture's value counts calls that were traced."""
+    if cudnn.is_available():
+        pytest.skip("cuDNN itself is here")
     calls = []
 
     def forward(*args, **settings):
@@ -146,7 +153,6 @@ def test_the_conversion_gives_the_deferred_engines_numbers(engine, name, kind, l
 def test_on_a_device_its_numbers_are_the_deferred_engines(name, kind, lengths):
     with jax.default_matmul_precision("highest"):
         compare(name, kind(batch=len(LENGTHS)), lengths, "cudnn", 1e-4)
-        compare(name, kind(batch=len(LENGTHS)), lengths, "auto", 1e-4)
 
 
 def loss_of(engine, model="one", **options):

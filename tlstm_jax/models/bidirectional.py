@@ -36,7 +36,8 @@ class Bidirectional:
     Parameters: {"forward": .., "backward": ..}.
 
     Attributes:
-      forward, backward: cells or models.
+      forward, backward: cells or models. Two LSTMs of one width and engine are one call by cuDNN, where
+        `unroll` would take it.
     """
 
     forward: Cell | SequenceModel

@@ -31,7 +31,8 @@ class Chain:
     layer below the top has a delay, a DelayedCarry.
 
     Attributes:
-      layers: cells or models.
+      layers: cells or models. LSTMs of one width and engine are one call by cuDNN, where `unroll` would
+        take it.
     """
 
     layers: tuple[Cell | SequenceModel, ...]

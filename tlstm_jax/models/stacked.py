@@ -43,7 +43,7 @@ class Stacked:
       num_layers: L >= 1.
       shared: whether the layers share their weights, behind a projection of x to M features.
       input_scale: with `shared`, as in the cells.
-      remat_every, engine: of a cell, see `unroll`.
+      remat_every, engine: of a cell, see `unroll`. By cuDNN all layers are one call.
     """
 
     cell: Cell | SequenceModel
