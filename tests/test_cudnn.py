@@ -362,7 +362,7 @@ def test_other_reasons_are_named(stand_in, monkeypatch):
     carry = cell.init_carry(B)
 
     def reason(xs, size=I, carry=carry):
-        params = jax.eval_shape(lambda: cell.init(jax.random.key(0), size))
+        params = cell.init(jax.random.key(0), size)
         return cudnn.why_not((cell,), (params,), (carry,), xs)
 
     assert reason(jnp.zeros((T, B, I))) is None
@@ -373,6 +373,9 @@ def test_other_reasons_are_named(stand_in, monkeypatch):
     assert f"there are {many} kinds" in reason(jnp.zeros((T, B), int), many)
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("batch",))):
         assert "a mesh of devices" in reason(jnp.zeros((T, B, I)))
+    mesh = jax.make_mesh((1,), ("batch",), (jax.sharding.AxisType.Auto,))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    assert "a mesh of devices" in reason(jax.device_put(jnp.zeros((T, B, I)), whole))
     monkeypatch.setattr(cudnn, "is_available", lambda: False)
     assert reason(jnp.zeros((T, B, I))) == "JAX finds no NVIDIA device with cuDNN, only cpu"
 

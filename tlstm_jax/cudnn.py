@@ -19,7 +19,7 @@ from jax.experimental import rnn
 from tlstm_jax.cells.lstm import LSTM, LSTMCarry
 from tlstm_jax.engine import run, select
 from tlstm_jax.platforms import Function, either
-from tlstm_jax.typing import Array, Carry, Cell, Params
+from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
 MOST_TOKENS = 1024  # kinds of them: they become one-hot vectors
 # The names of jax_default_matmul_precision that allow products of float32 to be rounded to TF32.
@@ -87,8 +87,8 @@ def why_not(
         return f"xs has shape {xs.shape}, and nothing in it"
     if tokens and size > MOST_TOKENS:
         return f"there are {size} kinds of tokens, and cuDNN is given up to {MOST_TOKENS}"
-    if not jax.sharding.get_abstract_mesh().empty:
-        return "this is traced for a mesh of devices, and cuDNN runs on one"
+    if _on_mesh((params, carries, xs)):
+        return "this is for a mesh of devices, and cuDNN runs on one"
     if not is_available():
         return f"JAX finds no NVIDIA device with cuDNN, only {jax.default_backend()}"
     return None
@@ -218,6 +218,12 @@ def _one_hot(tokens: Array, number: int) -> Array:
     known = ((tokens >= -1) & (tokens < number))[..., None]
     vectors = jax.nn.one_hot(tokens, number, dtype=jnp.float32)
     return jnp.where(known, vectors, jnp.full_like(vectors, jnp.nan))
+
+
+def _on_mesh(arrays: PyTree) -> bool:
+    """Whether this is traced for a mesh, or arrays come from one; `in_shardings` of a jit are not seen."""
+    meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(arrays)]
+    return not all(mesh.empty for mesh in (jax.sharding.get_abstract_mesh(), *meshes))
 
 
 def _are_tokens(xs: Array) -> bool:

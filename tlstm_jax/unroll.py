@@ -63,8 +63,8 @@ def unroll(
         (`tlstm_jax.cudnn`) is cuDNN's LSTM, on one NVIDIA device: for `LSTM` in float32 with vectors, or
         tokens of up to 1,024 kinds, and lengths, without reset, noise, observe and remat_every.
         "auto" is cuDNN where that applies, and the deferred engine elsewhere, under vmap, and in what is
-        compiled by a process without an NVIDIA device. Arrays that you have cut over several devices
-        yourself want "deferred": cuDNN would compute the whole on each.
+        compiled by a process without an NVIDIA device. Where nothing but `in_shardings` of a jit tells of
+        several devices, say "deferred": cuDNN would compute the whole on each.
 
     Returns:
       (carry, ys), or (carry, ys, observed) with `observe`. carry: the state after each example's last
