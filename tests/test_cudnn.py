@@ -377,11 +377,12 @@ def test_other_reasons_are_named(stand_in, monkeypatch):
     assert "nothing in it" in reason(jnp.zeros((T, 0, I)), carry=cell.init_carry(0))
     many = cudnn.MOST_TOKENS + 1
     assert f"there are {many} kinds" in reason(jnp.zeros((T, B), int), many)
+    params, xs = cell.init(jax.random.key(0), I), jnp.zeros((T, B, I))
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("batch",))):
-        assert "a mesh of devices" in reason(jnp.zeros((T, B, I)))
+        assert "a mesh of devices" in cudnn.why_not((cell,), (params,), (carry,), xs)
     mesh = jax.make_mesh((1,), ("batch",), (jax.sharding.AxisType.Auto,))
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    assert "a mesh of devices" in reason(jax.device_put(jnp.zeros((T, B, I)), whole))
+    assert "a mesh of devices" in reason(jax.device_put(xs, whole))
     monkeypatch.setattr(cudnn, "is_available", lambda: False)
     assert reason(jnp.zeros((T, B, I))) == "JAX finds no NVIDIA device with cuDNN, only cpu"
 
