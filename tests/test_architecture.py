@@ -24,12 +24,12 @@ RULES = {
     ],
     "tlstm_jax.pullbacks": ["tlstm_jax.typing"],
     "tlstm_jax.engine": ["tlstm_jax.typing", "tlstm_jax.layout", "tlstm_jax.pullbacks"],
-    "tlstm_jax.platforms": ["tlstm_jax.typing"],
+    "tlstm_jax.alternatives": ["tlstm_jax.typing"],
     "tlstm_jax.cudnn": [
         "tlstm_jax.typing",
         "tlstm_jax.cells.lstm",
         "tlstm_jax.engine",
-        "tlstm_jax.platforms",
+        "tlstm_jax.alternatives",
     ],
     "tlstm_jax.unroll": [
         "tlstm_jax.typing",

@@ -20,9 +20,9 @@ from tlstm_jax import (
     Bidirectional,
     LearnedCarry,
     Stacked,
+    alternatives,
     as_sequence,
     cudnn,
-    platforms,
     unroll,
 )
 from tlstm_jax.models.chain import Chain
@@ -66,7 +66,7 @@ def stand_in(monkeypatch):
     monkeypatch.setattr(rnn, "lstm", lambda *args, **settings: forward(*args, **settings)[0])
     monkeypatch.setattr(rnn, "lstm_fwd", forward)
     monkeypatch.setattr(rnn, "lstm_bwd", backward)
-    monkeypatch.setattr(platforms, "PLATFORM", "cpu")
+    monkeypatch.setattr(alternatives, "PLATFORM", "cpu")
     monkeypatch.setattr(cudnn, "is_available", lambda: True)
     return calls
 
@@ -276,7 +276,7 @@ def test_auto_runs_cudnn_on_its_platform_alone(stand_in, monkeypatch):
     expected = loss_of("deferred")[0](*inputs)
     assert not np.allclose(jit(loss)(*inputs), expected, rtol=1e-3)
     assert_same(jit(jax.vmap(loss))(*members(inputs, 1)), expected[None])
-    monkeypatch.setattr(platforms, "PLATFORM", "cuda")
+    monkeypatch.setattr(alternatives, "PLATFORM", "cuda")
     jax.clear_caches()
     loss, _ = loss_of("auto")
     assert_same(jit(loss)(*inputs), expected)
@@ -292,7 +292,7 @@ def test_auto_runs_cudnn_on_its_platform_alone(stand_in, monkeypatch):
 def test_a_program_holds_nothing_of_the_function_that_does_not_run(
     transform, platform, like, stand_in, monkeypatch
 ):
-    monkeypatch.setattr(platforms, "PLATFORM", platform)
+    monkeypatch.setattr(alternatives, "PLATFORM", platform)
     cell, xs = LSTM(16), jnp.zeros((2000, 3, 16))
     params, carry = cell.init(jax.random.key(0), 16), cell.init_carry(3)
 
