@@ -15,7 +15,7 @@ from tasks.char_lm import char_lm
 from tasks.images import digits, fashion_mnist, mnist, pdigits, pfashion_mnist, pmnist
 from tasks.memorization import memorization
 from tlstm_jax import zoo
-from tlstm_jax.convolution import GRADIENTS
+from tlstm_jax.convolution import FORWARDS, GRADIENTS
 from tlstm_jax.engine import ENGINES
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
@@ -31,6 +31,7 @@ MODEL_HELP = {
     "forget_bias": "Initial bias of the forget gate.",
     "input_scale": "Standard deviation of the (first layer's) input weights at the start.",
     "dtype": f"What is computed in: {', '.join(zoo.DTYPES)}.",
+    "convolution": f"The cross-layer convolution: {', '.join(FORWARDS)}.",
     "convolution_gradient": f"Of the cross-layer convolution: {', '.join(GRADIENTS)}.",
     "shared": "Whether the layers share their weights.",
     "reset": "before or after the recurrent product.",

@@ -28,6 +28,7 @@ RULES = {
     "tlstm_jax.cudnn": [
         "tlstm_jax.typing",
         "tlstm_jax.cells.lstm",
+        "tlstm_jax.loop",
         "tlstm_jax.engine",
         "tlstm_jax.alternatives",
     ],

@@ -12,7 +12,7 @@ from cases import assert_close, jit
 from jax import lax
 from jax.test_util import check_grads
 
-from tlstm_jax import convolution
+from tlstm_jax import convolution, memory_cells
 
 SHAPES = [
     ((4,), 2),
@@ -78,9 +78,10 @@ def test_cross_layer_convolution_equals_a_loop_over_taps(shape, kernel_size, x64
 def test_cross_layer_gradient_equals_that_of_a_plain_convolution(shape, kernel_size, x64):
     inputs = cross_layer_inputs(shape, kernel_size)
     da = np.random.default_rng(1).normal(size=(B, *shape, Z))
+    forms = itertools.product(convolution.FORWARDS, convolution.GRADIENTS)
     ours = [
-        functools.partial(convolution.cross_layer_convolution, gradient=gradient)
-        for gradient in convolution.GRADIENTS
+        functools.partial(convolution.cross_layer_convolution, by=by, gradient=gradient)
+        for by, gradient in forms
     ]
 
     def pullbacks(inputs, da):
@@ -115,15 +116,28 @@ def test_cross_layer_gradient_under_vmap_over_kernels(x64):
     assert_close(ours, jit(gradients(plain_convolution))(stacked))
 
 
-def test_cross_layer_convolution_is_one_convolution():
-    inputs = [jnp.asarray(x, jnp.float32) for x in cross_layer_inputs((2, 3), 3)]
-    jaxpr = str(jax.make_jaxpr(convolution.cross_layer_convolution)(*inputs))
-    assert jaxpr.count("conv_general_dilated[") == 1
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_cross_layer_convolution_is_one_convolution_if_asked_for(platform):
+    text = lowered_gradients(platform, (2, 3), 3, by="conv", gradient="xla")
+    assert (text.count("stablehlo.convolution"), text.count("stablehlo.dot_general")) == (3, 0)
 
 
-@pytest.mark.parametrize(("gradient", "products"), [("products", 3), ("auto", 5), ("xla", 3)])
-def test_cross_layer_convolution_of_bfloat16_sums_in_float32(gradient, products):
-    convolve = functools.partial(convolution.cross_layer_convolution, gradient=gradient)
+def lowered_gradients(platform, shape, kernel_size, **settings):
+    """The program of outputs and gradients for a platform."""
+    inputs = [jnp.asarray(x, jnp.float32) for x in cross_layer_inputs(shape, kernel_size)]
+
+    def gradients(*inputs):
+        convolve = functools.partial(convolution.cross_layer_convolution, **settings)
+        a, pull = jax.vjp(convolve, *inputs)
+        return a, *pull(jnp.ones_like(a))
+
+    return jax.jit(gradients).trace(*inputs).lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.parametrize("by", convolution.FORWARDS)
+@pytest.mark.parametrize("gradient", convolution.GRADIENTS)
+def test_cross_layer_convolution_of_bfloat16_sums_in_float32(by, gradient):
+    convolve = functools.partial(convolution.cross_layer_convolution, by=by, gradient=gradient)
     inputs = [jnp.asarray(x, jnp.bfloat16) for x in cross_layer_inputs((3,), 3)]
 
     def gradients(*inputs):
@@ -133,30 +147,35 @@ def test_cross_layer_convolution_of_bfloat16_sums_in_float32(gradient, products)
     assert [leaf.dtype for leaf in jax.eval_shape(gradients, *inputs)] == [jnp.bfloat16] * 4
     # A CPU sums in float32 unasked, so that the numbers would not tell.
     jaxpr = str(jax.make_jaxpr(gradients)(*inputs))
-    assert jaxpr.count("conv_general_dilated[") + jaxpr.count("dot_general[") == products
-    assert jaxpr.count("preferred_element_type=float32") == products
+    made = jaxpr.count("conv_general_dilated[") + jaxpr.count("dot_general[")
+    assert jaxpr.count("preferred_element_type=float32") == made >= 3
 
 
 @pytest.mark.parametrize(
-    ("platform", "convolutions", "products"), [("cpu", 1, 3), ("cuda", 3, 0), ("tpu", 3, 0)]
+    ("platform", "shape", "convolutions", "products"),
+    [  # by the kernel it is one for each tap of all axes but the last
+        ("cpu", (3,), 1, 2),
+        ("cpu", (2, 3), 0, 4),
+        ("cuda", (3,), 0, 3),
+        ("cuda", (2, 3), 0, 4),
+        ("tpu", (2, 3), 3, 0),
+    ],
 )
-def test_each_platform_gets_its_own_gradient(platform, convolutions, products):
-    inputs = [jnp.asarray(x, jnp.float32) for x in cross_layer_inputs((2, 3), 2)]
-
-    def gradients(*inputs):
-        a, pull = jax.vjp(convolution.cross_layer_convolution, *inputs)
-        return a, *pull(jnp.ones_like(a))
-
-    lowered = jax.jit(gradients).trace(*inputs).lower(lowering_platforms=(platform,)).as_text()
-    assert lowered.count("stablehlo.convolution") == convolutions
-    # On a CPU one by the state, and by the kernel one for each tap of all axes but the last.
-    assert lowered.count("stablehlo.dot_general") == products
+def test_each_platform_gets_its_own_form(platform, shape, convolutions, products):
+    text = lowered_gradients(platform, shape, 2)
+    assert text.count("stablehlo.convolution") == convolutions
+    assert text.count("stablehlo.dot_general") == products
 
 
-def test_refuses_an_unknown_gradient():
+@pytest.mark.parametrize("kind", ["by", "gradient"])
+def test_refuses_an_unknown_form(kind):
     inputs = [jnp.asarray(x) for x in cross_layer_inputs((3,), 3)]
-    with pytest.raises(ValueError, match="gradient is 'fast'; accepted are auto, products, xla"):
-        convolution.cross_layer_convolution(*inputs, gradient="fast")
+    name, accepted = {
+        "by": ("convolution", "auto, conv, products"),
+        "gradient": ("convolution_gradient", "auto, products, xla"),
+    }[kind]
+    with pytest.raises(ValueError, match=f"{name} is 'fast'; accepted are {accepted}"):
+        convolution.cross_layer_convolution(*inputs, **{kind: "fast"})
 
 
 @pytest.mark.parametrize("corner", [(1, 4), (2, 5)])
@@ -170,7 +189,7 @@ def test_refuses_an_input_of_another_batch_or_width(corner):
 @pytest.mark.parametrize(("shape", "kernel_size"), SHAPES, ids=str)
 def test_memory_convolution_equals_a_loop_over_taps(shape, kernel_size, x64):
     memory, q = memory_inputs(shape, kernel_size)
-    result = jit(convolution.memory_cell_convolution)(memory, q)
+    result = jit(memory_cells.memory_cell_convolution)(memory, q)
     expected = oracles.convolve_memory(
         by_location(memory, shape), by_location(q, shape), shape, kernel_size
     )
@@ -180,7 +199,7 @@ def test_memory_convolution_equals_a_loop_over_taps(shape, kernel_size, x64):
 @pytest.mark.parametrize(("shape", "kernel_size"), FEW_SHAPES, ids=str)
 def test_memory_convolution_gradient_equals_finite_differences(shape, kernel_size, x64):
     inputs = memory_inputs(shape, kernel_size)
-    check_grads(jax.jit(convolution.memory_cell_convolution), inputs, order=1, modes=("rev",))
+    check_grads(jax.jit(memory_cells.memory_cell_convolution), inputs, order=1, modes=("rev",))
 
 
 @pytest.mark.parametrize(("shape", "kernel_size"), [((4,), 3), ((3,), 5), ((2, 3), 2)], ids=str)
@@ -188,7 +207,7 @@ def test_memory_convolution_repeats_the_border(shape, kernel_size, x64):
     # The same memory everywhere: any kernel whose entries sum to one must leave it, at the border too.
     _, q = memory_inputs(shape, kernel_size)
     memory = np.broadcast_to(np.array([1.0, -2.0, 3.0]), (B, *shape, M))
-    assert_close(jit(convolution.memory_cell_convolution)(memory, q), memory)
+    assert_close(jit(memory_cells.memory_cell_convolution)(memory, q), memory)
 
 
 @pytest.mark.parametrize("kind", ["channel", "layer"])
@@ -197,7 +216,7 @@ def test_normalize_equals_its_independent_version(kind, x64):
     z = rng.normal(size=(B, *shape, M))
     norm = {"scale": rng.normal(size=(*shape, M)), "bias": rng.normal(size=(*shape, M))}
     axes = (-1,) if kind == "channel" else (1, 2, 3)
-    result = convolution.normalize(z, norm["scale"], norm["bias"], axes, 1e-3)
+    result = memory_cells.normalize(z, norm["scale"], norm["bias"], axes, 1e-3)
     expected = oracles.normalize(norm, by_location(z, shape), shape, kind, 1e-3)
     assert_close(by_location(result, shape), expected)
 
@@ -205,7 +224,7 @@ def test_normalize_equals_its_independent_version(kind, x64):
 def test_normalize_of_a_constant_is_the_bias(x64):
     z = jnp.full((B, 2, M), 7.0)
     bias = jnp.arange(2.0 * M).reshape(2, M)
-    result = convolution.normalize(z, jnp.ones((2, M)), bias, (-1,), 1e-5)
+    result = memory_cells.normalize(z, jnp.ones((2, M)), bias, (-1,), 1e-5)
     assert_close(result, jnp.stack([bias] * B))
 
 

@@ -22,7 +22,7 @@ from cases import (
     vectors,
 )
 
-from tlstm_jax import GRU, LSTM, TensorizedLSTM, engine, unroll
+from tlstm_jax import GRU, LSTM, TensorizedLSTM, deferred, platforms, unroll
 from tlstm_jax.convolution import sum_dtype
 from tlstm_jax.pullbacks import Pullbacks
 
@@ -130,15 +130,15 @@ def test_gradients_with_several_products_over_time(case, kind, options, x64, mon
         reset[2, 0] = reset[1, 1] = True
         options = options | {"reset": reset}
     rows = B * int(np.prod(getattr(case.cell, "tensor_shape", ())))
-    monkeypatch.setattr(engine, "ROWS", 2 * rows)
-    assert engine._steps_of_a_product(6, jnp.zeros((rows, 7))) == 2
+    monkeypatch.setattr(platforms, "CPU", dataclasses.replace(platforms.CPU, weight_rows=2 * rows))
+    assert deferred.steps_of_a_product(6, jnp.zeros((rows, 7)), 2 * rows) == 2
     compare(case.cell, inputs, options, 1e-12)
 
 
 def test_a_product_spans_a_divisor_of_the_steps():
     a = jnp.zeros((64, 4, 400))  # 256 rows a step, 16 of them in 4,096
-    assert [engine._steps_of_a_product(T, a) for T in (8, 48, 52, 784)] == [8, 16, 13, 16]
-    assert engine._steps_of_a_product(1009, a) == 1009  # a prime: in one piece
+    assert [deferred.steps_of_a_product(T, a, 4096) for T in (8, 48, 52, 784)] == [8, 16, 13, 16]
+    assert deferred.steps_of_a_product(1009, a, 4096) == 1009  # a prime: in one piece
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +176,7 @@ def pullbacks_of(cell, inputs):
         (LSTM(M), [M] * 5),  # i, f, g, o, tanh(c); c itself is in the carry
         (Curved(M), [M] * 5),  # exp(scale) follows from the parameters
         (GRU(M), [M] * 3 + [4 * M]),  # r, z, n, and a, since h's part of n is a slice of it
-        (TensorizedLSTM(M, (2,)), [2 * M] * 5 + [2 * 3]),  # G, I, F, O, tanh(C), exp(q)
+        (TensorizedLSTM(M, (2,)), [2 * M] * 5 + [2] * 3),  # G, I, F, O, tanh(C), exp(q) by tap
     ],
     ids=["lstm", "curved", "gru", "tlstm"],
 )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tlstm_jax import GRU, LSTM, Dropout, Network, Stacked, TensorizedLSTM, inspection, pictures
-from tlstm_jax.convolution import memory_cell_convolution, wave_index
+from tlstm_jax.convolution import wave_index
+from tlstm_jax.memory_cells import memory_cell_convolution
 
 CELL = TensorizedLSTM(channels=3, tensor_shape=(2, 3), normalization="channel")
 T, B = 5, 2

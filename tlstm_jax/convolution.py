@@ -1,4 +1,4 @@
-"""The two convolutions of the tensorized LSTM, its normalizations, and the geometry of its waves.
+"""The cross-layer convolution of the tensorized LSTM, and the geometry of its waves.
 
 Source: He et al., "Wider and Deeper, Cheaper and Faster: Tensorized LSTMs for Sequence Learning",
 NIPS 2017 (arXiv 1711.01577).
@@ -12,7 +12,6 @@ import functools
 import itertools
 import math
 import string
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,13 +20,13 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from tlstm_jax import platforms
 from tlstm_jax.layout import is_partitioned
+from tlstm_jax.platforms import Choices
 from tlstm_jax.typing import Array
 
+FORWARDS = ("auto", "conv", "products")
 GRADIENTS = ("auto", "products", "xla")
-FEW_ROWS = (
-    32  # of a product, up to which turning its kernel over takes longer than the product itself
-)
 
 
 def depth(tensor_shape: tuple[int, ...], kernel_size: int) -> int:
@@ -80,38 +79,47 @@ def concatenate_corner(hidden: Array, corner: Array) -> Array:
 
 
 def cross_layer_convolution(
-    hidden: Array, corner: Array, kernel: Array, *, gradient: str = "auto"
+    hidden: Array, corner: Array, kernel: Array, *, by: str = "auto", gradient: str = "auto"
 ) -> Array:
     """A_t(p) = sum_k H^cat(p - r + k) W(k), without the bias.
 
     Reads outside the tensor are zero, but for the input corner. Sums are made in float32 or wider.
-    XLA's own gradient of a convolution is several times slower on a CPU than the products that
-    "products" makes of it; both can be differentiated forwards, backwards and again.
+    All forms can be differentiated forwards, backwards and again.
 
     Args:
       hidden: H_{t-1} [B, P_1..P_D, M].
       corner: X'_t [B, M].
       kernel: W [K,..,K, M, Z], of the same dtype as both.
-      gradient: "products", "xla", or "auto": the first on a CPU, the second elsewhere. Of a batch that
-        lies on several devices it is "products": XLA would gather its own gradient's operands.
+      by: "conv", one `lax.conv_general_dilated`; "products", one product with all that a location
+        reads; "auto", what is faster on the platform (`platforms.Choices`).
+      gradient: "products", "xla" (its own gradient of a convolution), or "auto", as the platform has
+        it. Of a batch that lies on several devices it is "products": XLA would gather its own
+        gradient's operands.
 
     Returns:
       [B, P_1..P_D, Z] in the dtype of `hidden`.
+
+    Raises:
+      ValueError: `by` or `gradient` is none of these, or shapes do not fit.
     """
-    check_gradient(gradient)
+    check_form(by, gradient)
     cat = concatenate_corner(hidden, corner)
     kernel, before = _within_reach(kernel, hidden.shape[1:-1])
     if is_partitioned():
         gradient = "products"
-    if gradient == "xla":
+    if (by, gradient) == ("conv", "xla"):
         return _convolve(cat, kernel, before)
-    return _correlate(cat, kernel, before, gradient)
+    return _correlate(cat, kernel, before, by, gradient)
 
 
-def check_gradient(gradient: str) -> None:
-    """Raises ValueError unless `gradient` is one of GRADIENTS."""
+def check_form(by: str, gradient: str) -> None:
+    """Raises ValueError unless these are forms of the cross-layer convolution and of its gradient."""
+    if by not in FORWARDS:
+        raise ValueError(f"convolution is {by!r}; accepted are {', '.join(FORWARDS)}")
     if gradient not in GRADIENTS:
-        raise ValueError(f"gradient is {gradient!r}; accepted are {', '.join(GRADIENTS)}")
+        raise ValueError(
+            f"convolution_gradient is {gradient!r}; accepted are {', '.join(GRADIENTS)}"
+        )
 
 
 def _within_reach(kernel: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:
@@ -144,64 +152,76 @@ def _margins(kernel: Array, before: tuple[int, ...]) -> tuple[tuple[int, int], .
     return tuple((n, K - 2 - n) for n, K in zip(before, kernel.shape, strict=False))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _correlate(cat: Array, kernel: Array, before: tuple[int, ...], gradient: str) -> Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
+def _correlate(cat: Array, kernel: Array, before: tuple[int, ...], by: str, gradient: str) -> Array:
     """`_convolve`, with derivatives of our own, and its own form under vmap."""
     del gradient
 
     @jax.custom_batching.custom_vmap
     def forward(cat: Array, kernel: Array) -> Array:
-        return _convolve(cat, kernel, before)
+        return _in_form("forward", by, before, cat, kernel)
 
     @forward.def_vmap
     def _(size: int, batched: tuple[bool, bool], cat: Array, kernel: Array) -> tuple[Array, bool]:
         # With a kernel for each member, XLA's convolution is a grouped one, several times slower.
-        by = _by_product if batched[1] else _convolve
+        each = "products" if batched[1] else by
         axes = tuple(0 if is_batched else None for is_batched in batched)
-        out = jax.vmap(functools.partial(by, before=before), axes, axis_size=size)(cat, kernel)
-        return out, True
+        convolve = functools.partial(_in_form, "forward", each, before)
+        return jax.vmap(convolve, axes, axis_size=size)(cat, kernel), True
 
     return forward(cat, kernel)
 
 
 def _correlate_jvp(
     before: tuple[int, ...],
+    by: str,
     gradient: str,
     primals: tuple[Array, Array],
     tangents: tuple[Array, Array],
 ) -> tuple[Array, Array]:
-    convolve = functools.partial(_convolve, before=before)
-
-    def map_(by: Callable[..., Array]) -> Callable[[Array, Array], Array]:
-        products = functools.partial(by, before=before)
-        if gradient == "products":
-            return products
-        return lambda *x: lax.platform_dependent(*x, cpu=products, default=convolve)
-
+    form = "conv" if gradient == "xla" else gradient
     (cat, kernel), (dcat, dkernel) = primals, tangents
-    out, dout = _correlate(cat, kernel, before, gradient), []
+    out, dout = _correlate(cat, kernel, before, by, gradient), []
     if not isinstance(dcat, SymbolicZero):
-        dout.append(map_(_by_product)(dcat, kernel))
+        dout.append(_in_form("by state", form, before, dcat, kernel))
     if not isinstance(dkernel, SymbolicZero):
         # Checkpointed, so that cat alone is saved for the backward pass.
-        dout.append(jax.checkpoint(map_(_by_products), prevent_cse=False)(cat, dkernel))
+        of_kernel = jax.checkpoint(
+            functools.partial(_in_form, "by kernel", form, before), prevent_cse=False
+        )
+        dout.append(of_kernel(cat, dkernel))
     return out, sum(dout[1:], dout[0]) if dout else jnp.zeros_like(out)
 
 
 _correlate.defjvp(_correlate_jvp, symbolic_zeros=True)
 
 
-def _by_product(cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
+def _in_form(use: str, form: str, before: tuple[int, ...], cat: Array, kernel: Array) -> Array:
+    """`_convolve` in one of its forms; use: "forward", or what it is differentiated "by"."""
+
+    def convolve(choices: Choices, cat: Array, kernel: Array) -> Array:
+        forward = choices.convolution[min(len(before), 2) - 1]
+        auto = forward if use == "forward" else choices.convolution_gradient
+        if (auto if form == "auto" else form) != "products":
+            return _convolve(cat, kernel, before)
+        return (_by_products if use == "by kernel" else _by_product)(choices, cat, kernel, before)
+
+    if form == "conv":
+        return _convolve(cat, kernel, before)
+    return platforms.choose(convolve, cat, kernel)
+
+
+def _by_product(choices: Choices, cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
     """`_convolve` as one product with all that a location reads, K^D M wide.
 
     By cat, its transpose is one product, too, of K^D shifted parts that are summed.
     """
     # Wide, so that the transpose sums the parts in float32.
     windows = _windows(cat.astype(sum_dtype(cat.dtype)), kernel, before)
-    return _product(jnp.concatenate(windows, axis=-1).astype(cat.dtype), kernel, turn=True)
+    return _product(choices, jnp.concatenate(windows, axis=-1).astype(cat.dtype), kernel)
 
 
-def _by_products(cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
+def _by_products(choices: Choices, cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
     """`_convolve` as products with what a location reads along the last axis, K M wide.
 
     By kernel, its transpose needs fewer copies of cat than `_by_product`'s.
@@ -214,7 +234,9 @@ def _by_products(cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
     others = kernel.reshape(*kernel.shape[: len(before) - 1], -1, kernel.shape[-1])
     taps = itertools.product(*map(range, others.shape[:-2]))
     windows = _windows(read, others, before[:-1])
-    products = [_product(read, others[tap]) for read, tap in zip(windows, taps, strict=True)]
+    products = [
+        _product(choices, read, others[tap]) for read, tap in zip(windows, taps, strict=True)
+    ]
     return sum(products[1:], products[0])
 
 
@@ -230,58 +252,22 @@ def _windows(cat: Array, kernel: Array, before: tuple[int, ...]) -> list[Array]:
     ]
 
 
-def _product(read: Array, kernel: Array, *, turn: bool = False) -> Array:
+def _product(choices: Choices, read: Array, kernel: Array) -> Array:
     """[B, P.., K.. M] with [K.., M, Z] to [B, P.., Z].
 
     The transpose by `read` takes the kernel turned over. For few rows that is most of its work on a
-    CPU; with `turn` it is then written out, so that a loop can do it once, before it begins.
+    CPU; it is then written out, so that a loop can do it once, before it begins.
     """
     rows, kernel = read.reshape(-1, read.shape[-1]), kernel.reshape(-1, kernel.shape[-1])
-    turned = turn and len(rows) <= FEW_ROWS
+    width = kernel.shape[-1]
+    inner, outer = (-n % choices.multiple for n in kernel.shape)
+    rows = jnp.pad(rows, ((0, 0), (0, inner)))
+    kernel = jnp.pad(kernel, ((0, inner), (0, outer)))
+    turned = len(rows) <= choices.few_rows
     out = lax.dot_general(
         rows,
         kernel.T if turned else kernel,
         (((1,), (1 if turned else 0,)), ((), ())),
         preferred_element_type=sum_dtype(read.dtype),
     )
-    return out.astype(read.dtype).reshape(*read.shape[:-1], kernel.shape[-1])
-
-
-def memory_cell_convolution(memory: Array, q: Array) -> Array:
-    """C^conv(p) = sum_k Q(p)[k] C_{t-1}(clip(p - r + k)): each location's own kernel.
-
-    clip repeats the border value, so that no memory is lost at the edges. Each example's kernels are
-    written as one matrix over locations: on a CPU its product is faster than K^D shifted copies.
-
-    Args:
-      memory: C_{t-1} [B, P_1..P_D, M].
-      q: Q_t [B, P_1..P_D, K^D], taps in row-major order, of the same dtype.
-
-    Returns:
-      [B, P_1..P_D, M].
-    """
-    B, *shape, M = memory.shape
-    D, N = len(shape), math.prod(shape)
-    K = round(q.shape[-1] ** (1 / D))
-    near = np.clip(taps(tuple(shape), K), 0, np.array(shape) - 1).reshape(N, -1, D)
-    near = np.ravel_multi_index(np.moveaxis(near, -1, 0), shape)  # [N, K^D]: the location read
-    reads = jnp.asarray(near[..., None] == np.arange(N), q.dtype)  # [N, K^D, N]
-    # An accelerator's default precision would round the memory at every step.
-    product = functools.partial(
-        jnp.einsum, precision=lax.Precision.HIGHEST, preferred_element_type=sum_dtype(q.dtype)
-    )
-    mixing = product("bpk,pkn->bpn", q.reshape(B, N, -1), reads).astype(q.dtype)
-    out = product("bpn,bnm->bpm", mixing, memory.reshape(B, N, M))
-    return out.astype(memory.dtype).reshape(memory.shape)
-
-
-def normalize(z: Array, scale: Array, bias: Array, axes: tuple[int, ...], epsilon: float) -> Array:
-    """(z - mean) / sqrt(var + epsilon) * scale + bias, mean and biased variance over `axes`.
-
-    Args:
-      z: [B, P_1..P_D, M]. Channel normalization: axes (-1,); layer normalization: all but the first.
-      scale, bias: z.shape[1:].
-    """
-    mean = jnp.mean(z, axis=axes, keepdims=True)
-    variance = jnp.mean(jnp.square(z - mean), axis=axes, keepdims=True)
-    return (z - mean) * lax.rsqrt(variance + epsilon) * scale[None] + bias[None]
+    return out[:, :width].astype(read.dtype).reshape(*read.shape[:-1], width)

@@ -18,7 +18,8 @@ from jax.experimental import rnn
 
 from tlstm_jax.alternatives import Function, either
 from tlstm_jax.cells.lstm import LSTM, LSTMCarry
-from tlstm_jax.engine import run, select
+from tlstm_jax.engine import run
+from tlstm_jax.loop import select
 from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
 MOST_TOKENS = 1024  # kinds of them: they become one-hot vectors

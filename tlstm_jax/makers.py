@@ -29,6 +29,7 @@ def tlstm(
     forget_bias: float = 1.0,
     input_scale: float | None = None,
     dtype: Any = None,
+    convolution: str = "auto",
     convolution_gradient: str = "auto",
 ) -> Cell:
     return TensorizedLSTM(
@@ -40,6 +41,7 @@ def tlstm(
         forget_bias=forget_bias,
         input_scale=input_scale,
         dtype=dtype,
+        convolution=convolution,
         convolution_gradient=convolution_gradient,
     )
 
@@ -50,6 +52,7 @@ def trnn(
     kernel_size: int = 3,
     input_scale: float | None = None,
     dtype: Any = None,
+    convolution: str = "auto",
     convolution_gradient: str = "auto",
 ) -> Cell:
     return TensorizedRNN(
@@ -58,6 +61,7 @@ def trnn(
         kernel_size,
         input_scale=input_scale,
         dtype=dtype,
+        convolution=convolution,
         convolution_gradient=convolution_gradient,
     )
 

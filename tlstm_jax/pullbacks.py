@@ -15,7 +15,9 @@ from jax.extend.core import Jaxpr, Literal, Primitive
 
 from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
-EXPENSIVE = ("tanh", "logistic", "exp", "log", "erf", "rsqrt", "sqrt", "pow")
+# Sums are, too, where they are small beside what they sum and a kernel of their own.
+EXPENSIVE = ("tanh", "logistic", "exp", "log", "erf", "rsqrt", "sqrt", "pow", "reduce_sum")
+MOST_EQUATIONS = 4  # between a new carry and an output that is read off it
 FIXED, SAVED = object(), object()  # where a residual is found, if not in the carry
 
 
@@ -30,19 +32,26 @@ class Pullbacks:
       state: the leaves of the carry that are differentiated.
       of_project, of_mix, of_update: the leaves of params that each part reads.
       mix_varies: whether the residuals of mix differ between steps; not if it is linear in the state.
+      to_save: shape and dtype of what must be saved of a pullback of update, beside the carry.
+      read: new carry -> y where the output of a step is read off its new carry, else None.
     """
 
     def __init__(self, cell: Cell, params: Params, carry: Carry, x: Array) -> None:
         self._cell = cell
-        z = jax.eval_shape(cell.project, params, x)
-        self.a = jax.eval_shape(cell.mix, params, carry, z)
+        project, z = _trace(cell.project, params, x)
+        mix, self.a = _trace(cell.mix, params, carry, z)
+        update, _ = _trace(cell.update, params, carry, self.a)
+        number = len(jax.tree.leaves(params))
         self.state = Choice([_is_float(leaf) for leaf in jax.tree.leaves(carry)])
-        self.of_project = Choice(_read(cell.project, params, x))
-        self.of_mix = Choice(_read(cell.mix, params, carry, z))
-        self.of_update = Choice(_read(cell.update, params, carry, self.a))
-        self._origins = _origins(lambda *x: self.update(*x)[2], params, carry, self.a)
-        of_mix = _origins(self.mix, params, carry, z)
-        self.mix_varies = any(origin is not FIXED for origin in of_mix)
+        self.of_project, self.of_mix, self.of_update = (
+            Choice(_read(part, number)) for part in (project, mix, update)
+        )
+        self.read = _reads_off(update)
+        pull, residuals = _trace(lambda *x: self.update(*x)[2], params, carry, self.a)
+        self._origins = _origins(pull, number)
+        self.to_save = self.saved(residuals)
+        of_mix, _ = _trace(self.mix, params, carry, z)
+        self.mix_varies = any(origin is not FIXED for origin in _origins(of_mix, number))
 
     def update(self, params: Params, carry: Carry, a: Array) -> tuple[Carry, Array, Callable]:
         """(the new carry, y, pullback): (d new carry, dy) to (d params of update, d carry, da)."""
@@ -65,13 +74,13 @@ class Pullbacks:
 
         return jax.vjp(mix, self.state.take(carry), z)[1]
 
-    def mix_weights(self, params: Params, carry: Carry, z: Array) -> Callable:
-        """The pullback of mix to the weights: da to (d params of mix,)."""
+    def mix_weights(self, params: Params, carry: Carry, z: Array) -> tuple[Array, Callable]:
+        """(a, the pullback of mix to the weights): da to (d params of mix,)."""
 
         def mix(chosen: list) -> Array:
             return self._cell.mix(self.of_mix.put(params, chosen), carry, z)
 
-        return jax.vjp(mix, self.of_mix.take(params))[1]
+        return jax.vjp(mix, self.of_mix.take(params))
 
     def project(self, params: Params, xs: Array) -> tuple[Array, Callable]:
         """(zs, pullback): dzs to (d params of project, dxs); dxs is None for tokens."""
@@ -90,6 +99,10 @@ class Pullbacks:
         leaves = jax.tree.leaves(pull)
         return [leaf for leaf, o in zip(leaves, self._origins, strict=True) if o is SAVED]
 
+    def remade(self, params: Params, carry: Carry, a: Array) -> list[Array]:
+        """What would have been saved of a step, made again."""
+        return self.saved(self.update(params, carry, a)[2])
+
     def at_step(self, pull: PyTree, carry: Carry, saved: list[Array]) -> Callable:
         """The pullback of update at the step of `carry` and `saved`, from that at any other step."""
         leaves, structure = jax.tree.flatten(pull)
@@ -107,6 +120,11 @@ class Choice:
 
     def __init__(self, chosen: list[bool]) -> None:
         self._chosen = chosen
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return any(self._chosen)
 
     def take(self, tree: PyTree) -> list[Array]:
         leaves = jax.tree.leaves(tree)
@@ -128,21 +146,52 @@ def _is_float(leaf: Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
-def _read(part: Callable[..., Any], params: Params, *args: Any) -> list[bool]:
-    """Which leaves of params `part(params, *args)` reads."""
-    jaxpr = jax.make_jaxpr(part)(params, *args).jaxpr
+def _trace(function: Callable[..., PyTree], *args: Any) -> tuple[Jaxpr, PyTree]:
+    """The jaxpr of function(*args), and its results' shapes and dtypes."""
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+    return closed.jaxpr, shapes
+
+
+def _read(jaxpr: Jaxpr, number: int) -> list[bool]:
+    """Which of its first inputs a jaxpr reads."""
     variables = [v for e in jaxpr.eqns for v in e.invars] + jaxpr.outvars
     read = {v for v in variables if not isinstance(v, Literal)}
-    return [v in read for v in jaxpr.invars[: len(jax.tree.leaves(params))]]
+    return [v in read for v in jaxpr.invars[:number]]
 
 
-def _origins(function: Callable[..., PyTree], params: Params, carry: Carry, x: Array) -> list:
-    """Whence each leaf of function(params, carry, x) comes.
+def _reads_off(update: Jaxpr) -> Callable[[Carry], Array] | None:
+    """Of the jaxpr of an update: new carry -> y, if few equations lead there from the new carry alone."""
+    *new, y = update.outvars
+    if any(isinstance(v, Literal) for v in (*new, y)):
+        return None
+    needed, equations = {y}.difference(new), []
+    for equation in reversed(update.eqns):
+        if needed.intersection(equation.outvars):
+            equations.insert(0, equation)
+            needed.difference_update(equation.outvars)
+            inputs = (v for v in equation.invars if not isinstance(v, Literal))
+            needed.update(v for v in inputs if v not in new)
+    if needed or len(equations) > MOST_EQUATIONS:
+        return None
+
+    def read(carry: Carry) -> Array:
+        values = dict(zip(new, jax.tree.leaves(carry), strict=True))
+        for e in equations:
+            inputs = [v.val if isinstance(v, Literal) else values[v] for v in e.invars]
+            parts, settings = e.primitive.get_bind_params(e.params)
+            made = e.primitive.bind(*parts, *inputs, **settings)
+            made = made if e.primitive.multiple_results else [made]
+            values.update(zip(e.outvars, made, strict=True))
+        return values[y]
+
+    return read
+
+
+def _origins(jaxpr: Jaxpr, fixed: int) -> list:
+    """Whence each output of a jaxpr over (params, carry, x) comes; `fixed` leaves are of params.
 
     FIXED if from params alone, a number if it is that leaf of carry, else SAVED.
     """
-    jaxpr = jax.make_jaxpr(function)(params, carry, x).jaxpr
-    fixed = len(jax.tree.leaves(params))
     varies = _varying(jaxpr, [n >= fixed for n in range(len(jaxpr.invars))])
     own = jaxpr.invars[fixed:-1]
 

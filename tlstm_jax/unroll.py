@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from tlstm_jax import cudnn
 from tlstm_jax.cells.linear import zero_input
-from tlstm_jax.engine import anew, check_engine, run, select
+from tlstm_jax.engine import check_engine, run
+from tlstm_jax.loop import anew, select
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
 
 

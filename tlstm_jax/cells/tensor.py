@@ -27,7 +27,7 @@ def check_settings(s: Any) -> None:
             "(a kernel of 1 would carry nothing from the input to the output corner)"
         )
     check_size("channels", channels)
-    convolution.check_gradient(s.convolution_gradient)
+    convolution.check_form(s.convolution, s.convolution_gradient)
 
 
 def init_params(s: Any, key: Array, input_size: int, gates: int) -> dict[str, dict[str, Array]]:
@@ -50,7 +50,11 @@ def mix(cell: Any, cross_layer: Params, hidden: Array, z: Array) -> Array:
     """A_t [B, P.., Z] from H_{t-1} [B, P.., M] and X'_t [B, M], in the dtype of the latter."""
     kernel = cross_layer["kernel"].astype(z.dtype)
     a = convolution.cross_layer_convolution(
-        hidden.astype(z.dtype), z, kernel, gradient=cell.convolution_gradient
+        hidden.astype(z.dtype),
+        z,
+        kernel,
+        by=cell.convolution,
+        gradient=cell.convolution_gradient,
     )
     return add_bias(a, cross_layer["bias"])
 

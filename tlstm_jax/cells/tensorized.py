@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax import convolution
+from tlstm_jax import convolution, memory_cells
 from tlstm_jax.cells import tensor, waves
 from tlstm_jax.cells.linear import linear
 from tlstm_jax.hyper import STATIC, with_hyper
@@ -78,8 +78,9 @@ class TensorizedLSTM:
       kernel_scale: factor on W^h's variance-scaled standard deviation 1 / sqrt(K^D M).
       epsilon: added to the variance in normalization.
       dtype: what is computed in; None is the parameters' dtype.
-      convolution_gradient: how the cross-layer convolution is differentiated: "products", "xla" or
-        "auto", as in `convolution.cross_layer_convolution`.
+      convolution: how the cross-layer convolution is computed: "conv", "products" or "auto", as in
+        `convolution.cross_layer_convolution`.
+      convolution_gradient: how it is differentiated: "products", "xla" or "auto".
     """
 
     channels: int
@@ -93,6 +94,7 @@ class TensorizedLSTM:
     kernel_scale: float = 1.0
     epsilon: float = dataclasses.field(default=1e-5, metadata=STATIC)
     dtype: Any = None
+    convolution: str = "auto"
     convolution_gradient: str = "auto"
 
     def __post_init__(self) -> None:
@@ -166,7 +168,7 @@ class TensorizedLSTM:
     ) -> tuple[TensorizedLSTMCarry, Array]:
         """C_t, H_t from A_t, and the output corner."""
         C, O = self._remember(
-            a, carry.memory, lambda Q: convolution.memory_cell_convolution(carry.memory, Q)
+            a, carry.memory, lambda Q: memory_cells.memory_cell_convolution(carry.memory, Q)
         )
         awake = tensor.awake(self, carry.age)
         C = jnp.where(awake, C, jnp.zeros_like(C))  # before it is normalized: statistics see zeros
@@ -191,7 +193,7 @@ class TensorizedLSTM:
         M = self.channels
         g, i, f, o, q = jnp.split(a.astype(memory.dtype), [M, 2 * M, 3 * M, 4 * M], axis=-1)
         G, I, F, O = jnp.tanh(g), jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)
-        C_conv = convolve(jax.nn.softmax(q)) if self.memory_convolution else memory
+        C_conv = convolve(memory_cells.softmax_over_taps(q)) if self.memory_convolution else memory
         return G * I + C_conv * F, O
 
     def _expose(self, norm: Params | None, C: Array, O: Array) -> Array:
@@ -199,7 +201,7 @@ class TensorizedLSTM:
         if self.normalization is not None:
             axes = (-1,) if self.normalization == "channel" else tuple(range(1, C.ndim))
             scale, bias = norm["scale"].astype(C.dtype), norm["bias"].astype(C.dtype)
-            C = convolution.normalize(C, scale, bias, axes, self.epsilon)
+            C = memory_cells.normalize(C, scale, bias, axes, self.epsilon)
         return jnp.tanh(C) * O
 
     def init_token_carry(

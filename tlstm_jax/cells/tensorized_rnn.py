@@ -42,6 +42,7 @@ class TensorizedRNN:
     input_bias_scale: float = 0.1
     kernel_scale: float = 1.0
     dtype: Any = None
+    convolution: str = "auto"
     convolution_gradient: str = "auto"
 
     def __post_init__(self) -> None:

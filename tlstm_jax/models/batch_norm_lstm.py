@@ -21,8 +21,8 @@ from jax import lax
 
 from tlstm_jax.cells.linear import add_bias, check_size, linear, times
 from tlstm_jax.cells.lstm import init_gates
-from tlstm_jax.engine import select
 from tlstm_jax.hyper import STATIC, with_hyper
+from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages
 from tlstm_jax.typing import Array, Aux, Hyper, Params, PyTree, State
 from tlstm_jax.unroll import check_inputs, within, zero_beyond

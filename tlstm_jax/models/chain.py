@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import cudnn
-from tlstm_jax.engine import select
+from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages, flushed
 from tlstm_jax.models.sequence import as_sequence, cells_at_once, split_key
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State

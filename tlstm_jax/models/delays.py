@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tlstm_jax.cells.linear import zero_input
-from tlstm_jax.engine import select
+from tlstm_jax.loop import select
 from tlstm_jax.typing import Array, Carry, PyTree
 from tlstm_jax.unroll import align, within
 

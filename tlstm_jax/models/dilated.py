@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, zero_input
-from tlstm_jax.engine import select
+from tlstm_jax.loop import select
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.recurrence import starts
 from tlstm_jax.models.sequence import as_sequence, memory_dtype

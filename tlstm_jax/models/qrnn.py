@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal
-from tlstm_jax.engine import select
 from tlstm_jax.hyper import with_hyper
+from tlstm_jax.loop import select
 from tlstm_jax.models.recurrence import linear_recurrence, starts
 from tlstm_jax.typing import Array, Aux, Hyper, Params, State
 from tlstm_jax.unroll import check_inputs, within, zero_beyond

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import lax
 
-from tlstm_jax.engine import select
+from tlstm_jax.loop import select
 from tlstm_jax.models.delays import hold_back
 from tlstm_jax.typing import Array
 from tlstm_jax.unroll import within

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from tlstm_jax.engine import select
+from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages, flushed, hold_back
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.sru import SRUCarry, SRUCell
-from tlstm_jax.engine import check_engine, select
+from tlstm_jax.engine import check_engine
+from tlstm_jax.loop import select
 from tlstm_jax.models.recurrence import linear_recurrence
 from tlstm_jax.typing import Array, Aux, Carry, Hyper, Params, State
 from tlstm_jax.unroll import check_inputs, check_remat, unroll, within, zero_beyond

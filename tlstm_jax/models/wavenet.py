@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, input_kernel, is_integer, linear, scaled_normal
-from tlstm_jax.engine import select
 from tlstm_jax.hyper import with_hyper
+from tlstm_jax.loop import select
 from tlstm_jax.models.recurrence import shift, starts
 from tlstm_jax.typing import Array, Aux, Hyper, Params, State
 from tlstm_jax.unroll import check_inputs, within, zero_beyond

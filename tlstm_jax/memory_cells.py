@@ -1,0 +1,89 @@
+"""What the tensorized LSTM does to its memory cells: their convolution and their normalization.
+
+Source: He et al., "Wider and Deeper, Cheaper and Faster: Tensorized LSTMs for Sequence Learning",
+NIPS 2017 (arXiv 1711.01577). Letters as in `convolution`.
+"""
+
+import functools
+import itertools
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from tlstm_jax import platforms
+from tlstm_jax.convolution import sum_dtype, taps
+from tlstm_jax.platforms import Choices
+from tlstm_jax.typing import Array
+
+
+def softmax_over_taps(q: Array) -> Array:
+    """softmax over the last axis, [.., K^D], tap by tap: reductions over so few numbers cost more."""
+    q = jnp.split(q, q.shape[-1], axis=-1)
+    largest = lax.stop_gradient(functools.reduce(jnp.maximum, q))
+    e = [jnp.exp(x - largest) for x in q]
+    total = functools.reduce(jnp.add, e)
+    return jnp.concatenate([x / total for x in e], axis=-1)
+
+
+def memory_cell_convolution(memory: Array, q: Array) -> Array:
+    """C^conv(p) = sum_k Q(p)[k] C_{t-1}(clip(p - r + k)): each location's own kernel.
+
+    clip repeats the border value, so that no memory is lost at the edges.
+
+    Args:
+      memory: C_{t-1} [B, P_1..P_D, M].
+      q: Q_t [B, P_1..P_D, K^D], taps in row-major order, of the same dtype.
+
+    Returns:
+      [B, P_1..P_D, M].
+    """
+    return platforms.choose(_memory_cell_convolution, memory, q)
+
+
+def _memory_cell_convolution(choices: Choices, memory: Array, q: Array) -> Array:
+    return {"matrix": _mix_by_matrix, "shifts": _mix_by_shifts}[choices.memory](memory, q)
+
+
+def _mix_by_shifts(memory: Array, q: Array) -> Array:
+    """A sum of shifted copies, all of it elementwise."""
+    shape = memory.shape[1:-1]
+    K = round(q.shape[-1] ** (1 / len(shape)))
+    r = K // 2
+    margins = ((0, 0), *((r, K - 1 - r),) * len(shape), (0, 0))
+    padded = jnp.pad(memory, margins, mode="edge")
+    parts = []
+    for k, tap in enumerate(itertools.product(range(K), repeat=len(shape))):
+        window = (slice(first, first + n) for first, n in zip(tap, shape, strict=True))
+        parts.append(q[..., k : k + 1] * padded[(slice(None), *window)])
+    return functools.reduce(jnp.add, parts)
+
+
+def _mix_by_matrix(memory: Array, q: Array) -> Array:
+    """Each example's kernels as one matrix over locations: on a CPU faster than K^D shifted copies."""
+    B, *shape, M = memory.shape
+    D, N = len(shape), math.prod(shape)
+    K = round(q.shape[-1] ** (1 / D))
+    near = np.clip(taps(tuple(shape), K), 0, np.array(shape) - 1).reshape(N, -1, D)
+    near = np.ravel_multi_index(np.moveaxis(near, -1, 0), shape)  # [N, K^D]: the location read
+    reads = jnp.asarray(near[..., None] == np.arange(N), q.dtype)  # [N, K^D, N]
+    # An accelerator's default precision would round the memory at every step.
+    product = functools.partial(
+        jnp.einsum, precision=lax.Precision.HIGHEST, preferred_element_type=sum_dtype(q.dtype)
+    )
+    mixing = product("bpk,pkn->bpn", q.reshape(B, N, -1), reads).astype(q.dtype)
+    out = product("bpn,bnm->bpm", mixing, memory.reshape(B, N, M))
+    return out.astype(memory.dtype).reshape(memory.shape)
+
+
+def normalize(z: Array, scale: Array, bias: Array, axes: tuple[int, ...], epsilon: float) -> Array:
+    """(z - mean) / sqrt(var + epsilon) * scale + bias, mean and biased variance over `axes`.
+
+    Args:
+      z: [B, P_1..P_D, M]. Channel normalization: axes (-1,); layer normalization: all but the first.
+      scale, bias: z.shape[1:].
+    """
+    mean = jnp.mean(z, axis=axes, keepdims=True)
+    variance = jnp.mean(jnp.square(z - mean), axis=axes, keepdims=True)
+    return (z - mean) * lax.rsqrt(variance + epsilon) * scale[None] + bias[None]
