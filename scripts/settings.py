@@ -75,7 +75,7 @@ MODEL_HELP = {
     "learned_carry": "Whether a cell's first carry is learned.",
     "carry_scale": "A learned carry starts uniformly in plus, minus this.",
     "remat_every": "Save the carry every so many steps, recompute the rest.",
-    "engine": f"Of the gradient over time: {', '.join(ENGINES)}.",
+    "engine": f"What runs over time, with which gradient: {', '.join(ENGINES)}.",
 }
 MOST_PARAMETERS = 2**33  # with Adam's two moments 100 GB, more than a device has
 PATHS = {"data_dir", "data_path"}  # kept absolute, so that a run can go on from another folder

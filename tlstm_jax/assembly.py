@@ -44,7 +44,7 @@ class Wrapping:
     learned_carry: bool = False
     carry_scale: float = 0.0
     remat_every: int | None = None
-    engine: str = "deferred"
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         check_size("num_layers", self.num_layers)

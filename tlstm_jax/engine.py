@@ -12,7 +12,7 @@ from tlstm_jax.deferred import deferred
 from tlstm_jax.loop import is_split, scan
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
 
-ENGINES = ("deferred", "scan")
+ENGINES = ("auto", "deferred", "cudnn", "scan")
 
 
 def check_engine(engine: str) -> None:

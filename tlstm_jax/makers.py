@@ -85,7 +85,7 @@ def stacked_lstm(
     input_scale: float | None = None,
     dtype: Any = None,
     remat_every: int | None = None,
-    engine: str = "deferred",
+    engine: str = "auto",
 ) -> SequenceModel:
     above = LSTM(channels, forget_bias, dtype=dtype)  # its inputs are hidden states
     if shared:
@@ -127,7 +127,7 @@ def hm_lstm(
     input_scale: float | None = None,
     dtype: Any = None,
     remat_every: int | None = None,
-    engine: str = "deferred",
+    engine: str = "auto",
 ) -> SequenceModel:
     cell = HMLSTM(
         channels, num_layers, forget_bias=forget_bias, input_scale=input_scale, dtype=dtype

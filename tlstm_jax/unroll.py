@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax import cudnn
 from tlstm_jax.cells.linear import zero_input
 from tlstm_jax.engine import check_engine, run
 from tlstm_jax.loop import anew, select
@@ -30,9 +31,9 @@ def unroll(
     noise: PyTree = None,
     observe: Observe | None = None,
     remat_every: int | None = None,
-    engine: str = "deferred",
+    engine: str = "auto",
 ) -> tuple[Any, ...]:
-    """Runs `cell` over xs by `lax.scan`.
+    """Runs `cell` over xs.
 
     With `flush`, xs is the rest of whole sequences: `delay` zero inputs follow the last real one, and
     ys[t] answers xs[t]. Without, it is a segment of a stream: ys[t] answers the input `delay` steps
@@ -56,10 +57,15 @@ def unroll(
       observe: called with the carry after every step; what it returns is stacked over steps.
       remat_every: save the carry every so many steps only, and recompute what lies between in the
         backward pass. None saves everything.
-      engine: how the gradient is made. "deferred" (`tlstm_jax.engine`) is fast, and can be
-        differentiated once, backwards; "scan" is plain JAX, for forward mode and second derivatives.
-        Cells without project / mix / update, cells that couple examples, `noise`, `observe`, and
-        `reset` with `initial` take the plain scan by themselves. Outputs are the same.
+      engine: what runs over time; outputs are the same. "deferred" (`tlstm_jax.engine`) is a scan with a
+        fast gradient of its own, and can be differentiated once, backwards. "scan" is plain JAX, for
+        forward mode and second derivatives; cells without project / mix / update, cells that couple
+        examples, `noise`, `observe`, and `reset` with `initial` take it by themselves. "cudnn"
+        (`tlstm_jax.cudnn`) is cuDNN's LSTM, on one NVIDIA device: for `LSTM` in float32 with vectors, or
+        tokens of up to 1,024 kinds, and lengths, without reset, noise, observe and remat_every.
+        "auto" is cuDNN where that applies, and the deferred engine elsewhere, under vmap, and in what is
+        compiled by a process without an NVIDIA device. Where nothing but `in_shardings` of a jit tells of
+        several devices, say "deferred": cuDNN would compute the whole on each.
 
     Returns:
       (carry, ys), or (carry, ys, observed) with `observe`. carry: the state after each example's last
@@ -67,8 +73,8 @@ def unroll(
       or [T + delay, ..] with `flush`.
 
     Raises:
-      ValueError: xs, lengths or reset have shapes that do not fit, T < 1, remat_every < 1, or an
-        unknown engine.
+      ValueError: xs, lengths or reset have shapes that do not fit, T < 1, remat_every < 1, an
+        unknown engine, or "cudnn" for what cuDNN cannot do.
     """
     check_inputs(xs, lengths, reset)
     check_remat(remat_every)
@@ -78,6 +84,13 @@ def unroll(
         lengths = jnp.clip(lengths, 0, xs.shape[0])
         real = within(xs, lengths)
         xs = select(real, xs, zero_input(xs))
+    layer = (cell,), (params,), (carry,)
+    options = {"reset": reset, "noise": noise, "observe": observe, "remat_every": remat_every}
+    if cudnn.takes(engine, *layer, xs, **options):
+        ours = functools.partial(cudnn.deferred, layer[0])
+        (carry,), ys = cudnn.apply(engine, ours, *layer[1:], xs, real)
+        return carry, ys
+    engine = "scan" if engine == "scan" else "deferred"
     T = xs.shape[0]
     late_noise = jax.tree.map(lambda x: x[T:], noise)
     noise = jax.tree.map(lambda x: x[:T], noise)

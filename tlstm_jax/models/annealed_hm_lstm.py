@@ -32,7 +32,7 @@ class AnnealedHMLSTM:
     anneal_steps: int = 10_000
     limit: float = 5.0
     remat_every: int | None = None
-    engine: str = "deferred"
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         if self.anneal_steps < 1:

@@ -7,14 +7,17 @@ Schuster and Paliwal, "Bidirectional Recurrent Neural Networks", IEEE Transactio
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.models.sequence import as_sequence, memory_dtype, split_key
+from tlstm_jax import cudnn
+from tlstm_jax.engine import run
+from tlstm_jax.models.sequence import as_sequence, cells_at_once, memory_dtype, split_key
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import check_inputs, zero_beyond
+from tlstm_jax.unroll import check_inputs, within, zero_beyond
 
 
 class BidirectionalCarry(NamedTuple):
@@ -33,7 +36,8 @@ class Bidirectional:
     Parameters: {"forward": .., "backward": ..}.
 
     Attributes:
-      forward, backward: cells or models.
+      forward, backward: cells or models. Two LSTMs of one width and engine are one call by cuDNN, where
+        `unroll` would take it.
     """
 
     forward: Cell | SequenceModel
@@ -104,14 +108,21 @@ class Bidirectional:
         xs = zero_beyond(xs, lengths)
         keys, states = split_key(key, 2), state or ((), ())
         options |= {"flush": flush, "lengths": lengths}
-        carry_f, ys_f, state_f, aux = forward.apply(
-            params["forward"], states[0], carry.forward, xs, reset=reset, key=keys[0], **options
-        )
         start = carry.backward
         if not flush:
             dtype = memory_dtype(carry.backward)
             start = self.init_carry(xs.shape[1], dtype, params=params).backward
             start = jax.tree.map(lambda a, b: a.astype(b.dtype), start, carry.backward)
+        layer = (params["forward"], params["backward"]), (carry.forward, start), xs
+        cells = cells_at_once(self._models, *layer, reset=reset, directions=2)
+        if cells is not None:
+            live = None if lengths is None else within(xs, lengths)
+            ours = functools.partial(_deferred, cells)
+            carries, ys = cudnn.apply(forward.engine, ours, *layer, live, directions=2)
+            return BidirectionalCarry(*carries), ys, state, {}
+        carry_f, ys_f, state_f, aux = forward.apply(
+            params["forward"], states[0], carry.forward, xs, reset=reset, key=keys[0], **options
+        )
         carry_b, ys_b, state_b, more = backward.apply(
             params["backward"],
             states[1],
@@ -137,6 +148,16 @@ class Bidirectional:
     ) -> tuple[Carry, Array]:
         """Raises ValueError: what comes later is not known yet."""
         raise ValueError("Bidirectional is not causal: it cannot go token by token")
+
+
+def _deferred(cells: tuple[Cell, Cell], floats: tuple, others: tuple) -> tuple[tuple, Array]:
+    """The deferred engine in both directions, as `cudnn.apply` wants it."""
+    (params, carries, vectors), (tokens, live) = floats, others
+    xs = tokens if vectors is None else vectors
+    lengths = None if live is None else jnp.sum(live, axis=0)
+    carry_f, ys_f, _ = run(cells[0], params[0], carries[0], xs, None, live)
+    carry_b, ys_b, _ = run(cells[1], params[1], carries[1], _reverse(xs, lengths), None, live)
+    return (carry_f, carry_b), jnp.concatenate([ys_f, _reverse(ys_b, lengths)], axis=-1)
 
 
 def _reverse(xs: Array, lengths: Array | None) -> Array:

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax import cudnn
 from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages, flushed
-from tlstm_jax.models.sequence import as_sequence, split_key
+from tlstm_jax.models.sequence import as_sequence, cells_at_once, split_key
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import check_inputs, zero_beyond
+from tlstm_jax.unroll import check_inputs, within, zero_beyond
 
 
 class DelayedCarry(NamedTuple):
@@ -30,7 +31,8 @@ class Chain:
     layer below the top has a delay, a DelayedCarry.
 
     Attributes:
-      layers: cells or models.
+      layers: cells or models. LSTMs of one width and engine are one call by cuDNN, where `unroll` would
+        take it.
     """
 
     layers: tuple[Cell | SequenceModel, ...]
@@ -158,6 +160,12 @@ def apply_layers(
     check_inputs(xs, lengths, reset)
     xs = zero_beyond(xs, lengths)  # an embedding's gradient would see what lies there, too
     late = any(lags(layers))
+    cells = None if late else cells_at_once(layers, params, carry, xs, reset=reset)
+    if cells is not None:
+        live = None if lengths is None else within(xs, lengths)
+        ours = functools.partial(cudnn.deferred, cells)
+        carry, ys = cudnn.apply(layers[0].engine, ours, params, carry, xs, live)
+        return carry, ys, (), {}
     keys = split_key(key, len(layers))
     states = state or ((),) * len(layers)
 

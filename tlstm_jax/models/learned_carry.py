@@ -28,7 +28,7 @@ class LearnedCarry:
     cell: Cell
     scale: float = 0.0
     remat_every: int | None = None
-    engine: str = "deferred"
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         check_remat(self.remat_every)

@@ -1,11 +1,13 @@
 """A cell as a sequence model."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax import cudnn
 from tlstm_jax.engine import check_engine
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
 from tlstm_jax.unroll import check_remat, unroll
@@ -22,7 +24,7 @@ class CellModel:
 
     cell: Cell
     remat_every: int | None = None
-    engine: str = "deferred"
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         check_remat(self.remat_every)
@@ -98,6 +100,29 @@ class CellModel:
     ) -> tuple[Carry, Array]:
         del state
         return self.cell.token_step(params, carry, x)
+
+
+def cells_at_once(
+    layers: Sequence[SequenceModel], *args: Any, reset: Array | None, **options: Any
+) -> tuple[Cell, ...] | None:
+    """The cells of layers, or of two directions, that cuDNN is to run in one call; else None.
+
+    Args:
+      args, options: params, carries, xs and directions, see `tlstm_jax.cudnn.takes`.
+
+    Raises:
+      ValueError: their engine is "cudnn", and it cannot.
+    """
+    if not all(isinstance(layer, CellModel) for layer in layers):
+        return None
+    if len({(layer.features, layer.engine, layer.remat_every) for layer in layers}) > 1:
+        return None
+    cells, (engine, remat) = (
+        tuple(layer.cell for layer in layers),
+        (layers[0].engine, layers[0].remat_every),
+    )
+    can = cudnn.takes(engine, cells, *args, reset=reset, remat_every=remat, **options)
+    return cells if can else None
 
 
 def draw_noise(cell: Cell, key: Array | None, num_steps: int, batch_size: int) -> PyTree:

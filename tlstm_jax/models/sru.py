@@ -32,7 +32,7 @@ class SRU:
     input_scale: float | None = None
     dtype: Any = None
     remat_every: int | None = None
-    engine: str = "deferred"
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         check_remat(self.remat_every)

@@ -43,7 +43,7 @@ class Stacked:
       num_layers: L >= 1.
       shared: whether the layers share their weights, behind a projection of x to M features.
       input_scale: with `shared`, as in the cells.
-      remat_every, engine: of a cell, see `unroll`.
+      remat_every, engine: of a cell, see `unroll`. By cuDNN all layers are one call.
     """
 
     cell: Cell | SequenceModel
@@ -51,7 +51,7 @@ class Stacked:
     shared: bool = False
     input_scale: float | None = None
     remat_every: int | None = None
-    engine: str = "deferred"
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         check_remat(self.remat_every)
