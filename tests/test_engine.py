@@ -130,15 +130,19 @@ def test_gradients_with_several_products_over_time(case, kind, options, x64, mon
         reset[2, 0] = reset[1, 1] = True
         options = options | {"reset": reset}
     rows = B * int(np.prod(getattr(case.cell, "tensor_shape", ())))
-    monkeypatch.setattr(platforms, "CPU", dataclasses.replace(platforms.CPU, weight_rows=2 * rows))
-    assert deferred.steps_of_a_product(6, jnp.zeros((rows, 7)), 2 * rows) == 2
+    choices = dataclasses.replace(platforms.CPU, weight_rows=2 * rows)
+    monkeypatch.setattr(platforms, "CPU", choices)
+    assert deferred.steps_of_a_product(6, jnp.zeros((rows, 7)), choices) == 2
     compare(case.cell, inputs, options, 1e-12)
 
 
 def test_a_product_spans_a_divisor_of_the_steps():
     a = jnp.zeros((64, 4, 400))  # 256 rows a step, 16 of them in 4,096
-    assert [deferred.steps_of_a_product(T, a, 4096) for T in (8, 48, 52, 784)] == [8, 16, 13, 16]
-    assert deferred.steps_of_a_product(1009, a, 4096) == 1009  # a prime: in one piece
+    steps = functools.partial(deferred.steps_of_a_product, a=a)
+    cpu, gpu = platforms.CPU, platforms.CUDA
+    assert [steps(T, choices=cpu) for T in (8, 48, 52, 784)] == [8, 16, 13, 16]
+    assert steps(1009, choices=cpu) == 1009  # a prime: in one piece
+    assert [steps(T, choices=gpu) for T in (8, 784, 8000)] == [8, 784, 1000]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -117,7 +117,7 @@ def _backward(
     a = jnp.zeros(pullbacks.a.shape, pullbacks.a.dtype)
     pull_update = pullbacks.update(params, carry, a)[2]
     pull_mix = jax.linearize(pullbacks.mix(params, carry, cell.project(params, x)), a)[1]
-    T, N = xs.shape[0], steps_of_a_product(xs.shape[0], a, choices.weight_rows)
+    T, N = xs.shape[0], steps_of_a_product(xs.shape[0], a, choices)
     later = choices.remake and pullbacks.of_update.any  # dparams of update are made behind the loop
 
     def by_update(carry: Carry, saved: list, live: Array | None, dnew: list, dy: Array) -> tuple:
@@ -179,12 +179,15 @@ def _backward(
     return *loop, None if dxs is None else dxs.reshape(xs.shape)
 
 
-def steps_of_a_product(T: int, a: Array, most_rows: int) -> int:
-    """Over how many of T steps a weight gradient is one product: a divisor, or T if none fits."""
-    rows = a.size // a.shape[-1]
-    divisors = [n for n in range(1, T + 1) if T % n == 0 and n * rows <= most_rows]
-    most = max(divisors, default=1)
-    return most if 4 * most * rows >= most_rows else T
+def steps_of_a_product(T: int, a: Array, choices: Choices) -> int:
+    """Over how many of T steps a weight gradient is one product: a divisor, or T if none fits.
+
+    Args:
+      a: pre-activations of one step.
+    """
+    most = min(choices.weight_rows * a.shape[-1], choices.weight_numbers) // a.size
+    largest = max((n for n in range(1, T + 1) if T % n == 0 and n <= most), default=1)
+    return largest if 4 * largest >= most else T
 
 
 def _unroll(T: int, choices: Choices) -> int:

@@ -27,7 +27,8 @@ class Choices:
         rather than stored at every step.
       pack: the loop over time carries and stores its state as one array of each dtype.
       unroll: at most so many steps of the loop over time in one of the compiled loop's.
-      weight_rows: rows of one product for a weight gradient.
+      weight_rows, weight_numbers: at most so many rows, and numbers of pre-activations, of as many steps
+        as are one product for a weight gradient.
     """
 
     convolution: tuple[str, str]
@@ -39,6 +40,7 @@ class Choices:
     pack: bool
     unroll: int
     weight_rows: int
+    weight_numbers: int
 
 
 # A CPU's time is arithmetic and memory: what is expensive is saved, and weight gradients are made of rows
@@ -53,6 +55,7 @@ CPU = Choices(
     pack=False,
     unroll=1,
     weight_rows=4096,
+    weight_numbers=2**62,
 )
 # A GPU's time at these sizes is the number of kernels. cuDNN's convolutions cannot be part of a CUDA graph
 # and take three axes at most, so that products it is; what can be made for many steps at once is kept out
@@ -66,7 +69,8 @@ CUDA = Choices(
     remake=True,
     pack=True,
     unroll=4,
-    weight_rows=2**18,
+    weight_rows=2**62,
+    weight_numbers=2**27,
 )
 # A TPU has a convolution; its lanes are 128 wide, so that arrays laid side by side cost moves.
 TPU = Choices(
@@ -78,7 +82,8 @@ TPU = Choices(
     remake=True,
     pack=False,
     unroll=1,
-    weight_rows=2**18,
+    weight_rows=2**62,
+    weight_numbers=2**27,
 )
 
 
