@@ -154,7 +154,7 @@ _TPU_ENVIRONMENT = {
 
 
 def check(target: str) -> None:
-    """Raises ValueError, in one line: no such target, or its library is not installed, or not for this JAX."""
+    """Raises ValueError, in one line: no such target, or no library for it, or not one for this JAX."""
     if target in GPUS:
         packages, extra, jax_extra = CUDA, "aot-cuda", "cuda13-local"
     elif ":" in target:
