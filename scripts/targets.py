@@ -145,8 +145,9 @@ GPUS = {
 }
 ACCEPTED = f"{', '.join(GPUS)}, or a TPU's name and topology as in v5e:2x2"
 CUDA = ("jax-cuda13-plugin", "jax-cuda13-pjrt")
-# There is no cloud to ask what libtpu runs on; it would complain about that.
+# There is no cloud to ask what libtpu runs on, of which it would complain; and no device to keep to itself.
 _TPU_ENVIRONMENT = {
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -220,10 +221,15 @@ def compile_for(target: str, lowered: jax.stages.Lowered) -> tuple[jax.stages.Co
     with tempfile.TemporaryDirectory() as folder:
         options = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
         compiled = lowered.compile(compiler_options=options)
-        parts = []
-        for part in ("thunk_sequence_after_thunk_passes", "thunk_metadata"):
-            files = list(pathlib.Path(folder).glob(f"*.{part}.txt"))
-            if len(files) != 1:
-                raise ValueError(f"the compiler left {len(files)} files {part}; accepted is one")
-            parts.append(files[0].read_text())
-    return compiled, loops.of_thunks(*parts, compiled.as_text())
+        # The former is there only if the passes changed anything.
+        sequence = _dumped(folder, "thunk_sequence_after_thunk_passes", "thunk_sequence")
+        names = _dumped(folder, "thunk_metadata")
+    return compiled, loops.of_thunks(sequence, names, compiled.as_text())
+
+
+def _dumped(folder: str, *parts: str) -> str:
+    """The first of these parts of a program that was dumped."""
+    for part in parts:
+        for path in pathlib.Path(folder).glob(f"*.{part}.txt"):
+            return path.read_text()
+    raise ValueError(f"the compiler of jaxlib {jaxlib.__version__} did not write {parts[-1]}")
