@@ -215,16 +215,21 @@ def compile_for(target: str, lowered: jax.stages.Lowered) -> tuple[jax.stages.Co
     Raises:
       ValueError: the compiler did not tell.
     """
-    if target not in GPUS:
-        compiled = lowered.compile()
-        return compiled, loops.of_text(compiled.as_text())
+    if target in GPUS:
+        compiled, sequence, names = compile_for_gpu(lowered)
+        return compiled, loops.of_thunks(sequence, names, compiled.as_text())
+    compiled = lowered.compile()
+    return compiled, loops.of_text(compiled.as_text())
+
+
+def compile_for_gpu(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, str, str]:
+    """The compiled program, its sequence of thunks, and their names; see `compile_for`."""
     with tempfile.TemporaryDirectory() as folder:
         options = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
         compiled = lowered.compile(compiler_options=options)
-        # The former is there only if the passes changed anything.
+        # The first is there only if the passes changed anything.
         sequence = _dumped(folder, "thunk_sequence_after_thunk_passes", "thunk_sequence")
-        names = _dumped(folder, "thunk_metadata")
-    return compiled, loops.of_thunks(sequence, names, compiled.as_text())
+        return compiled, sequence, _dumped(folder, "thunk_metadata")
 
 
 def _dumped(folder: str, *parts: str) -> str:
