@@ -1,7 +1,7 @@
 """Devices that programs can be compiled for where there are none: GPUs from their data sheets, TPUs by name.
 
-The compilers need a description of the device and nothing of its maker's: for a GPU `pip install .[aot-cuda]`
-brings JAX's plugin, for a TPU `pip install .[aot-tpu]` brings libtpu.
+Neither a device nor its driver is needed. For a GPU `pip install .[aot-cuda]` brings JAX's CUDA plugin and
+NVIDIA's assembler, but none of NVIDIA's libraries; for a TPU `pip install .[aot-tpu]` brings libtpu.
 """
 
 import dataclasses
@@ -144,7 +144,10 @@ GPUS = {
     ),
 }
 ACCEPTED = f"{', '.join(GPUS)}, or a TPU's name and topology as in v5e:2x2"
-CUDA = ("jax-cuda13-plugin", "jax-cuda13-pjrt")
+PLUGIN = ("jax-cuda13-plugin", "jax-cuda13-pjrt")
+# XLA calls its ptxas and links its libdevice, and dies without; a CUDA toolkit has both.
+ASSEMBLER = ("nvidia-cuda-nvcc", "nvidia-nvvm")
+TOOLKITS = ("/usr/local/cuda", "/opt/cuda")  # where XLA looks
 # There is no cloud to ask what libtpu runs on, of which it would complain; and no device to keep to itself.
 _TPU_ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
@@ -157,20 +160,23 @@ _TPU_ENVIRONMENT = {
 def check(target: str) -> None:
     """Raises ValueError, in one line: no such target, or no library for it, or not one for this JAX."""
     if target in GPUS:
-        packages, extra, jax_extra = CUDA, "aot-cuda", "cuda13-local"
+        extra, jax_extra = "aot-cuda", "cuda13-local"
+        has_toolkit = any(pathlib.Path(folder, "nvvm/libdevice").is_dir() for folder in TOOLKITS)
+        packages = PLUGIN if has_toolkit else (*PLUGIN, *ASSEMBLER)
     elif ":" in target:
-        packages, extra, jax_extra = ("libtpu",), "aot-tpu", "tpu"
+        extra, jax_extra, packages = "aot-tpu", "tpu", ("libtpu",)
     else:
         raise ValueError(f"target is {target!r}; accepted are {ACCEPTED}")
-    how = f"pip install .[{extra}], or jax[{jax_extra}]=={jax.__version__}"
     for package in packages:
+        how = package if package in ASSEMBLER else f"jax[{jax_extra}]=={jax.__version__}"
+        how = f"pip install .[{extra}], or {how}"
         try:
             version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             raise ValueError(
                 f"target is {target!r}, for which {package} is not installed; accepted after {how}"
             ) from None
-        if packages == CUDA and version.split(".")[:3] != jaxlib.__version__.split(".")[:3]:
+        if package in PLUGIN and version.split(".")[:3] != jaxlib.__version__.split(".")[:3]:
             raise ValueError(
                 f"target is {target!r}, but {package} is {version} and jaxlib {jaxlib.__version__}; "
                 f"accepted is the same version, after {how}"

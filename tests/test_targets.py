@@ -12,6 +12,7 @@ from scripts import targets
 def installed(monkeypatch):
     """Pretends that these packages, and no others, are installed: name -> version."""
     packages = {}
+    monkeypatch.setattr(targets, "TOOLKITS", ())
 
     def version(name):
         if name not in packages:
@@ -54,6 +55,18 @@ def test_a_plugin_for_another_jax_is_refused(installed):
     ):
         targets.check("h100")
     installed["jax-cuda13-pjrt"] = f"{jaxlib.__version__}.post1"
+    installed |= dict.fromkeys(targets.ASSEMBLER, "13.0")
+    targets.check("h100")
+
+
+def test_without_a_cuda_toolkit_the_assembler_must_be_installed(installed, monkeypatch, tmp_path):
+    installed |= dict.fromkeys(targets.PLUGIN, jaxlib.__version__)
+    with pytest.raises(
+        ValueError, match=r"nvidia-cuda-nvcc is not installed; accepted after pip in"
+    ):
+        targets.check("h100")
+    (tmp_path / "nvvm" / "libdevice").mkdir(parents=True)
+    monkeypatch.setattr(targets, "TOOLKITS", (str(tmp_path),))
     targets.check("h100")
 
 
