@@ -3,7 +3,7 @@
 python -m scripts.footprint --preset=char_lm/paper-3d-l6 --mesh=8
 python -m scripts.footprint --preset=char_lm/paper-3d-l6 --mesh=2,4 --remat_every=10
 python -m scripts.footprint --preset=memorization/2d-l4 --target=h100
-python -m scripts.footprint --preset=memorization/2d-l4 --target=v5e:2x2 --mesh=4
+python -m scripts.footprint --preset=memorization/2d-l4 --batch_size=16 --target=v5e:2x2 --mesh=4
 
 Compiles one training step and runs nothing. Without --target it is for that many virtual devices of the CPU,
 so that a laptop can tell what a pod will need; other devices' compilers fuse and lay out otherwise: their

@@ -4,7 +4,18 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import pytest
 from jax.sharding import SingleDeviceSharding
+
+from scripts import targets
+
+
+def skip_without(target):
+    """Leaves a test out, with the reason, where there is no compiler for a target."""
+    try:
+        targets.check(target)
+    except ValueError as e:
+        pytest.skip(str(e))
 
 
 def abstract(tree, device):

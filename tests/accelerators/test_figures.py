@@ -2,8 +2,8 @@
 
 import pytest
 
-from scripts import targets
 from tests.accelerators.figures import CELLS, GPU, TPU, main_figures, most
+from tests.accelerators.programs import skip_without
 
 pytestmark = pytest.mark.accelerators
 
@@ -11,10 +11,7 @@ pytestmark = pytest.mark.accelerators
 @pytest.mark.parametrize("target", [GPU, TPU])
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_step_of_the_loops_over_time_takes_no_more_than_the_table_says(cell, target):
-    try:
-        targets.check(target)
-    except ValueError as e:
-        pytest.skip(str(e))
+    skip_without(target)
     for way, now, limit in zip(
         ("forward", "backward"), main_figures(cell, target), most(cell, target), strict=True
     ):

@@ -4,6 +4,7 @@ import pytest
 
 from scripts import targets
 from tests.accelerators.figures import GPU, TPU
+from tests.accelerators.programs import skip_without
 
 pytestmark = pytest.mark.accelerators
 
@@ -61,10 +62,3 @@ def test_every_described_gpu(target, program):
     skip_without(target)
     steps, *_ = lines(program("footprint", *RUN, f"--target={target}"))["backward"]
     assert steps == "42"
-
-
-def skip_without(target):
-    try:
-        targets.check(target)
-    except ValueError as e:
-        pytest.skip(str(e))

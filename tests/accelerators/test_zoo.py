@@ -8,7 +8,7 @@ from cases import CASES, I, M
 from scripts import targets
 from tasks.memorization import memorization
 from tests.accelerators.figures import GPU, TPU
-from tests.accelerators.programs import abstract, token_step, training_step
+from tests.accelerators.programs import abstract, skip_without, token_step, training_step
 from tlstm_jax import as_sequence, training, zoo
 from tlstm_jax.optimization import TrainSettings
 
@@ -23,10 +23,8 @@ MODELS |= {f"zoo-{name}": (zoo.make_model(name, channels=4 * M), I) for name in 
 
 @pytest.fixture(scope="module", params=[GPU, TPU])
 def device(request):
-    try:
-        return request.param, targets.devices(request.param)[0]
-    except ValueError as e:
-        pytest.skip(str(e))
+    skip_without(request.param)
+    return request.param, targets.devices(request.param)[0]
 
 
 @pytest.mark.parametrize("name", MODELS)
