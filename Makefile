@@ -1,30 +1,37 @@
 # make train        a virtual environment, the installation, and the quickstart
 # make test         the tests (no torch needed)
 # make test-peers   the tests against torch and other libraries; TORCH_PIP_ARGS chooses torch's build
+# make test-accelerators   compiles every model for a GPU and a TPU that need not be there; ONLY chooses tests
 # make lint         ruff
 #
-# PYTHON, VENV and TORCH_PIP_ARGS can be set: make test PYTHON=python3.12 VENV=.venv-312
+# PYTHON, VENV, TORCH_PIP_ARGS and ONLY can be set: make test PYTHON=python3.12 VENV=.venv-312
 
 PYTHON ?= python3
 VENV ?= .venv
 # On Linux a plain torch from the package index brings a CUDA build of some gigabytes; see pytorch.org
 # for the arguments of the CPU build.
 TORCH_PIP_ARGS ?= torch==2.13.0
+# Of the tests that compile for accelerators, as pytest's -k has it: "figures or footprint".
+ONLY ?=
 
 BIN := $(VENV)/bin
 CONSTRAINTS = constraints/py$(shell $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
 PIP = $(BIN)/python -m pip --disable-pip-version-check install $(if $(wildcard $(CONSTRAINTS)),-c $(CONSTRAINTS))
 
-.PHONY: train test test-peers smoke lint clean
+.PHONY: train test test-peers test-accelerators smoke lint clean
 
 train: $(VENV)/.train
 	$(BIN)/python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not peers"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not peers and not accelerators"
 
 test-peers: $(VENV)/.peers
 	$(BIN)/python -m pytest -rs -m peers tests/peers
+
+# In an environment of its own: with its libraries JAX complains, wherever it starts, of those that are missing.
+test-accelerators: $(VENV)-accelerators/.accelerators
+	$(VENV)-accelerators/bin/python -m pytest -rs -n auto -m accelerators -k "$(ONLY)" tests/accelerators
 
 smoke: $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_cells.py tests/test_linen.py tests/test_nnx.py tests/test_checkpointing.py
@@ -35,7 +42,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VENV)-accelerators build *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: $(PYTHON) is Python %d.%d; accepted is 3.11 or newer, as in make PYTHON=python3.11" % sys.version_info[:2])'
@@ -48,6 +55,14 @@ $(VENV)/.train: setup.py $(wildcard constraints/*.txt) | $(BIN)/python
 $(VENV)/.test: setup.py $(wildcard constraints/*.txt) | $(BIN)/python
 	$(PIP) -q -e .[test]
 	@touch $@ $(VENV)/.train
+
+# One by one, so that what does not install is left out, and its tests are skipped.
+%/.accelerators: setup.py $(wildcard constraints/*.txt)
+	$(MAKE) VENV=$* $*/.test
+	@for extra in aot-cuda aot-tpu; do \
+	  $(subst $(BIN),$*/bin,$(PIP)) -q -e .[$$extra] \
+	    || echo "not installed, and so not compiled for: $$extra"; done
+	@touch $@
 
 # One by one, so that a library that does not install is left out, and its tests are skipped; and without
 # the programs in PATH, lest one of them compile CUDA code where there is a nvcc.

@@ -29,5 +29,8 @@ setup(
         "bench": [*TRAIN, "torch"],  # the peers of scripts.bench
         "cuda": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],
+        # To compile without a device: JAX's plugin (jax-cuda13-plugin, -pjrt), ptxas and libdevice; libtpu.
+        "aot-cuda": [*TRAIN, "jax[cuda13-local]", "nvidia-cuda-nvcc>=13", "nvidia-nvvm>=13"],
+        "aot-tpu": [*TRAIN, "jax[tpu]"],
     },
 )

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 from absl import flags
@@ -71,8 +73,11 @@ def _check(address: str | None, number: int | None, index: int | None) -> None:
         )
 
 
-def layout() -> Layout | None:
+def layout(found: Sequence[Any] | None = None) -> Layout | None:
     """The layout that --mesh says; without it all devices of all processes, or None, for one device.
+
+    Args:
+      found: the devices to choose from; all that JAX finds if None.
 
     Raises:
       ValueError: a mesh that there are no devices for.
@@ -82,4 +87,4 @@ def layout() -> Layout | None:
         return make_layout(jax.device_count()) if jax.process_count() > 1 else None
     if len(sizes) > 2:
         raise ValueError(f"mesh is {','.join(map(str, sizes))}; accepted are one or two sizes")
-    return make_layout(*sizes)
+    return make_layout(*sizes, devices=found)

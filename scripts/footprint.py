@@ -2,10 +2,22 @@
 
 python -m scripts.footprint --preset=char_lm/paper-3d-l6 --mesh=8
 python -m scripts.footprint --preset=char_lm/paper-3d-l6 --mesh=2,4 --remat_every=10
+python -m scripts.footprint --preset=memorization/2d-l4 --target=h100
+python -m scripts.footprint --preset=memorization/2d-l4 --batch_size=16 --target=v5e:2x2 --mesh=4
 
-Compiles one training step for that many virtual devices of the CPU and runs nothing, so that a laptop can
-tell what a pod will need. Other devices' compilers fuse and lay out otherwise: their temporaries may
-be a little more or less.
+Compiles one training step and runs nothing. Without --target it is for that many virtual devices of the CPU,
+so that a laptop can tell what a pod will need; other devices' compilers fuse and lay out otherwise: their
+temporaries may be a little more or less.
+
+With --target its own compiler compiles it for a GPU or a TPU, which need not be there. Then one also
+learns what a step of each loop does, of the loops over time above all, forward and backward: kernels
+(all that runs on the device), launches (a CUDA graph, or a kernel in none), copies, products (kernels of
+the compiler's with a matrix product or a convolution in them) and calls of libraries (cuDNN, cuBLAS). A loop
+within another is indented, and not counted in it; a loop's condition is not counted. A TPU's operations
+are counted as they stand in its program, without scalars; it has no launches.
+
+XLA_FLAGS in the environment reach the compiler. Without a device it cannot time products and choose: it
+takes its own where it has one.
 """
 
 import dataclasses
@@ -15,36 +27,51 @@ from typing import Any
 
 import jax
 from absl import flags
+from jax.sharding import SingleDeviceSharding
 
-from scripts import cli, devices, settings
+from scripts import cli, devices, settings, targets
+from scripts.loops import Loop
 from scripts.traffic import collectives, summary
 from tlstm_jax import training
-from tlstm_jax.layout import Layout
 from tlstm_jax.presets import PRESETS
 
 RUN_FLAGS = settings.define_run_flags()
 PRESET = flags.DEFINE_string("preset", None, f"Named settings: {', '.join(PRESETS)}.")
+TARGET = flags.DEFINE_string(
+    "target", None, f"Compile for this device in place of the CPU: {targets.ACCEPTED}."
+)
 MOST = 4096  # virtual devices
+COLUMNS = ("steps", "in all", "kernels", "launches", "copies", "products", "library calls")
 
 
 def main() -> int:
     with cli.one_line_errors():
+        target = TARGET.value
+        number = math.prod(devices.MESH.value or (1,))
+        found = None if target is None else targets.devices(target, number)
         chosen = settings.resolve(settings.given_flags(RUN_FLAGS), PRESET.value)
         task, network, train = chosen.make()
         train = dataclasses.replace(
-            train, num_steps=1, eval_every=1, checkpoint_every=1, steps_per_call=1
+            train, num_steps=1, eval_every=1, checkpoint_every=1, steps_per_call=1, warmup_steps=0
         )
-        layout = devices.layout()
+        layout = devices.layout(found)
         if layout is not None:
             layout.check(task.batch_size)
         state = training.abstract_state(network, task, train, layout)
-        data = jax.tree.map(functools.partial(_abstract, layout=layout), task.data)
-        program = training.train_call.lower(network, task, train, state, data, layout).compile()
+        place = None if layout is None else layout.everywhere
+        if found is not None and layout is None:
+            place = SingleDeviceSharding(found[0])
+            state = jax.tree.map(functools.partial(_abstract, place=place), state)
+        data = jax.tree.map(functools.partial(_abstract, place=place), task.data)
+        lowered = training.train_call.lower(network, task, train, state, data, layout)
+        program, loops = (
+            (lowered.compile(), []) if target is None else targets.compile_for(target, lowered)
+        )
         memory = program.memory_analysis()
         params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         lines = [
             ("parameters", f"{params:,}"),
-            ("devices", f"{1 if layout is None else layout.mesh.size}"),
+            ("devices", f"{number}"),
             ("arguments, on each: state and data", _megabytes(memory.argument_size_in_bytes)),
             ("temporaries, on each", _megabytes(memory.temp_size_in_bytes)),
         ]
@@ -54,13 +81,29 @@ def main() -> int:
         ]
         for name, value in lines:
             print(f"{name:<40} {value:>16}")
+        if loops:
+            print(table(loops))
         return 0
     return 1
 
 
-def _abstract(x: Any, layout: Layout | None) -> jax.ShapeDtypeStruct:
-    sharding = None if layout is None else layout.everywhere
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+def table(loops: list[Loop]) -> str:
+    """What a step of each loop does, one loop a line."""
+    rows = [("a step of a loop", *COLUMNS)]
+    for loop in loops:
+        name = "outside of loops" if loop.direction == "outside" else loop.direction
+        counts = (loop.steps, loop.times, loop.kernels, loop.launches, loop.copies)
+        counts = (*counts, loop.products, loop.library_calls)
+        rows.append(("  " * loop.depth + name, *("-" if n is None else f"{n:,}" for n in counts)))
+    widths = [max(len(column), 7) for column in COLUMNS]
+    return "\n".join(
+        f"{name:<20}" + "".join(f"  {n:>{w}}" for n, w in zip(cells, widths, strict=True))
+        for name, *cells in rows
+    )
+
+
+def _abstract(x: Any, place: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
 
 
 def _megabytes(num_bytes: int) -> str:
@@ -68,12 +111,16 @@ def _megabytes(num_bytes: int) -> str:
 
 
 def _pretend() -> None:
-    """Has JAX make as many devices of the CPU as the mesh wants."""
+    """Has JAX make as many devices of the CPU as the mesh wants; a target's are the compiler's affair."""
     number = math.prod(devices.MESH.value or (1,))
     if not 1 <= number <= MOST:
         raise ValueError(f"mesh has {number} devices; accepted are 1 to {MOST}")
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", number)
+    if TARGET.value is None:
+        jax.config.update("jax_num_cpu_devices", number)
+    else:
+        targets.check(TARGET.value)
+        jax.config.update("jax_enable_compilation_cache", False)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*?\{\n(.*?)^\}", re.M | re.S)
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) [^\n]*\{\n(.*?)^\}", re.M | re.S)
 _ENTRY = re.compile(r"^ENTRY %?([\w.\-]+)", re.M)
 _CALLED = re.compile(r"(?:body|calls|to_apply|branch_computations)=\{?%?([\w.\-]+)")
 _BODY = re.compile(r"body=%?([\w.\-]+)")
@@ -39,12 +39,22 @@ def collectives(text: str) -> list[Collective]:
     Args:
       text: `jax.stages.Compiled.as_text()`. A loop whose length it does not tell counts once.
     """
-    bodies = dict(_COMPUTATION.findall(text))
+    bodies = computations(text)
     found = []
-    for name, times, loops in _calls(bodies, _ENTRY.search(text)[1]):
+    for name, times, loops in _calls(bodies, entry(text)):
         for shape, kind in _COLLECTIVE.findall(bodies[name]):
             found.append(Collective(kind, _num_bytes(shape), times, loops))
     return found
+
+
+def computations(text: str) -> dict[str, str]:
+    """The computations of a compiled program: name -> its lines."""
+    return dict(_COMPUTATION.findall(text))
+
+
+def entry(text: str) -> str:
+    """The name of the computation that a compiled program begins with."""
+    return _ENTRY.search(text)[1]
 
 
 def _calls(

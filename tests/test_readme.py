@@ -57,6 +57,7 @@ def test_every_flag_named_there_exists():
         "halving",
         "name",
         "mesh",
+        "target",
         "coordinator",
         "num_processes",
         "process_id",
