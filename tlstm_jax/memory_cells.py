@@ -8,6 +8,7 @@ import functools
 import itertools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -18,8 +19,13 @@ from tlstm_jax.platforms import Choices
 from tlstm_jax.typing import Array
 
 
+FEW_TAPS = 9  # each is an operation of its own: with 27, XLA takes minutes for a GPU
+
+
 def softmax_over_taps(q: Array) -> Array:
-    """softmax over the last axis, [.., K^D], tap by tap: reductions over so few numbers cost more."""
+    """softmax over the last axis, [.., K^D], tap by tap: reductions over few numbers cost more."""
+    if q.shape[-1] > FEW_TAPS:
+        return jax.nn.softmax(q)
     q = jnp.split(q, q.shape[-1], axis=-1)
     largest = lax.stop_gradient(functools.reduce(jnp.maximum, q))
     e = [jnp.exp(x - largest) for x in q]
@@ -43,7 +49,8 @@ def memory_cell_convolution(memory: Array, q: Array) -> Array:
 
 
 def _memory_cell_convolution(choices: Choices, memory: Array, q: Array) -> Array:
-    return {"matrix": _mix_by_matrix, "shifts": _mix_by_shifts}[choices.memory](memory, q)
+    by_shifts = choices.memory == "shifts" and q.shape[-1] <= FEW_TAPS
+    return (_mix_by_shifts if by_shifts else _mix_by_matrix)(memory, q)
 
 
 def _mix_by_shifts(memory: Array, q: Array) -> Array:
