@@ -130,8 +130,8 @@ def test_gradients_with_several_products_over_time(case, kind, options, x64, mon
         reset[2, 0] = reset[1, 1] = True
         options = options | {"reset": reset}
     rows = B * int(np.prod(getattr(case.cell, "tensor_shape", ())))
-    choices = dataclasses.replace(platforms.CPU, weight_rows=2 * rows)
-    monkeypatch.setattr(platforms, "CPU", choices)
+    choices = dataclasses.replace(platforms.PLAIN_LOOP, weight_rows=2 * rows)
+    monkeypatch.setattr(platforms, "PLAIN_LOOP", choices)
     assert deferred.steps_of_a_product(6, jnp.zeros((rows, 7)), choices) == 2
     compare(case.cell, inputs, options, 1e-12)
 
@@ -139,7 +139,7 @@ def test_gradients_with_several_products_over_time(case, kind, options, x64, mon
 def test_a_product_spans_a_divisor_of_the_steps():
     a = jnp.zeros((64, 4, 400))  # 256 rows a step, 16 of them in 4,096
     steps = functools.partial(deferred.steps_of_a_product, a=a)
-    cpu, gpu = platforms.CPU, platforms.CUDA
+    cpu, gpu = platforms.PLAIN_LOOP, platforms.CUDA_LOOP
     assert [steps(T, choices=cpu) for T in (8, 48, 52, 784)] == [8, 16, 13, 16]
     assert steps(1009, choices=cpu) == 1009  # a prime: in one piece
     assert [steps(T, choices=gpu) for T in (8, 784, 8000)] == [8, 784, 1000]
@@ -180,7 +180,7 @@ def pullbacks_of(cell, inputs):
         (LSTM(M), [M] * 5),  # i, f, g, o, tanh(c); c itself is in the carry
         (Curved(M), [M] * 5),  # exp(scale) follows from the parameters
         (GRU(M), [M] * 3 + [4 * M]),  # r, z, n, and a, since h's part of n is a slice of it
-        (TensorizedLSTM(M, (2,)), [2 * M] * 5 + [2] * 3),  # G, I, F, O, tanh(C), exp(q) by tap
+        (TensorizedLSTM(M, (2,)), [2 * M] * 5 + [2 * 3]),  # G, I, F, O, tanh(C), Q
     ],
     ids=["lstm", "curved", "gru", "tlstm"],
 )

@@ -8,21 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES, B, M, T, assert_close, cell_params, each, jit, vectors
+from jax.test_util import check_grads
 from test_engine import OPTIONS, compare, inputs_of, jaxpr_of_gradient, loops
 
 from tlstm_jax import GRU, LSTM, TensorizedLSTM, memory_cells, platforms, unroll
 from tlstm_jax.packing import pack, unpack
 
-CHOICES = {"cpu": platforms.CPU, "cuda": platforms.CUDA, "tpu": platforms.TPU}
-SMALL = dataclasses.replace(platforms.CUDA, unroll=2, weight_rows=2 * B)
+CHOICES = {
+    "cpu": (platforms.CPU, platforms.PLAIN_LOOP),
+    "cuda": (platforms.CUDA, platforms.CUDA_LOOP),
+    "tpu": (platforms.TPU, platforms.PLAIN_LOOP),
+}
+SMALL = dataclasses.replace(platforms.CUDA_LOOP, unroll=2, weight_rows=2 * B)
 
 
 @pytest.fixture
 def pretend(monkeypatch):
     """Has this platform compute with the choices of another."""
 
-    def pretend(choices):
-        monkeypatch.setattr(platforms, "choose", lambda function, *args: function(choices, *args))
+    def pretend(choices, loop):
+        for name, chosen in (("choose", choices), ("choose_loop", loop)):
+            monkeypatch.setattr(platforms, name, lambda f, *args, c=chosen: f(c, *args))
 
     return pretend
 
@@ -30,13 +36,13 @@ def pretend(monkeypatch):
 @pytest.mark.parametrize("name", ["cuda", "tpu"])
 @each(CASES)
 def test_gradients_equal_the_scans_with_the_choices_of(case, name, x64, pretend):
-    pretend(CHOICES[name])
+    pretend(*CHOICES[name])
     compare(case.cell, inputs_of(case.cell, jnp.float64, vectors()), OPTIONS, 1e-12)
 
 
 @each(["lstm", "gru", "tlstm-4-k3", "tlstm-3x3-k3-cn", "layer-norm", "mi", "urnn"])
 def test_gradients_with_unrolled_loops_and_several_products(case, x64, pretend):
-    pretend(SMALL)
+    pretend(platforms.CUDA, SMALL)
     xs = vectors(steps=16)
     compare(case.cell, inputs_of(case.cell, jnp.float64, xs), {}, 1e-12)
 
@@ -47,7 +53,7 @@ def test_bfloat16_is_computed_with_the_choices_of(case, name, pretend):
     cell = dataclasses.replace(case.cell, dtype=jnp.bfloat16)
     params, _, xs = inputs_of(cell, jnp.float32, vectors())
     expected = jit(lambda *x: unroll(cell, *x)[1])(params, cell.init_carry(B), xs)
-    pretend(CHOICES[name])
+    pretend(*CHOICES[name])
     ys = jit(lambda *x: jax.vjp(lambda *x: unroll(cell, *x)[1], *x)[0])(
         params, cell.init_carry(B), xs
     )
@@ -63,24 +69,28 @@ def test_memory_cell_convolution_has_one_result(shape, kernel_size, x64, pretend
     q = jnp.asarray(rng.uniform(size=(B, *shape, kernel_size ** len(shape))))
     results = []
     for choices in CHOICES.values():
-        pretend(choices)
+        pretend(*choices)
         results.append(jit(lambda *x: memory_cells.memory_cell_convolution(*x))(memory, q))
     for a, b in itertools.pairwise(results):
         assert_close(a, b)
 
 
-def test_softmax_over_taps_is_the_softmax(x64):
-    q = 30 * np.random.default_rng(0).normal(size=(B, 3, 9))
-    assert_close(jit(memory_cells.softmax_over_taps)(jnp.asarray(q)), jax.nn.softmax(q))
-    q = jnp.full((1, 4), 1e4)  # exp of which is no number
-    assert_close(memory_cells.softmax_over_taps(q), jnp.full((1, 4), 0.25))
+@pytest.mark.parametrize("name", CHOICES)
+def test_softmax_over_taps_is_the_softmax(name, x64, pretend):
+    pretend(*CHOICES[name])
+    q = jnp.asarray(30 * np.random.default_rng(0).normal(size=(B, 3, 9)))
+    softmax = lambda q: memory_cells.softmax_over_taps(q)  # noqa: E731
+    assert_close(jit(softmax)(q), jax.nn.softmax(q))
+    check_grads(softmax, (q / 30,), order=2, modes=("fwd", "rev"))
+    same = jnp.full((1, 4), 1e4)  # exp of which is no number
+    assert_close(softmax(same), jnp.full((1, 4), 0.25))
 
 
 @pytest.mark.parametrize(
     "cell", [LSTM(7), GRU(7), TensorizedLSTM(7, (3,), normalization="channel")], ids=str
 )
 def test_a_gpus_forward_loop_stores_one_array(cell, pretend):
-    pretend(platforms.CUDA)
+    pretend(*CHOICES["cuda"])
     forward = next(loops(jaxpr_of_gradient(cell, "deferred")))
     carries = len(jax.tree.leaves(cell.init_carry(B)))
     assert len(forward.outvars) == carries + 1

@@ -14,9 +14,9 @@ the cell:
                           the batch
 
 Beside the carries, the derivative of update needs what is expensive in it (`pullbacks.EXPENSIVE`). As
-`platforms.Choices` has it, the forward loop saves that at every step, or it is made again from the
+`platforms.LoopChoices` has it, the forward loop saves that at every step, or it is made again from the
 carries behind that loop, for many steps at once; likewise the gradients by parameters that update itself
-has are summed in the backward loop, or behind it. The loops are not unrolled unless `Choices` says so.
+has are summed in the backward loop, or behind it. The loops are not unrolled unless `LoopChoices` says so.
 """
 
 import functools
@@ -30,7 +30,7 @@ from tlstm_jax import platforms
 from tlstm_jax.layout import whole
 from tlstm_jax.loop import anew, scan, select
 from tlstm_jax.packing import pack, unpack
-from tlstm_jax.platforms import Choices
+from tlstm_jax.platforms import LoopChoices
 from tlstm_jax.pullbacks import Pullbacks
 from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
@@ -52,12 +52,17 @@ def _fwd(cell: Cell, *inputs: Any) -> tuple[tuple[Carry, Array], tuple]:
     params, carry, xs, start, live = inputs
     pullbacks = Pullbacks(cell, params, carry, xs[0])
     forward = functools.partial(_forward, cell, pullbacks)
-    last, ys, carries, saved = platforms.choose(forward, *inputs)
+    last, ys, carries, saved = platforms.choose_loop(forward, *inputs)
     return (last, ys), (params, xs, start, live, carries, saved)
 
 
 def _forward(
-    cell: Cell, pullbacks: Pullbacks, choices: Choices, params: Params, carry: Carry, *inputs: Any
+    cell: Cell,
+    pullbacks: Pullbacks,
+    choices: LoopChoices,
+    params: Params,
+    carry: Carry,
+    *inputs: Any,
 ) -> tuple[Carry, Array, Carry, list[Array]]:
     """(the last carry, ys, the carries before each step, what is saved beside them)."""
     xs, start, live = inputs
@@ -93,7 +98,7 @@ def _bwd(cell: Cell, residuals: tuple, cotangents: tuple[Carry, Array]) -> tuple
     pullbacks = Pullbacks(cell, params, *_at((carries, xs), 0))
     backward = functools.partial(_backward, cell, pullbacks)
     dcarry, dys = cotangents
-    dmoving, *dchosen, dxs = platforms.choose(
+    dmoving, *dchosen, dxs = platforms.choose_loop(
         backward, residuals, (pullbacks.state.take(dcarry), dys)
     )
     dparams = zeros = jax.tree.map(jnp.zeros_like, params)
@@ -107,7 +112,7 @@ deferred.defvjp(_fwd, _bwd)
 
 
 def _backward(
-    cell: Cell, pullbacks: Pullbacks, choices: Choices, residuals: tuple, cotangents: tuple
+    cell: Cell, pullbacks: Pullbacks, choices: LoopChoices, residuals: tuple, cotangents: tuple
 ) -> tuple:
     """(dcarry, dparams of update, of mix, of project, dxs), of the leaves that have them."""
     params, xs, start, live, carries, saved = residuals
@@ -179,7 +184,7 @@ def _backward(
     return *loop, None if dxs is None else dxs.reshape(xs.shape)
 
 
-def steps_of_a_product(T: int, a: Array, choices: Choices) -> int:
+def steps_of_a_product(T: int, a: Array, choices: LoopChoices) -> int:
     """Over how many of T steps a weight gradient is one product: a divisor, or T if none fits.
 
     Args:
@@ -190,7 +195,7 @@ def steps_of_a_product(T: int, a: Array, choices: Choices) -> int:
     return largest if 4 * largest >= most else T
 
 
-def _unroll(T: int, choices: Choices) -> int:
+def _unroll(T: int, choices: LoopChoices) -> int:
     """How many of T steps are one of the compiled loop's: a divisor, and 1 for short loops."""
     most = choices.unroll if 8 * choices.unroll <= T else 1
     return max(n for n in range(1, most + 1) if T % n == 0)

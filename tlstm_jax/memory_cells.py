@@ -12,22 +12,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from tlstm_jax import platforms
 from tlstm_jax.convolution import sum_dtype, taps
 from tlstm_jax.platforms import Choices
 from tlstm_jax.typing import Array
 
-
 FEW_TAPS = 9  # each is an operation of its own: with 27, XLA takes minutes for a GPU
 
 
+@jax.custom_jvp
 def softmax_over_taps(q: Array) -> Array:
-    """softmax over the last axis, [.., K^D], tap by tap: reductions over few numbers cost more."""
-    if q.shape[-1] > FEW_TAPS:
+    """softmax over the last axis, [.., K^D]."""
+    return platforms.choose(_softmax, q)
+
+
+@softmax_over_taps.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """dQ = Q * (dq - sum(Q * dq))."""
+    # Named, so that it is saved whichever form made it.
+    Q = checkpoint_name(platforms.choose(_softmax, *primals), "softmax_over_taps")
+    weighted = Q * tangents[0]
+    return Q, weighted - Q * platforms.choose(_sum, weighted)
+
+
+def _by_tap(choices: Choices, q: Array) -> bool:
+    return choices.taps == "shifts" and q.shape[-1] <= FEW_TAPS
+
+
+def _sum(choices: Choices, x: Array) -> Array:
+    if not _by_tap(choices, x):
+        return jnp.sum(x, axis=-1, keepdims=True)
+    return functools.reduce(jnp.add, jnp.split(x, x.shape[-1], axis=-1))
+
+
+def _softmax(choices: Choices, q: Array) -> Array:
+    if not _by_tap(choices, q):
         return jax.nn.softmax(q)
     q = jnp.split(q, q.shape[-1], axis=-1)
-    largest = lax.stop_gradient(functools.reduce(jnp.maximum, q))
+    largest = functools.reduce(jnp.maximum, q)
     e = [jnp.exp(x - largest) for x in q]
     total = functools.reduce(jnp.add, e)
     return jnp.concatenate([x / total for x in e], axis=-1)
@@ -49,8 +73,7 @@ def memory_cell_convolution(memory: Array, q: Array) -> Array:
 
 
 def _memory_cell_convolution(choices: Choices, memory: Array, q: Array) -> Array:
-    by_shifts = choices.memory == "shifts" and q.shape[-1] <= FEW_TAPS
-    return (_mix_by_shifts if by_shifts else _mix_by_matrix)(memory, q)
+    return (_mix_by_shifts if _by_tap(choices, q) else _mix_by_matrix)(memory, q)
 
 
 def _mix_by_shifts(memory: Array, q: Array) -> Array:

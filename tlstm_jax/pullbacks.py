@@ -15,8 +15,8 @@ from jax.extend.core import Jaxpr, Literal, Primitive
 
 from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
-# Sums are, too, where they are small beside what they sum and a kernel of their own.
-EXPENSIVE = ("tanh", "logistic", "exp", "log", "erf", "rsqrt", "sqrt", "pow", "reduce_sum")
+# Sums are, too: they are small, and kernels of their own; so is what a cell names.
+EXPENSIVE = ("tanh", "logistic", "exp", "log", "erf", "rsqrt", "sqrt", "pow", "reduce_sum", "name")
 MOST_EQUATIONS = 4  # between a new carry and an output that is read off it
 FIXED, SAVED = object(), object()  # where a residual is found, if not in the carry
 
