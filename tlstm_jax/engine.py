@@ -26,21 +26,22 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tlstm_jax import layout
+from tlstm_jax import fused, layout
 from tlstm_jax.layout import whole
 from tlstm_jax.pullbacks import Pullbacks
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
 
 ENGINES = ("deferred", "scan")
+BY_NAME = (*ENGINES, "fused")  # accepted
 # Of one product for a weight gradient: enough that adding it to the others costs little, and few enough
 # that the pre-activations' gradients of these steps stay in a cache.
 ROWS = 4096
 
 
 def check_engine(engine: str) -> None:
-    """Raises ValueError unless `engine` is one of ENGINES."""
-    if engine not in ENGINES:
-        raise ValueError(f"engine is {engine!r}; accepted are {', '.join(ENGINES)}")
+    """Raises ValueError unless `engine` is one of BY_NAME."""
+    if engine not in BY_NAME:
+        raise ValueError(f"engine is {engine!r}; accepted are {', '.join(BY_NAME)}")
 
 
 def is_split(cell: Cell) -> bool:
@@ -77,9 +78,17 @@ def run(
     apart = plain and observe is None and not _couples(cell)
     deferred = engine == "deferred" and apart and noise is None and is_split(cell)
     parts = layout.parts(xs.shape[1]) if apart else 1
+    if engine == "fused" and (not apart or noise is not None or parts > 1):
+        raise ValueError(
+            "engine is 'fused', which takes no noise, observe, several devices, reset with initial, nor "
+            "cells that couple examples; accepted with these are " + ", ".join(ENGINES)
+        )
 
     def loop(params: Params, carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
         def steps(carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
+            if engine == "fused":
+                carry, ys = fused.run(cell, params, carry, *inputs)
+                return carry, (ys, None)
             if deferred:
                 carry, ys = _deferred(cell, params, carry, *inputs)
                 return carry, (ys, None)
