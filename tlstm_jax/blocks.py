@@ -7,24 +7,29 @@ out the padding.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal, Primitive
 
 from tlstm_jax.typing import Array
 
-ELEMENTWISE = frozenset(
-    "abs add add_any convert_element_type copy div eq erf exp expm1 ge gt integer_pow le log log1p "
-    "logistic lt max min mul ne neg pow rsqrt select_n sign sqrt square stop_gradient sub tanh".split()
-)
+# fmt: off
+ELEMENTWISE = frozenset((
+    "abs", "add", "add_any", "convert_element_type", "copy", "div", "eq", "erf", "exp",
+    "expm1", "ge", "gt", "integer_pow", "le", "log", "log1p", "logistic", "lt", "max",
+    "min", "mul", "ne", "neg", "pow", "rsqrt", "select_n", "sign", "sqrt", "square",
+    "stop_gradient", "sub", "tanh",
+))
+# fmt: on
+REDUCTIONS = {"reduce_sum": (jnp.sum, lax.add, 0.0), "reduce_max": (jnp.max, lax.max, -jnp.inf)}
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 
 
-class Refused(ValueError):
+class RefusedError(ValueError):
     """A cell does something that blocks cannot do."""
 
 
@@ -120,7 +125,7 @@ def run_blocks(prog: Program, values: dict[int, Any], channels: int) -> list:
       channels: M.
 
     Raises:
-      Refused: an operation is not elementwise over channels, nor a reduction over them.
+      RefusedError: an operation is not elementwise over channels, nor a reduction over them.
     """
     values = dict(values)
     for e in prog.equations:
@@ -137,7 +142,7 @@ def touched_blocks(prog: Program, start: int, channels: int) -> list[bool]:
     """Which M-wide blocks of the program's output depend on the variable `start`, [R, M], linearly.
 
     Raises:
-      Refused: they depend on it through anything but one product, sums, slices and concatenations.
+      RefusedError: they depend on it through anything but one product, sums, slices and concatenations.
     """
     flags: dict[int, tuple[bool, ...]] = {start: (True,)}
     for e in prog.equations:
@@ -158,7 +163,7 @@ def touched_blocks(prog: Program, start: int, channels: int) -> list[bool]:
             given = [o for o in operands if o is not None]
             out = tuple(any(o[n] for o in given) for n in range(number))
         else:
-            raise Refused(f"its mix has the operation {name!r} on the state")
+            raise RefusedError(f"its mix has the operation {name!r} on the state")
         flags[e.outputs[0]] = out
     return list(flags.get(prog.outputs[0], ()))
 
@@ -184,14 +189,14 @@ def _apply(e: Equation, operands: list, channels: int) -> list:
     if name == "concatenate" and len(blocked) == len(operands):
         _check_last(e, e.params["dimension"])
         return [sum(operands, ())]
-    if name in ("reduce_sum", "reduce_max") and blocked:
+    if name in REDUCTIONS and blocked:
         return [_reduce(e, operands[0], channels)]
     if name in ("broadcast_in_dim", "reshape") and not blocked:
         # [R] to [R, 1] or [R, M], and scalars: kept as they are, and broadcast where they are used.
         return [operands[0]]
     if name in ELEMENTWISE:
         return [_each(e, operands)]
-    raise Refused(f"its update has the operation {name!r}")
+    raise RefusedError(f"its update has the operation {name!r}")
 
 
 def _each(e: Equation, operands: list) -> Any:
@@ -200,7 +205,7 @@ def _each(e: Equation, operands: list) -> Any:
     if not numbers:
         return e.primitive.bind(*operands, **_settings(e))
     if len(numbers) > 1:
-        raise Refused(f"its update has the operation {e.primitive.name!r} on unequal widths")
+        raise RefusedError(f"its update has the operation {e.primitive.name!r} on unequal widths")
     out = []
     for n in range(numbers.pop()):
         own = [o[n] if isinstance(o, tuple) else o for o in operands]
@@ -228,17 +233,9 @@ def _spread(x: Any, shape: tuple[int, int]) -> Any:
 def _reduce(e: Equation, blocks: tuple, channels: int) -> Array:
     """Over channels alone: [R]."""
     if tuple(e.params["axes"]) != (1,):
-        raise Refused(f"its update has the operation {e.primitive.name!r} over examples")
-    least = 0.0 if e.primitive.name == "reduce_sum" else -jnp.inf
-    reduce, join = {
-        "reduce_sum": (jnp.sum, lax.add),
-        "reduce_max": (jnp.max, lax.max),
-    }[e.primitive.name]
-    total = None
-    for block in blocks:
-        own = reduce(within(block, channels, least), axis=1)
-        total = own if total is None else join(total, own)
-    return total
+        raise RefusedError(f"its update has the operation {e.primitive.name!r} over examples")
+    reduce, join, fill = REDUCTIONS[e.primitive.name]
+    return functools.reduce(join, [reduce(within(b, channels, fill), axis=1) for b in blocks])
 
 
 def within(block: Array, channels: int, fill: float) -> Array:
@@ -255,17 +252,19 @@ def _cut(e: Equation, blocks: tuple, channels: int) -> tuple:
     strides = e.params["strides"] or (1,) * len(starts)
     whole_rows = all(s == 0 for s in starts[:-1]) and limits[:-1] == e.shapes[0][:-1]
     if not whole_rows or any(s != 1 for s in strides) or starts[-1] % channels:
-        raise Refused("its update has a slice that is not one of whole gates")
+        raise RefusedError("its update has a slice that is not one of whole gates")
     first = starts[-1] // channels
     return blocks[first : first + _blocks(e.shapes[0][-1], channels, "slice")]
 
 
 def _check_last(e: Equation, axis: int) -> None:
     if axis != len(e.shapes[0]) - 1:
-        raise Refused(f"its update has the operation {e.primitive.name!r} over examples")
+        raise RefusedError(f"its update has the operation {e.primitive.name!r} over examples")
 
 
 def _blocks(width: int, channels: int, name: str) -> int:
     if width % channels:
-        raise Refused(f"the operation {name!r} is on {width} channels, not gates of {channels}")
+        raise RefusedError(
+            f"the operation {name!r} is on {width} channels, not gates of {channels}"
+        )
     return width // channels

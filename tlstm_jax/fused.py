@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import fused_tensor, kernels
-from tlstm_jax.blocks import Refused
+from tlstm_jax.blocks import RefusedError
 from tlstm_jax.cells.tensorized import TensorizedLSTM
 from tlstm_jax.fused_plan import Plan, vector_plan
 from tlstm_jax.pullbacks import Choice
@@ -32,16 +32,16 @@ def run(
       ValueError: the cell, or its size, is none that the kernels can run.
     """
     try:
+        if not all(hasattr(cell, part) for part in ("project", "mix", "update")):
+            raise RefusedError(f"{type(cell).__name__} has no project, mix and update")
         return _fused(cell, params, carry, xs, start, live)
-    except Refused as error:
+    except RefusedError as error:
         raise ValueError(f"engine is 'fused', but {error}") from None
 
 
 def _plan(cell: Cell, params: Params, carry: Carry, zs: Array) -> Plan:
     if isinstance(cell, TensorizedLSTM):
         return fused_tensor.tensor_plan(cell, params, zs.shape[1], zs[0])
-    if not all(hasattr(cell, part) for part in ("project", "mix", "update")):
-        raise Refused(f"{type(cell).__name__} has no project, mix and update")
     return vector_plan(cell, params, carry, zs[0])
 
 

@@ -14,11 +14,18 @@ import jax.numpy as jnp
 from jax.extend.core import Literal
 
 from tlstm_jax import blocks, kernels
-from tlstm_jax.blocks import Refused
+from tlstm_jax.blocks import RefusedError
 from tlstm_jax.typing import Array, Carry, Cell, Params
 
 ROWS = 16  # of a product, at least
-CHANNELS = 128  # at most: the weights of more do not stay near, and a step is then as long as in a loop
+# Of a product, at least: Triton has every warp do the whole of one that is no wider than high, and then
+# of all others of the loop.
+WIDTH = 32
+# Of an H100's 227 KB of shared memory; what Triton needs to turn values over was seen to fit beside it.
+ROOM = 192 * 1024
+CHANNELS = 128  # at most: of more, two weights do not fit at once
+# At most, of all weights: a block reads some 100 KB a microsecond, and with more a loop's step is as short.
+BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Rows:
             *((0, 0),) * lead,
             (0, missing),
             (0, self.padded - self.locations),
-            (0, power_of_two(M, ROWS) - M),
+            (0, power_of_two(M, WIDTH) - M),
         )
         return jnp.pad(x, pads).reshape(*front, self.programs, self.size, -1)
 
@@ -118,15 +125,24 @@ def power_of_two(size: int, least: int = 1) -> int:
     return max(least, 1 << (size - 1).bit_length())
 
 
+def check_weights(weights: dict[int, Array], cell: Cell) -> None:
+    """Raises RefusedError if reading the weights would take as long as a step of a loop."""
+    size = sum(w.size * w.dtype.itemsize for w in weights.values())
+    if size > BYTES:
+        raise RefusedError(
+            f"{type(cell).__name__} has {size >> 10} KB of padded weights; accepted are {BYTES >> 10}"
+        )
+
+
 def check_channels(M: int, cell: Cell) -> None:
-    """Raises Refused unless the weights of M channels can stay near."""
+    """Raises RefusedError unless the weights of M channels can stay near."""
     if not 2 <= M <= CHANNELS:
-        raise Refused(f"{type(cell).__name__} has {M} channels; accepted are 2 to {CHANNELS}")
+        raise RefusedError(f"{type(cell).__name__} has {M} channels; accepted are 2 to {CHANNELS}")
 
 
 def pad_weights(w: Array) -> Array:
     """[K, M, W] with the last two axes padded to powers of two."""
-    more = [(0, power_of_two(size, ROWS) - size) for size in w.shape[1:]]
+    more = [(0, power_of_two(size, WIDTH) - size) for size in w.shape[1:]]
     return jnp.pad(w, ((0, 0), *more))
 
 
@@ -134,12 +150,14 @@ def vector_plan(cell: Cell, params: Params, carry: Carry, z: Array) -> Plan:
     """The plan of a cell whose carry is vectors [B, M]; z [B, ..] is one step's.
 
     Raises:
-      Refused: its mix is not one product with one of them, or its update not elementwise over M.
+      RefusedError: its mix is not one product with one of them, or its update not elementwise over M.
     """
     leaves, structure = jax.tree.flatten(carry)
     shapes = {leaf.shape for leaf in leaves}
     if len(shapes) != 1 or any(leaf.ndim != 2 for leaf in leaves):
-        raise Refused(f"{type(cell).__name__} has a carry of shapes {sorted(map(str, shapes))}")
+        raise RefusedError(
+            f"{type(cell).__name__} has a carry of shapes {sorted(map(str, shapes))}"
+        )
     ((B, M),) = shapes
     check_channels(M, cell)
     rows = Rows(B)
@@ -158,7 +176,7 @@ def vector_plan(cell: Cell, params: Params, carry: Carry, z: Array) -> Plan:
     own = prog.inputs[-1 - len(leaves) : -1]
     touched = [blocks.touched_blocks(prog, v, M) for v in own]
     if sum(any(t) for t in touched) != 1:
-        raise Refused(f"{type(cell).__name__} multiplies more than one part of its carry")
+        raise RefusedError(f"{type(cell).__name__} multiplies more than one part of its carry")
     hidden = next(n for n, t in enumerate(touched) if any(t))
     zeros = [jnp.zeros((M, M), leaf.dtype) for leaf in leaves]
 
@@ -169,8 +187,9 @@ def vector_plan(cell: Cell, params: Params, carry: Carry, z: Array) -> Plan:
     _, matrix = jax.jvp(of_hidden, (zeros[hidden],), (jnp.eye(M, dtype=leaves[hidden].dtype),))
     which = [n for n, t in enumerate(touched[hidden]) if t]
     weights = {n: pad_weights(matrix[None, :, n * M : (n + 1) * M]) for n in which}
+    check_weights(weights, cell)
     step_, constants = _blockwise_update(blocks.program(update), params, len(leaves), M)
-    step = kernels.Step(step_, hidden, tuple((0, n) for n in which), (False,))
+    step = kernels.Step(step_, hidden, tuple((0, n) for n in which), (False,), ROOM)
     return Plan(step, rows, widths, constants, None, weights)
 
 
@@ -187,14 +206,14 @@ def _blockwise_update(
     for value in found:
         if value.ndim == 2 and value.shape[1] % M == 0:
             parts = jnp.split(value, value.shape[1] // M, axis=1)
-            wide = power_of_two(M, ROWS)
+            wide = power_of_two(M, WIDTH)
             constants += [jnp.pad(x, ((0, 0), (0, wide - M))) for x in parts]
             numbers.append(len(parts))
         elif value.ndim == 0:
             constants.append(jnp.full((ROWS,), value))
             numbers.append(0)
         else:
-            raise Refused(f"its update uses parameters of shape {value.shape}")
+            raise RefusedError(f"its update uses parameters of shape {value.shape}")
 
     def update(
         constants: list[Array], extras: list[Array], state: list[Array], a: list[Array]
@@ -211,7 +230,7 @@ def _blockwise_update(
         return list(new), y
 
     # Found out here, rather than in the kernel: whether all its operations can be done.
-    some = jax.ShapeDtypeStruct((ROWS, power_of_two(M, ROWS)), jnp.float32)
+    some = jax.ShapeDtypeStruct((ROWS, power_of_two(M, WIDTH)), jnp.float32)
     a = [some] * (prog.widths[prog.inputs[-1]] // M)
     jax.eval_shape(update, constants, [], [some] * S, a)
     return update, constants

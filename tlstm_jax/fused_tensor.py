@@ -5,36 +5,43 @@ ones: S_k h is the location p - r + k of every row, zero outside the tensor; N_k
 coordinates. The input corner is no row: what it adds to a_t is made before the loop, for all t at once.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from tlstm_jax import convolution, kernels
-from tlstm_jax.blocks import Refused, within
+from tlstm_jax.blocks import RefusedError, within
 from tlstm_jax.cells.tensorized import TensorizedLSTM
-from tlstm_jax.fused_plan import Plan, Rows, check_channels, pad_weights
+from tlstm_jax.fused_plan import Plan, Rows, check_channels, check_weights, pad_weights
 from tlstm_jax.typing import Array, Params
 
 LOCATIONS = 64
+ROOM = 144 * 1024  # the rows' matrices need some, too
 
 
 def tensor_plan(cell: TensorizedLSTM, params: Params, batch_size: int, z: Array) -> Plan:
     """The plan of a tensorized LSTM; z: one step's projected inputs.
 
     Raises:
-      Refused: layer normalization, or sizes that are too large.
+      RefusedError: layer normalization, or sizes that are too large.
     """
     M = cell.channels
     check_channels(M, cell)
     rows = Rows(batch_size, cell.tensor_shape)
     if rows.locations > LOCATIONS:
-        raise Refused(f"TensorizedLSTM has {rows.locations} locations; accepted are {LOCATIONS}")
+        raise RefusedError(
+            f"TensorizedLSTM has {rows.locations} locations; accepted are {LOCATIONS}"
+        )
     if cell.normalization == "layer":
-        raise Refused("TensorizedLSTM has normalization 'layer'; accepted are None and 'channel'")
+        raise RefusedError(
+            "TensorizedLSTM has normalization 'layer'; accepted are None and 'channel'"
+        )
     outside, clipped = _reads(cell.tensor_shape, cell.kernel_size)
     moves = np.stack([_on_rows(m, rows) for m in outside])
-    near = np.stack([_on_rows(m, rows) for m in clipped])
+    near = [_on_rows(m, rows) for m in clipped if not _is_identity(m)]
     taps = [k for k, m in enumerate(moves) if m.any()]  # the others read zeros everywhere
     moved = tuple(k in taps and not _is_identity(outside[k]) for k in range(len(moves)))
 
@@ -42,6 +49,7 @@ def tensor_plan(cell: TensorizedLSTM, params: Params, batch_size: int, z: Array)
     kernel = params["cross_layer"]["kernel"].astype(z.dtype).reshape(len(moves), M, -1)
     parts = jnp.split(kernel, np.cumsum(widths)[:-1], axis=-1)
     weights = {n: pad_weights(part) for n, part in enumerate(parts)}
+    check_weights(weights, cell)
     products = tuple((k, n) for k in taps for n in range(len(widths)))
 
     constants = [jnp.asarray(m) for m in near] if cell.memory_convolution else []
@@ -57,8 +65,12 @@ def tensor_plan(cell: TensorizedLSTM, params: Params, batch_size: int, z: Array)
         H, C = state
         (awake,) = extras
         g, i, f, o, *q = (x.astype(C.dtype) for x in a)
-        near, norm = constants[: len(moves) * len(q)], constants[len(moves) * len(q) :]
-        C_conv = _convolve(C, q[0], near) if q else C
+        rest = iter(constants)
+        C_conv = C
+        if q:
+            at = [None if _is_identity(m) else next(rest) for m in clipped]
+            C_conv = _convolve(C, q[0], at)
+        norm = list(rest)
         C = jnp.tanh(g) * jax.nn.sigmoid(i) + C_conv * jax.nn.sigmoid(f)
         awake = jnp.broadcast_to(awake[:, None], C.shape) > 0
         C = jnp.where(awake, C, jnp.zeros_like(C))
@@ -67,7 +79,7 @@ def tensor_plan(cell: TensorizedLSTM, params: Params, batch_size: int, z: Array)
         new = new.astype(H.dtype)
         return [new, C], new
 
-    step = kernels.Step(update, 0, products, moved)
+    step = kernels.Step(update, 0, products, moved, ROOM)
     return Plan(step, rows, widths, constants, jnp.asarray(moves), weights, _corner)
 
 
@@ -122,19 +134,26 @@ def _is_identity(move: np.ndarray) -> bool:
     return bool((move == np.eye(len(move))).all())
 
 
-def _convolve(C: Array, q: Array, near: list[Array]) -> Array:
-    """C^conv: every row's softmax over taps, as one matrix over rows, times the memory."""
+def _convolve(C: Array, q: Array, near: list[Array | None]) -> Array:
+    """C^conv = sum_k Q[k] N_k C, with Q every row's softmax over taps; None is the identity.
+
+    The memory is moved before it is weighted: were a product's result an operand of another, Triton had
+    every warp make the whole of it.
+    """
     q = within(q, len(near), -1e30)
     Q = jnp.exp(q - lax.stop_gradient(jnp.max(q, axis=1))[:, None])
     Q = Q / jnp.broadcast_to(jnp.sum(Q, axis=1)[:, None], Q.shape)
     column = lax.broadcasted_iota(jnp.int32, Q.shape, 1)
-    mixing = jnp.zeros_like(near[0])
+    total = jnp.zeros_like(C)
     for k, move in enumerate(near):
         own = jnp.sum(jnp.where(column == k, Q, jnp.zeros_like(Q)), axis=1)
-        mixing += move * own[:, None].astype(move.dtype)
-    # Elsewise the memory would be rounded at every step.
-    out = jnp.dot(mixing, C.astype(mixing.dtype), precision=lax.Precision.HIGHEST)
-    return out.astype(C.dtype)
+        moved = C
+        if move is not None:
+            # Elsewise the memory would be rounded at every step.
+            precise = functools.partial(jnp.dot, precision=lax.Precision.HIGHEST)
+            moved = precise(move, C.astype(move.dtype)).astype(C.dtype)
+        total += jnp.broadcast_to(own[:, None], C.shape) * moved
+    return total
 
 
 def _normalize(C: Array, scale: Array, bias: Array, M: int, epsilon: float) -> Array:

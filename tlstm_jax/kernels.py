@@ -6,7 +6,7 @@ and its weights, where they fit, in shared memory; what it reads and writes at a
     forward    a_n = z_n + sum_k S_k h W_kn       for every block n of the pre-activations
                state, y = update(state, a)
     backward   da, dstate                         from the derivative of update
-               dh += sum_k S_k^T da_n W_kn^T
+               dh += sum_kn S_k^T da_n W_kn^T
 
 S_k moves rows: the location that tap k reads; there is none (k = 0 alone) where a row is an example.
 """
@@ -23,10 +23,6 @@ from jax.experimental import pallas as pl
 
 from tlstm_jax.typing import Array
 
-# Bytes of a block's shared memory for weights: of an H100's 227 KB, without what Triton itself needs to
-# turn values over. Those that do not fit are read again, from the L2 cache, at every step.
-SHARED = 136 * 1024
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Step:
@@ -37,21 +33,26 @@ class Step:
       hidden: which of the state is multiplied by the weights.
       products: (tap, block of a) of every product, by taps.
       moved: whether S_k is there, for every tap.
+      room: bytes of shared memory for weights. Those that do not fit are read again, from the L2 cache,
+        at every step, one product's at a time.
     """
 
     update: Callable[..., tuple[list[Array], Array]]
     hidden: int
     products: tuple[tuple[int, int], ...]
     moved: tuple[bool, ...]
+    room: int
 
     def resident(self, weights: dict[int, Any]) -> int:
         """How many products' weights stay in shared memory, from the first."""
-        used, most = 0, 0
-        for n, (_, block) in enumerate(self.products):
-            used += weights[block].dtype.itemsize * weights[block].shape[1] * weights[block].shape[2]
-            if used <= SHARED:
-                most = n + 1
-        return most
+        sizes = []
+        for _, n in self.products:
+            _, high, wide = weights[n].shape
+            sizes.append(weights[n].dtype.itemsize * high * wide)
+        fits = [
+            sum(sizes[:n]) + max(sizes[n:], default=0) <= self.room for n in range(len(sizes) + 1)
+        ]
+        return max((n for n, fit in enumerate(fits) if fit), default=0)
 
 
 def _call(kernel: Callable, arrays: list, outputs: list, blocks: int, *, interpret: bool) -> list:
@@ -65,7 +66,9 @@ def _call(kernel: Callable, arrays: list, outputs: list, blocks: int, *, interpr
         if axis is None:
             return pl.BlockSpec(shape, lambda b: (0,) * len(shape))
         block = tuple(None if n == axis else size for n, size in enumerate(shape))
-        return pl.BlockSpec(block, lambda b: tuple(b if n == axis else 0 for n in range(len(shape))))
+        return pl.BlockSpec(
+            block, lambda b: tuple(b if n == axis else 0 for n in range(len(shape)))
+        )
 
     def body(*refs: Any) -> None:
         kernel(refs[: len(arrays)], refs[len(arrays) :])
@@ -178,9 +181,7 @@ def forward(
             ref[...] = x
 
     def call(*arrays: Array, interpret: bool) -> list:
-        return _call(
-            kernel, list(zip(arrays, axes, strict=True)), outputs, N, interpret=interpret
-        )
+        return _call(kernel, list(zip(arrays, axes, strict=True)), outputs, N, interpret=interpret)
 
     out = _on_any_platform(call, *arrays)
     return out[:S], out[S], out[S + 1 : 2 * S + 1], out[2 * S + 1 :]
@@ -218,7 +219,9 @@ def backward(
     outputs = [(x, 0) for x in dstate] + [(x, 1) for x in saved] + [(x, 1) for x in states]
 
     def kernel(refs: tuple, out: tuple) -> None:
-        constants, moves, weights, extras, masks, states, saved, last, dys = structure.unflatten(refs)
+        constants, moves, weights, extras, masks, states, saved, last, dys = structure.unflatten(
+            refs
+        )
         constants = [ref[...] for ref in constants]
         held = _Weights(step, weights, moves)
 
@@ -249,9 +252,7 @@ def backward(
             ref[...] = x
 
     def call(*arrays: Array, interpret: bool) -> list:
-        return _call(
-            kernel, list(zip(arrays, axes, strict=True)), outputs, N, interpret=interpret
-        )
+        return _call(kernel, list(zip(arrays, axes, strict=True)), outputs, N, interpret=interpret)
 
     out = _on_any_platform(call, *arrays)
     return out[:S], out[S : S + A], out[S + A :]
@@ -285,16 +286,13 @@ class _Weights:
         return [z + sums[n].astype(z.dtype) if n in sums else z for n, z in enumerate(zs)]
 
     def back(self, da: list[Array]) -> Array:
-        total = part = None
+        total = None
         for index, (k, n) in enumerate(self._step.products):
             w = self._weight(index)
-            product = _dot(da[n].astype(w.dtype), w)
-            part = product if part is None else part + product
-            rest = self._step.products[index + 1 :]
-            if not rest or rest[0][0] != k:  # the tap's last product
-                part = self._move(k, part)
-                total = part if total is None else total + part
-                part = None
+            # Moved before the product: Triton has every warp do the whole of one whose result goes into
+            # another, and this one is small.
+            product = _dot(self._move(k, da[n].astype(w.dtype)), w)
+            total = product if total is None else total + product
         return total
 
     def _move(self, k: int, x: Array) -> Array:
@@ -303,4 +301,7 @@ class _Weights:
 
 def _choose(mask: Array, new: list[Array], old: list[Array]) -> list[Array]:
     """new where mask [R] is positive, else old."""
-    return [jnp.where(jnp.broadcast_to(mask[:, None], a.shape) > 0, a, b) for a, b in zip(new, old, strict=True)]
+    return [
+        jnp.where(jnp.broadcast_to(mask[:, None], a.shape) > 0, a, b)
+        for a, b in zip(new, old, strict=True)
+    ]
