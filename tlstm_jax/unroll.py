@@ -56,7 +56,8 @@ def unroll(
       remat_every: save the carry every so many steps only, and recompute what lies between in the
         backward pass. None saves everything.
       engine: how the gradient is made. "deferred" (`tlstm_jax.engine`) is fast, and can be
-        differentiated once, backwards; "scan" is plain JAX, for forward mode and second derivatives.
+        differentiated once, backwards; "scan" is plain JAX, for forward mode and second derivatives;
+        "fused" (`tlstm_jax.fused`) is one kernel for all steps, for some cells, on CUDA.
         Cells without project / mix / update, cells that couple examples, `noise`, `observe`, and
         `reset` with `initial` take the plain scan by themselves. Outputs are the same.
 
@@ -67,7 +68,7 @@ def unroll(
 
     Raises:
       ValueError: xs, lengths or reset have shapes that do not fit, T < 1, remat_every < 1, or an
-        unknown engine.
+        unknown engine, or one that cannot run this cell.
     """
     check_inputs(xs, lengths, reset)
     check_remat(remat_every)
