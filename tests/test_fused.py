@@ -183,11 +183,11 @@ print(json.dumps([text.count("__gpu$xla.gpu.triton"), text.count(" while(")]))
     [("LSTM(64)", 2), ("TensorizedLSTM(64, (4,), normalization='channel')", 4)],
 )
 def test_the_kernels_compile_for_an_h100_and_no_loop_is_left(cell, kernels, environment):
-    pytest.importorskip("scripts.targets")
     try:
         importlib.metadata.version("jax-cuda13-plugin")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("needs jax-cuda13-plugin")
+    pytest.importorskip("scripts.targets")
     command = [sys.executable, "-c", COMPILE, cell]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
