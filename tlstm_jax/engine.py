@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tlstm_jax import layout
+from tlstm_jax import fused, layout
 from tlstm_jax.deferred import deferred
 from tlstm_jax.loop import is_split, scan
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
 
-ENGINES = ("auto", "deferred", "cudnn", "scan")
+ENGINES = ("auto", "deferred", "cudnn", "fused", "scan")
 
 
 def check_engine(engine: str) -> None:
@@ -50,9 +50,17 @@ def run(
     apart = plain and observe is None and not _couples(cell)
     is_deferred = engine == "deferred" and apart and noise is None and is_split(cell)
     parts = layout.parts(xs.shape[1]) if apart else 1
+    if engine == "fused" and (not apart or noise is not None or parts > 1):
+        raise ValueError(
+            "engine is 'fused', which takes no noise, observe, several devices, reset with initial, nor "
+            "cells that couple examples; accepted with these are auto, deferred, scan"
+        )
 
     def loop(params: Params, carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
         def steps(carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
+            if engine == "fused":
+                carry, ys = fused.run(cell, params, carry, *inputs)
+                return carry, (ys, None)
             if is_deferred:
                 carry, ys = deferred(cell, params, carry, *inputs)
                 return carry, (ys, None)

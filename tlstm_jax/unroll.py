@@ -63,6 +63,7 @@ def unroll(
         examples, `noise`, `observe`, and `reset` with `initial` take it by themselves. "cudnn"
         (`tlstm_jax.cudnn`) is cuDNN's LSTM, on one NVIDIA device: for `LSTM` in float32 with vectors, or
         tokens of up to 1,024 kinds, and lengths, without reset, noise, observe and remat_every.
+        "fused" (`tlstm_jax.fused`) is one Pallas kernel for all steps, for some cells, on CUDA.
         "auto" is cuDNN where that applies, and the deferred engine elsewhere, under vmap, and in what is
         compiled by a process without an NVIDIA device. Where nothing but `in_shardings` of a jit tells of
         several devices, say "deferred": cuDNN would compute the whole on each.
@@ -74,7 +75,7 @@ def unroll(
 
     Raises:
       ValueError: xs, lengths or reset have shapes that do not fit, T < 1, remat_every < 1, an
-        unknown engine, or "cudnn" for what cuDNN cannot do.
+        unknown engine, or "cudnn" or "fused" for what these cannot do.
     """
     check_inputs(xs, lengths, reset)
     check_remat(remat_every)
@@ -90,7 +91,7 @@ def unroll(
         ours = functools.partial(cudnn.deferred, layer[0])
         (carry,), ys = cudnn.apply(engine, ours, *layer[1:], xs, real)
         return carry, ys
-    engine = "scan" if engine == "scan" else "deferred"
+    engine = "deferred" if engine in ("auto", "cudnn") else engine
     T = xs.shape[0]
     late_noise = jax.tree.map(lambda x: x[T:], noise)
     noise = jax.tree.map(lambda x: x[:T], noise)
