@@ -10,7 +10,8 @@ so that a laptop can tell what a pod will need; other devices' compilers fuse an
 temporaries may be a little more or less.
 
 With --target its own compiler compiles it for a GPU or a TPU, which need not be there. Then one also
-learns what a step of each loop does, of the loops over time above all, forward and backward: kernels
+learns what an iteration of each loop does, of the loops over time above all, forward and backward, and how
+many time steps it is (on a GPU several may be one iteration): kernels
 (all that runs on the device), launches (a CUDA graph, or a kernel in none), copies, products (kernels of
 the compiler's with a matrix product or a convolution in them) and calls of libraries (cuDNN, cuBLAS). A loop
 within another is indented, and not counted in it; a loop's condition is not counted. A TPU's operations
@@ -41,7 +42,7 @@ TARGET = flags.DEFINE_string(
     "target", None, f"Compile for this device in place of the CPU: {targets.ACCEPTED}."
 )
 MOST = 4096  # virtual devices
-COLUMNS = ("steps", "in all", "kernels", "launches", "copies", "products", "library calls")
+COLUMNS = ("iterations", "time steps", "kernels", "launches", "copies", "products", "library calls")
 
 
 def main() -> int:
@@ -82,17 +83,22 @@ def main() -> int:
         for name, value in lines:
             print(f"{name:<40} {value:>16}")
         if loops:
-            print(table(loops))
+            batch = jax.eval_shape(
+                lambda data: task.train_batch(data, jax.random.key(0), 0, network.delay), task.data
+            )
+            print(table(loops, batch.inputs.shape[0]))
         return 0
     return 1
 
 
-def table(loops: list[Loop]) -> str:
-    """What a step of each loop does, one loop a line."""
-    rows = [("a step of a loop", *COLUMNS)]
+def table(loops: list[Loop], T: int) -> str:
+    """What an iteration of each loop does, one loop a line; T time steps are in a batch."""
+    rows = [("an iteration", *COLUMNS)]
     for loop in loops:
         name = "outside of loops" if loop.direction == "outside" else loop.direction
-        counts = (loop.steps, loop.times, loop.kernels, loop.launches, loop.copies)
+        over_time = loop.direction in ("forward", "backward") and loop.times
+        each = (T // loop.times if T % loop.times == 0 else 1) if over_time else None
+        counts = (loop.times, each, loop.kernels, loop.launches, loop.copies)
         counts = (*counts, loop.products, loop.library_calls)
         rows.append(("  " * loop.depth + name, *("-" if n is None else f"{n:,}" for n in counts)))
     widths = [max(len(column), 7) for column in COLUMNS]

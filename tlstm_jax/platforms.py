@@ -52,13 +52,13 @@ CUDA = Choices(
     multiple=16,
     taps="shifts",
 )
-# A TPU has a convolution.
+# A TPU has a convolution; there each of the shifted copies is an operation of its own.
 TPU = Choices(
     convolution=("conv", "conv"),
     convolution_gradient="xla",
     few_rows=0,
     multiple=1,
-    taps="shifts",
+    taps="matrix",
 )
 
 

@@ -18,10 +18,10 @@ B, M, T = 15, 100, 52
 
 
 class Most(NamedTuple):
-    """Of one step of a loop; launches are None on a TPU."""
+    """Of one time step, of which several may be one of the compiled loop's; launches are None on a TPU."""
 
-    kernels: int
-    launches: int | None = None
+    kernels: float
+    launches: float | None = None
 
 
 CELLS = {
@@ -76,7 +76,13 @@ def main_figures(cell, target):
     device = targets.devices(target)[0]
     lowered = training_step(as_sequence(CELLS[cell]), M, device, steps=T, batch=B)
     main = main_loops(targets.compile_for(target, lowered)[1])
-    return tuple(Most(main[way].kernels, main[way].launches) for way in ("forward", "backward"))
+    return tuple(_of_a_step(main[way]) for way in ("forward", "backward"))
+
+
+def _of_a_step(loop):
+    steps = T / loop.times  # of one iteration
+    launches = None if loop.launches is None else loop.launches / steps
+    return Most(loop.kernels / steps, launches)
 
 
 if __name__ == "__main__":
