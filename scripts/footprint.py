@@ -42,6 +42,7 @@ TARGET = flags.DEFINE_string(
     "target", None, f"Compile for this device in place of the CPU: {targets.ACCEPTED}."
 )
 MOST = 4096  # virtual devices
+MOST_STEPS = 8  # that may be one iteration of a loop
 COLUMNS = ("iterations", "time steps", "kernels", "launches", "copies", "products", "library calls")
 
 
@@ -97,7 +98,9 @@ def table(loops: list[Loop], T: int) -> str:
     for loop in loops:
         name = "outside of loops" if loop.direction == "outside" else loop.direction
         over_time = loop.direction in ("forward", "backward") and loop.times
-        each = (T // loop.times if T % loop.times == 0 else 1) if over_time else None
+        # Loops that flush a delay are short, and never several steps an iteration.
+        unrolled = over_time and T % loop.times == 0 and loop.times * MOST_STEPS >= T
+        each = (T // loop.times if unrolled else 1) if over_time else None
         counts = (loop.times, each, loop.kernels, loop.launches, loop.copies)
         counts = (*counts, loop.products, loop.library_calls)
         rows.append(("  " * loop.depth + name, *("-" if n is None else f"{n:,}" for n in counts)))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scripts.accelerator.record import Clock, Record
-from scripts.bench.contenders import installed
+from scripts.bench.contenders import flax_lstm, installed, torch_lstm
 from scripts.bench.sections import SIZES, Size
 from tlstm_jax import GRU, LSTM, Stacked, TensorizedLSTM, as_sequence, platforms
 from tlstm_jax.typing import SequenceModel
@@ -92,8 +92,11 @@ def forms(size: Size) -> dict[str, Form]:
 def sizes(record: Record, clock: Clock, small: bool) -> None:
     """Training steps of every form at each size, float32 and, of some, bfloat16."""
     for size in SMALL if small else LARGE:
-        for peer in (_torch, _flax):
-            _time(record, size, clock, *peer(size))
+        for peer, make in {"torch": torch_lstm, "flax": flax_lstm}.items():
+            if installed(peer):
+                name, (B, M, T, L) = f"{peer}'s LSTM, L layers", size
+                call = lambda make=make: make("", B, M, T, L, 0.0).call  # noqa: B023, E731
+                _time(record, size, clock, name, call)
         for name, form in forms(size).items():
             for dtype in (None, jnp.bfloat16) if name in ("2D+CN", "LSTM", "3D+CN") else (None,):
                 shown = name if dtype is None else f"{name}, bfloat16"
@@ -169,39 +172,3 @@ def _choices(form: Form) -> Iterator[None]:
                     mock.patch.object(platforms, name, lambda f, *x, c=choices: f(c, *x))
                 )
         yield
-
-
-def _torch(size: Size) -> tuple[str, Callable[[], Callable[[], Any]]]:
-    def make() -> Callable[[], Any]:
-        if not installed("torch"):
-            raise ValueError("torch is not installed")
-        import torch
-
-        where = "cuda" if torch.cuda.is_available() else "cpu"
-        model = torch.nn.LSTM(size.M, size.M, size.L).to(where)
-        xs = torch.randn(size.T, size.B, size.M, device=where)
-
-        def call() -> None:
-            model.zero_grad()
-            model(xs)[0].square().mean().backward()
-            if where == "cuda":
-                torch.cuda.synchronize()
-
-        return call
-
-    return "torch.nn.LSTM, L layers", make
-
-
-def _flax(size: Size) -> tuple[str, Callable[[], Callable[[], Any]]]:
-    def make() -> Callable[[], Any]:
-        from flax import linen as nn
-
-        layers = [nn.RNN(nn.OptimizedLSTMCell(size.M)) for _ in range(size.L)]
-        model = nn.Sequential(layers)
-        xs = jax.random.normal(jax.random.key(1), (size.B, size.T, size.M))
-        params = jax.jit(model.init)(jax.random.key(0), xs)
-        loss = lambda params: jnp.mean(jnp.square(model.apply(params, xs)))  # noqa: E731
-        compiled = jax.jit(jax.value_and_grad(loss)).lower(params).compile()
-        return lambda: jax.block_until_ready(compiled(params))
-
-    return "Flax RNN, L layers", make

@@ -60,19 +60,22 @@ def flax_lstm(
 def torch_lstm(
     name: str, B: int, M: int, T: int, layers: int, flops: float, *, training: bool = True
 ) -> Contender:
-    """torch.nn.LSTM with `layers` layers, time-major."""
+    """torch.nn.LSTM with `layers` layers, time-major, on an NVIDIA device if there is one."""
     import torch
 
-    model = torch.nn.LSTM(M, M, layers)
-    xs = torch.randn(T, B, M)
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    model = torch.nn.LSTM(M, M, layers).to(where)
+    xs = torch.randn(T, B, M, device=where)
 
     def call() -> None:
-        if not training:
+        if training:
+            model.zero_grad()
+            model(xs)[0].square().mean().backward()
+        else:
             with torch.no_grad():
                 model(xs)
-            return
-        model.zero_grad()
-        model(xs)[0].square().mean().backward()
+        if where == "cuda":
+            torch.cuda.synchronize()
 
     return Contender(name, call, flops)
 
