@@ -119,6 +119,21 @@ def test_gradients_under_vmap_over_members(case, x64):
         assert_close([leaf[n] for leaf in together], alone(*member))
 
 
+def test_gradients_of_a_vmap_with_a_scan_in_it(x64):
+    cell = LSTM(M)
+    members = [inputs_of(cell, jnp.float64, vectors(seed=seed)) for seed in range(2)]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *members)
+
+    def loss(name, *inputs):
+        return jnp.sum(unroll(cell, *inputs, engine=name, remat_every=2)[1])
+
+    def gradients(name):
+        each = jax.vmap(functools.partial(loss, name))
+        return jit(jax.grad(lambda *inputs: jnp.sum(each(*inputs))))(*stacked)
+
+    assert_close(gradients("deferred"), gradients("scan"))
+
+
 @pytest.mark.parametrize("options", [{}, OPTIONS | {"remat_every": 4}], ids=["plain", "options"])
 @pytest.mark.parametrize("kind", ["vectors", "tokens"])
 @each(["lstm", "gru", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
@@ -281,6 +296,6 @@ def test_refuses_an_unknown_engine():
     cell = BY_NAME["lstm"].cell
     inputs = inputs_of(cell, jnp.float32, vectors())
     with pytest.raises(
-        ValueError, match="engine is 'fast'; accepted are auto, deferred, cudnn, scan"
+        ValueError, match="engine is 'fast'; accepted are auto, deferred, cudnn, fused, scan"
     ):
         unroll(cell, *inputs, engine="fast")

@@ -41,10 +41,20 @@ def deferred(
 ) -> tuple[Carry, Array]:
     """(the last carry, ys) of `engine.run`."""
 
+    # By platform as `_fwd` is, for the compiled loop's steps, and since JAX wants the outputs of both
+    # batched along the same axes under vmap.
+    loop = functools.partial(_loop, cell)
+    return platforms.choose_loop(loop, params, carry, xs, start, live)
+
+
+def _loop(
+    cell: Cell, choices: LoopChoices, params: Params, carry: Carry, *inputs: Any
+) -> tuple[Carry, Array]:
     def step(carry: Carry, z: Array) -> tuple[Carry, Array, None]:
         return *cell.update(params, carry, whole(cell.mix(params, carry, z))), None
 
-    carry, (ys, _, _) = scan(cell, params, carry, xs, start, live, step=step, hold=whole)
+    unroll = _unroll(len(inputs[0]), choices)
+    carry, (ys, _, _) = scan(cell, params, carry, *inputs, step=step, hold=whole, unroll=unroll)
     return carry, ys
 
 
