@@ -9,14 +9,12 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
-from scripts.traffic import computations, entry
+from scripts.traffic import BODY, TRIPS, computations, entry
 
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (.*?)\s([a-z][\w\-]*)\((.*)$", re.M)
 _NAME = re.compile(r"[\w.\-]+")
-_BODY = re.compile(r"\bbody=%?([\w.\-]+)")
 _CONDITION = re.compile(r"\bcondition=%?([\w.\-]+)")
 _CALLED = re.compile(r"\b(?:calls|to_apply|\w+_computations?)=(%?[\w.\-]+|\{[^}]*\})")
-_STEPS = re.compile(r'known_trip_count"?:\{"?n"?:"(\d+)"')
 _LESS = re.compile(r"\scompare\([^)]*?%([\w.\-]+)\), direction=LT")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
 _TARGET = re.compile(r'custom_call_target="([^"]*)"')
@@ -157,7 +155,7 @@ class _Program:
 
     def body(self, name: str) -> str | None:
         """Of a loop."""
-        found = _BODY.search(self._lines[name][3]) if name in self._lines else None
+        found = BODY.search(self._lines[name][3]) if name in self._lines else None
         return found and found[1]
 
     def target(self, name: str) -> str | None:
@@ -184,7 +182,7 @@ class _Program:
     def _loops(self, computation: str, times: int | None, depth: int) -> Iterator[tuple[str, Loop]]:
         for _, _, kind, rest in self._bodies[computation]:
             if kind == "while":
-                body, steps = _BODY.search(rest)[1], self._steps(rest)
+                body, steps = BODY.search(rest)[1], self._steps(rest)
                 total = None if None in (times, steps) else times * steps
                 yield body, Loop(_direction(rest), steps, total, depth)
                 yield from self._loops(body, total, depth + 1)
@@ -199,7 +197,7 @@ class _Program:
 
     def _steps(self, rest: str) -> int | None:
         """As the compiler has noted them; else the constant that a counter from 0 is compared with."""
-        if noted := _STEPS.search(rest):
+        if noted := TRIPS.search(rest):
             return int(noted[1])
         condition = self._bodies[_CONDITION.search(rest)[1]]
         lines = [f" {kind}({rest}" for _, _, kind, rest in condition]

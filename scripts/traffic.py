@@ -10,8 +10,8 @@ KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) [^\n]*\{\n(.*?)^\}", re.M | re.S)
 _ENTRY = re.compile(r"^ENTRY %?([\w.\-]+)", re.M)
 _CALLED = re.compile(r"(?:body|calls|to_apply|branch_computations)=\{?%?([\w.\-]+)")
-_BODY = re.compile(r"body=%?([\w.\-]+)")
-_TRIPS = re.compile(r'known_trip_count"?:\{"?n"?:"(\d+)"')
+BODY = re.compile(r"\bbody=%?([\w.\-]+)")
+TRIPS = re.compile(r'known_trip_count"?:\{"?n"?:"(\d+)"')
 _COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(?:-start)?\(")
 _ARRAY = re.compile(r"\b([a-z]+)(\d+)?\[([\d,]*)\]")
 
@@ -63,8 +63,8 @@ def _calls(
     """(computation, how often, in how many loops), of one computation and of all that it calls."""
     yield name, times, loops
     for line in bodies[name].splitlines():
-        looped = _BODY.search(line)
-        trips = _TRIPS.search(line)
+        looped = BODY.search(line)
+        trips = TRIPS.search(line)
         for inner in _CALLED.findall(line):
             if inner not in bodies:
                 continue

@@ -46,6 +46,7 @@ RULES = {
     "tlstm_jax.fused_tensor": [
         "tlstm_jax.typing",
         "tlstm_jax.blocks",
+        "tlstm_jax.cells.tensor",
         "tlstm_jax.cells.tensorized",
         "tlstm_jax.convolution",
         "tlstm_jax.fused_plan",
@@ -55,6 +56,8 @@ RULES = {
         "tlstm_jax.typing",
         "tlstm_jax.pullbacks",
         "tlstm_jax.blocks",
+        "tlstm_jax.loop",
+        "tlstm_jax.cells.tensor",
         "tlstm_jax.cells.tensorized",
         "tlstm_jax.fused_plan",
         "tlstm_jax.fused_tensor",

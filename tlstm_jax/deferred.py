@@ -28,7 +28,7 @@ from jax import lax
 
 from tlstm_jax import platforms
 from tlstm_jax.layout import whole
-from tlstm_jax.loop import anew, scan, select
+from tlstm_jax.loop import anew, fold, scan, select
 from tlstm_jax.packing import pack, unpack
 from tlstm_jax.platforms import LoopChoices
 from tlstm_jax.pullbacks import Pullbacks
@@ -90,9 +90,8 @@ def _forward(
         new, y = cell.update(params, carry, whole(cell.mix(params, carry, z)))
         return new, None if pullbacks.read else y, None
 
-    store = pack if choices.pack else (lambda carry: carry)
-    last, (ys, news, _) = loop(step=storing, observe=store, unroll=_unroll(len(xs), choices))
-    news = unpack(news) if choices.pack else news
+    last, (ys, news, _) = loop(step=storing, observe=pack, unroll=_unroll(len(xs), choices))
+    news = unpack(news)
     if pullbacks.read:
         ys = jax.vmap(pullbacks.read)(news)
         ys = select(live, ys, jnp.zeros_like(ys))
@@ -158,7 +157,7 @@ def _backward(
         dz = None if dz is da else dz  # where mix adds z, lest it be stored twice
         rest = (dz, dnew if later else None)
         dupdate = dupdate if later else jax.tree.map(jnp.add, dupdate, more)
-        return (dbefore, dupdate), (da, pack(rest) if choices.pack else rest)
+        return (dbefore, dupdate), (da, pack(rest) if choices.remake else rest)
 
     def steps(loop: tuple, first: Array) -> tuple[tuple, Array | None]:
         """N steps back from first + N - 1 to first, and their share of the parameters' gradient."""
@@ -166,7 +165,7 @@ def _backward(
         some = functools.partial(lax.dynamic_slice_in_dim, start_index=first, slice_size=N)
         some_carries, some_xs, some_live = jax.tree.map(some, (carries, xs, live))
         zs, pull_project = pullbacks.project(params, some_xs)
-        mixed, pull_weights = pullbacks.mix_weights(params, *_fold((some_carries, zs)))
+        mixed, pull_weights = pullbacks.mix_weights(params, *fold((some_carries, zs)))
         remade = None
         if choices.remake:
             remake = functools.partial(pullbacks.remade, params)
@@ -178,12 +177,12 @@ def _backward(
             reverse=True,
             unroll=_unroll(N, choices),
         )
-        dzs, dnews = unpack(rest) if choices.pack else rest
+        dzs, dnews = unpack(rest) if choices.remake else rest
         if later:
             back = (some_carries, remade, some_live, dnews, some(dys))
             more = jax.vmap(lambda *at: by_update(*at)[0])(*back)
             dupdate = jax.tree.map(lambda d, more: d + jnp.sum(more, axis=0), dupdate, more)
-        (more_mix,) = pull_weights(_fold(das))
+        (more_mix,) = pull_weights(fold(das))
         more_project, dxs = pull_project(das if dzs is None else dzs)
         dmix, dproject = jax.tree.map(jnp.add, (dmix, dproject), (more_mix, more_project))
         return (dcarry, dupdate, dmix, dproject), dxs
@@ -214,8 +213,3 @@ def _unroll(T: int, choices: LoopChoices) -> int:
 def _at(tree: PyTree, n: Array | int) -> PyTree:
     """Step n of every leaf [T, ..]."""
     return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, n, keepdims=False), tree)
-
-
-def _fold(tree: PyTree) -> PyTree:
-    """[T, B, ..] to [T B, ..]: every step an example of its own."""
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)

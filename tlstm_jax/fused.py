@@ -17,8 +17,10 @@ import jax.numpy as jnp
 
 from tlstm_jax import fused_tensor, kernels
 from tlstm_jax.blocks import RefusedError
+from tlstm_jax.cells import tensor
 from tlstm_jax.cells.tensorized import TensorizedLSTM
 from tlstm_jax.fused_plan import Plan, vector_plan
+from tlstm_jax.loop import fold, is_split
 from tlstm_jax.pullbacks import Choice
 from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
@@ -32,7 +34,7 @@ def run(
       ValueError: the cell, or its size, is none that the kernels can run.
     """
     try:
-        if not all(hasattr(cell, part) for part in ("project", "mix", "update")):
+        if not is_split(cell):
             raise RefusedError(f"{type(cell).__name__} has no project, mix and update")
         return _fused(cell, params, carry, xs, start, live)
     except RefusedError as error:
@@ -54,7 +56,8 @@ def _inputs(
     if not isinstance(cell, TensorizedLSTM):
         return [], masks, None, None
     age, last = fused_tensor.ages(cell, carry.age, T, start, live)
-    return [plan.rows.pack_masks(fused_tensor.awake(cell, age))], masks, age, last
+    awake = tensor.awake(cell, fold(age)).reshape(*age.shape, -1)
+    return [plan.rows.pack_masks(awake)], masks, age, last
 
 
 def _is_float(tree: PyTree) -> Choice:
@@ -144,10 +147,6 @@ def _fused_bwd(cell: Cell, residuals: tuple, cotangents: tuple[Carry, Array]) ->
         [plan.rows.pack(x) for x in floats.take(dlast)],
         plan.rows.pack(dread, 1),
     )
-
-    # From here on every step is an example of its own.
-    def fold(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda x: x.reshape(T * B, *x.shape[2:]), tree)
 
     carries = floats.put(carry, [plan.rows.unpack(x, M, 1) for x in states])
     carries = fold(carries if age is None else carries._replace(age=age))

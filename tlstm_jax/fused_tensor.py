@@ -14,6 +14,7 @@ from jax import lax
 
 from tlstm_jax import convolution, kernels
 from tlstm_jax.blocks import RefusedError, within
+from tlstm_jax.cells.tensor import output_corner
 from tlstm_jax.cells.tensorized import TensorizedLSTM
 from tlstm_jax.fused_plan import Plan, Rows, check_channels, check_weights, pad_weights
 from tlstm_jax.typing import Array, Params
@@ -80,12 +81,7 @@ def tensor_plan(cell: TensorizedLSTM, params: Params, batch_size: int, z: Array)
         return [new, C], new
 
     step = kernels.Step(update, 0, products, moved, ROOM)
-    return Plan(step, rows, widths, constants, jnp.asarray(moves), weights, _corner)
-
-
-def _corner(ys: Array) -> Array:
-    """[T, B, P_1..P_D, M] to [T, B, M]."""
-    return ys[(slice(None), slice(None), *(-1,) * (ys.ndim - 3))]
+    return Plan(step, rows, widths, constants, jnp.asarray(moves), weights, jax.vmap(output_corner))
 
 
 def ages(
@@ -104,14 +100,6 @@ def ages(
     since = since.astype(age.dtype)
     last = since[-1] + live[-1].astype(age.dtype)
     return jnp.minimum(since, cell.delay), jnp.minimum(last, cell.delay)
-
-
-def awake(cell: TensorizedLSTM, age: Array) -> Array:
-    """[T, B, P_1..P_D] bool, of ages [T, B]."""
-    u = convolution.wave_index(cell.tensor_shape, cell.kernel_size)[None, None]
-    age = age.reshape(*age.shape, *(1,) * (u.ndim - 2))
-    shape = (*age.shape[:2], *u.shape[2:])
-    return jnp.broadcast_to(age, shape) >= jnp.broadcast_to(u, shape)
 
 
 def _reads(shape: tuple[int, ...], K: int) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,11 @@ def select(mask: Array | None, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(choose, new, old)
 
 
+def fold(tree: PyTree) -> PyTree:
+    """[T, B, ..] to [T B, ..]: every step an example of its own."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+
 def anew(cell: Cell, carry: Carry, initial: Carry | None = None) -> Carry:
     """`initial`, or the cell's initial carry; of the batch size and in the dtypes of `carry`."""
     if initial is None:

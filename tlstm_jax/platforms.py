@@ -68,15 +68,13 @@ class LoopChoices:
 
     Attributes:
       remake: what the backward loop needs beside the carries is made again, many steps at once, rather
-        than stored at every step.
-      pack: what a loop stores is one array of each dtype.
+        than stored at every step, and what a loop does store is one array of each dtype.
       unroll: at most so many steps are one of the compiled loop's.
       weight_rows, weight_numbers: at most so many rows, and numbers of pre-activations, of as many steps
         as are one product for a weight gradient.
     """
 
     remake: bool
-    pack: bool
     unroll: int
     weight_rows: int
     weight_numbers: int
@@ -85,10 +83,10 @@ class LoopChoices:
 # A CPU's time is arithmetic and memory: what is expensive is saved, and weight gradients are made of rows
 # that still lie in its cache; longer bodies are no faster. On a TPU storing is part of other operations,
 # and its lanes are 128 wide, so that laying arrays side by side moves them about.
-PLAIN_LOOP = LoopChoices(remake=False, pack=False, unroll=1, weight_rows=4096, weight_numbers=2**62)
+PLAIN_LOOP = LoopChoices(remake=False, unroll=1, weight_rows=4096, weight_numbers=2**62)
 # On a GPU every array that is stored is a kernel at every step, and every step of the compiled loop a
 # launch; a product with all steps at once is as good as free.
-CUDA_LOOP = LoopChoices(remake=True, pack=True, unroll=4, weight_rows=2**62, weight_numbers=2**27)
+CUDA_LOOP = LoopChoices(remake=True, unroll=4, weight_rows=2**62, weight_numbers=2**27)
 
 
 def choose(function: Callable[..., Any], *args: Any) -> Any:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from scripts.accelerator.record import Clock, Record
-from scripts.bench.contenders import flax_lstm, installed, torch_lstm
+from scripts.bench.contenders import flax_lstm, installed, ours, torch_lstm
 from scripts.bench.sections import SIZES, Size
 from tlstm_jax import GRU, LSTM, Stacked, TensorizedLSTM, as_sequence, platforms
 from tlstm_jax.typing import SequenceModel
@@ -148,18 +147,9 @@ def _time(
 
 def _step(form: Form, dtype: Any, size: Size) -> Callable[[], Any]:
     """Compiles value and gradient of a loss on [T, B, M]; returns the call."""
-    model = form.model(dtype)
-    params = jax.jit(lambda key: model.init(key, size.M)[0])(jax.random.key(0))
-    xs = jax.random.normal(jax.random.key(1), (size.T, size.B, size.M))
-
-    def loss(params: Any, xs: Any) -> Any:
-        ys = model.apply(params, (), model.init_carry(xs.shape[1]), xs)[1]
-        return jnp.mean(jnp.square(ys.astype(jnp.float32)))
-
+    B, M, T, _ = size
     with _choices(form):
-        lowered = jax.jit(jax.value_and_grad(loss)).lower(params, xs)
-    compiled = lowered.compile(compiler_options=form.options or None)
-    return lambda: jax.block_until_ready(compiled(params, xs))
+        return ours("", form.model(dtype), B, M, T, 0.0, options=form.options).call
 
 
 @contextlib.contextmanager
