@@ -1,4 +1,4 @@
-"""What a training step takes on each of so many devices: memory, and what goes between them.
+"""What a training step takes on each of so many devices: memory, what goes between them, compile time.
 
 python -m scripts.footprint --preset=char_lm/paper-3d-l6 --mesh=8
 python -m scripts.footprint --preset=char_lm/paper-3d-l6 --mesh=2,4 --remat_every=10
@@ -24,6 +24,7 @@ takes its own where it has one.
 import dataclasses
 import functools
 import math
+import time
 from typing import Any
 
 import jax
@@ -65,10 +66,13 @@ def main() -> int:
             place = SingleDeviceSharding(found[0])
             state = jax.tree.map(functools.partial(_abstract, place=place), state)
         data = jax.tree.map(functools.partial(_abstract, place=place), task.data)
+        begin = time.perf_counter()
         lowered = training.train_call.lower(network, task, train, state, data, layout)
+        traced = time.perf_counter()
         program, loops = (
             (lowered.compile(), []) if target is None else targets.compile_for(target, lowered)
         )
+        compiled = time.perf_counter()
         memory = program.memory_analysis()
         params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         lines = [
@@ -76,6 +80,8 @@ def main() -> int:
             ("devices", f"{number}"),
             ("arguments, on each: state and data", _megabytes(memory.argument_size_in_bytes)),
             ("temporaries, on each", _megabytes(memory.temp_size_in_bytes)),
+            ("tracing and lowering", f"{traced - begin:.1f} s"),
+            ("compiling", f"{compiled - traced:.1f} s"),
         ]
         lines += [
             (f"{kind}, {times:,} times", _megabytes(sent))
