@@ -8,7 +8,9 @@ Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 2017.
     h^i = Fi(h^{i-1})  for i = 3 .. k, without input        y_t = h^k_t
 
 F1 .. Fk are layer-normalized LSTMs with weights of their own that hand one (h, c) through the step; S has
-its own. Each has zoneout (Krueger et al., ICLR 2017).
+its own. Each has zoneout (Krueger et al., ICLR 2017). The paper cites Ba et al. for the normalization, of x W and
+of h U; the authors' code (amujika/Fast-Slow-LSTM) normalizes each gate's sum with its bias, with an epsilon of
+1e-3: `normalization="gates"`. It also starts every W orthogonal, and drops out between the cells.
 """
 
 import dataclasses
@@ -17,12 +19,14 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.linear import check_rate, check_size, is_integer
 from tlstm_jax.cells.lstm import LSTMCarry
 from tlstm_jax.cells.zoneout import zone
 from tlstm_jax.hyper import STATIC, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
+
+NORMALIZATIONS = {"products": LayerNormLSTM, "gates": GateNormLSTM}
 
 
 class FastSlowCarry(NamedTuple):
@@ -41,8 +45,8 @@ class FastSlowNoise(NamedTuple):
 class FastSlowLSTM:
     """The FS-LSTM-k.
 
-    Parameters: those of a `LayerNormLSTM` under "fast_0", "slow", "fast_1" and so on; from "fast_2" on
-    without "input" and "input_norm". Its products with the state follow one another, so that it has no
+    Parameters: those of a `LayerNormLSTM` or `GateNormLSTM` under "fast_0", "slow", "fast_1" and so on; from
+    "fast_2" on without "input" and "input_norm". Its products with the state follow one another, so that it has no
     project / mix / update.
 
     Attributes:
@@ -50,9 +54,12 @@ class FastSlowLSTM:
       slow_features: S, of the slow cell; None: M.
       num_fast: k >= 2.
       zoneout_hidden, zoneout_memory: rates in [0, 1); the paper's are 0.05 and 0.3 on text.
-      forget_bias: initial bias of the f gates; the others start at 0.
+      forget_bias: initial bias of the f gates, as in these cells.
       input_scale: standard deviation of F1's W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+      normalization: "products", of x W and of h U (`LayerNormLSTM`), or "gates", of each gate's sum
+        (`GateNormLSTM`), as in the authors' code.
+      bias_scale: standard deviation of the biases at the start, as in these cells.
     """
 
     features: int
@@ -63,6 +70,8 @@ class FastSlowLSTM:
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
+    normalization: str = "products"
+    bias_scale: float = 0.1
 
     delay: ClassVar[int] = 0
     causal: ClassVar[bool] = True
@@ -74,21 +83,24 @@ class FastSlowLSTM:
         check_rate("zoneout_memory", self.zoneout_memory)
         if not is_integer(self.num_fast, 2):
             raise ValueError(f"num_fast is {self.num_fast}; accepted are integers >= 2")
+        if self.normalization not in NORMALIZATIONS:
+            raise ValueError(
+                f"normalization is {self.normalization!r}; accepted are {', '.join(NORMALIZATIONS)}"
+            )
 
     @property
     def _slow_features(self) -> int:
         return self.features if self.slow_features is None else self.slow_features
 
     @property
-    def _cells(self) -> tuple[LayerNormLSTM, LayerNormLSTM]:
+    def _cells(self) -> tuple[LayerNormLSTM | GateNormLSTM, LayerNormLSTM | GateNormLSTM]:
         """A fast cell and the slow one."""
-        return tuple(
-            LayerNormLSTM(n, dtype=self.dtype) for n in (self.features, self._slow_features)
-        )
+        cell = NORMALIZATIONS[self.normalization]
+        return tuple(cell(n, dtype=self.dtype) for n in (self.features, self._slow_features))
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         s, (fast, slow) = with_hyper(self, hyper), self._cells
-        bias = {"forget_bias": s.forget_bias}
+        bias = {"forget_bias": s.forget_bias, "bias_scale": s.bias_scale}
         first = bias if s.input_scale is None else bias | {"input_scale": s.input_scale}
         slow_key, *keys = jax.random.split(key, self.num_fast + 1)
         params = {
@@ -98,9 +110,7 @@ class FastSlowLSTM:
         }
         for n in range(2, self.num_fast):
             whole = fast.init(keys[n], 1, hyper=bias)
-            params[f"fast_{n}"] = {
-                k: whole[k] for k in ("recurrent", "recurrent_norm", "memory_norm")
-            }
+            params[f"fast_{n}"] = {k: v for k, v in whole.items() if not k.startswith("input")}
         return params
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> FastSlowCarry:

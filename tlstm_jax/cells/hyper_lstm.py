@@ -2,15 +2,16 @@
 
 Ha, Dai and Le, "HyperNetworks", ICLR 2017; with layer normalization.
 
-    e_t = LSTM([h_{t-1}, x_t]), each of its gates LN(.. W + e_{t-1} U), N features: the small one
+    e_t = LSTM([h_{t-1}, x_t]), each of its gates LN(.. W + e_{t-1} U + b), N features: the small one
     z_h = e_t A_h + a_h,  z_x = e_t A_x + a_x,  z_b = e_t A_b    for each gate: E numbers
     a = LN((z_h D_h) * (h_{t-1} U) + (z_x D_x) * (x_t W) + z_b D_b + b)        for each gate
     i, f, o = sigm(a) each                                       g = tanh(a)
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(LN(c_t))                                      y_t = h_t
 
-The paper prints e_{t-1} where its code has e_t; this is the code's, as is the small LSTM, which the
-paper calls a layer-normalized one.
+The paper prints e_{t-1} where its code (hardmaru/supercell) has e_t; this is the code's, as is the normalization
+of the small LSTM, which the paper calls a layer-normalized one. Its bias is in the paper, not in that code, where
+also epsilon is 1e-3.
 """
 
 import dataclasses
@@ -21,16 +22,16 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import (
     add_bias,
+    check_epsilon,
     check_size,
-    init_norm,
     input_kernel,
-    layer_norm,
     linear,
     recurrent_kernel,
     scaled_normal,
 )
+from tlstm_jax.cells.layer_norm_lstm import gate_norm_update, init_gate_norms, scatter_biases
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import STATIC, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -44,8 +45,8 @@ class HyperLSTM:
     """The layer-normalized HyperLSTM; gates in the order i, f, g, o.
 
     Parameters: the LSTM's; "norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias" [M]}; "hyper":
-    {"input": {"kernel" [M + I, 4N]} over [h, x], "recurrent": {"kernel" [N, 4N]}, "norm": {"scale", "bias"
-    [4N]}, "memory_norm": {"scale", "bias" [N]}}; "embed_h", "embed_x": {"kernel" [N, 4E], "bias" [4E]},
+    {"input": {"kernel" [M + I, 4N]} over [h, x], "recurrent": {"kernel" [N, 4N], "bias" [4N]}, "norm":
+    {"scale", "bias" [4N]}, "memory_norm": {"scale", "bias" [N]}}; "embed_h", "embed_x": {"kernel" [N, 4E], "bias" [4E]},
     "embed_b": {"kernel" [N, 4E]}; "scale_h", "scale_x", "scale_b": {"kernel" [4, E, M]}. Its products with
     the state follow one another, so that it has no project / mix / update.
 
@@ -56,6 +57,10 @@ class HyperLSTM:
       forget_bias: initial bias of the f gates behind their normalization, of both LSTMs.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+      epsilon: added to the variances; > 0.
+      bias_scale: standard deviation of both b at the start. With 0, as in the authors' code, a sequence that
+        begins with zero inputs keeps sums and c at 0, where the gradient of a normalization is 1 /
+        sqrt(epsilon), at every step anew.
     """
 
     features: int
@@ -64,6 +69,8 @@ class HyperLSTM:
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
+    epsilon: float = dataclasses.field(default=1e-5, metadata=STATIC)
+    bias_scale: float = 0.1
 
     delay: ClassVar[int] = 0
     causal: ClassVar[bool] = True
@@ -71,6 +78,7 @@ class HyperLSTM:
     def __post_init__(self) -> None:
         for name in ("features", "hyper_features", "embedding_features"):
             check_size(name, getattr(self, name))
+        check_epsilon(self.epsilon)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         s, M, N, E = (
@@ -88,12 +96,19 @@ class HyperLSTM:
             "bias": jnp.ones((4 * E,), jnp.float32),
         }
         scale = {"kernel": jnp.full((4, E, M), 0.1 / E, jnp.float32)}
+        main = init_gates(gates, input_size, M, s.input_scale, 0.0)
+        small = {
+            "recurrent": {
+                "kernel": recurrent_kernel(small_u, N, gates=4),
+                "bias": jnp.zeros((4 * N,), jnp.float32),
+            }
+        }
         return {
-            **init_gates(gates, input_size, M, s.input_scale, 0.0),
+            **scatter_biases(gates, main, s.bias_scale),
             "hyper": {
                 "input": {"kernel": jnp.concatenate([of_h, of_x])},
-                "recurrent": {"kernel": recurrent_kernel(small_u, N, gates=4)},
-                **_init_norms(N, s.forget_bias),
+                **scatter_biases(small_u, small, s.bias_scale),
+                **init_gate_norms(N, s.forget_bias),
             },
             "embed_h": embed,
             "embed_x": embed,
@@ -101,7 +116,7 @@ class HyperLSTM:
             "scale_h": scale,
             "scale_x": scale,
             "scale_b": {"kernel": jnp.zeros((4, E, M), jnp.float32)},
-            **_init_norms(M, s.forget_bias),
+            **init_gate_norms(M, s.forget_bias),
         }
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> HyperCarry:
@@ -115,13 +130,14 @@ class HyperLSTM:
         a = linear(main.hidden, {"kernel": kernel[:M]}, xW.dtype)
         a = a + linear(x, {"kernel": kernel[M:]}, xW.dtype)
         a = a + linear(carry.hyper.hidden, params["hyper"]["recurrent"], xW.dtype)
-        small = _update(params["hyper"], carry.hyper, a)
+        small = gate_norm_update(params["hyper"], carry.hyper, a, self.epsilon)
 
         hU = linear(main.hidden, {"kernel": params["recurrent"]["kernel"]}, xW.dtype)
         a = self._scale(params, "h", small.hidden) * _by_gate(hU)
         a = a + self._scale(params, "x", small.hidden) * _by_gate(xW)
         a = a + self._scale(params, "b", small.hidden)
-        main = _update(params, main, add_bias(a.reshape(xW.shape), params["recurrent"]["bias"]))
+        a = add_bias(a.reshape(xW.shape), params["recurrent"]["bias"])
+        main = gate_norm_update(params, main, a, self.epsilon)
         return HyperCarry(main, small), main.hidden
 
     def _scale(self, params: Params, of: str, small: Array) -> Array:
@@ -136,19 +152,3 @@ class HyperLSTM:
 def _by_gate(a: Array) -> Array:
     """[B, 4M] to [B, 4, M]."""
     return a.reshape(a.shape[0], 4, -1)
-
-
-def _init_norms(features: int, forget_bias: Any) -> dict[str, dict[str, Array]]:
-    norm = init_norm(4 * features)
-    bias = norm["bias"].at[features : 2 * features].set(forget_bias)
-    return {"norm": {**norm, "bias": bias}, "memory_norm": init_norm(features)}
-
-
-def _update(params: Params, carry: LSTMCarry, a: Array) -> LSTMCarry:
-    """The LSTM's c and h from the sums a, each gate and the memory normalized."""
-    M, c = carry.memory.shape[-1], carry.memory
-    norms = [{k: v[n * M : (n + 1) * M] for k, v in params["norm"].items()} for n in range(4)]
-    i, f, g, o = map(layer_norm, jnp.split(a.astype(c.dtype), 4, axis=-1), norms)
-    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    shown = layer_norm(c, params["memory_norm"])
-    return LSTMCarry((jax.nn.sigmoid(o) * jnp.tanh(shown)).astype(carry.hidden.dtype), c)

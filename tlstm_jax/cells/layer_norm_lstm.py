@@ -6,6 +6,11 @@ Ba, Kiros and Hinton, "Layer Normalization", 2016.
     i, f, o = sigm(a) each                   g = tanh(a)
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(LN(c_t))                  y_t = h_t
+
+`GateNormLSTM` normalizes each gate's sum instead, as the code of Ha, Dai and Le, "HyperNetworks", and of Mujika,
+Meier and Steger, "Fast-Slow Recurrent Neural Networks", does:
+
+    a = LN(x_t W + h_{t-1} U + b)            for each gate
 """
 
 import dataclasses
@@ -14,7 +19,15 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import add_bias, check_size, init_norm, layer_norm, linear
+from tlstm_jax.cells.linear import (
+    add_bias,
+    check_epsilon,
+    check_size,
+    init_norm,
+    layer_norm,
+    linear,
+    scaled_normal,
+)
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
 from tlstm_jax.hyper import STATIC, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
@@ -29,10 +42,13 @@ class LayerNormLSTM:
 
     Attributes:
       features: M.
-      forget_bias: initial bias of the f gate; the others start at 0.
+      forget_bias: initial bias of the f gate, on average; the others' is 0.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
-      epsilon: added to the variances.
+      epsilon: added to the variances; > 0.
+      bias_scale: standard deviation of b at the start, around the means above. With 0, as in the paper, a
+        sequence that begins with zero inputs keeps c = 0, where the gradient of LN(c) is 1 / sqrt(epsilon),
+        at every step anew.
     """
 
     features: int
@@ -40,17 +56,20 @@ class LayerNormLSTM:
     input_scale: float | None = None
     dtype: Any = None
     epsilon: float = dataclasses.field(default=1e-5, metadata=STATIC)
+    bias_scale: float = 0.1
 
     delay: ClassVar[int] = 0
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_size("features", self.features)
+        check_epsilon(self.epsilon)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         s, M = with_hyper(self, hyper), self.features
+        gates = init_gates(key, input_size, M, s.input_scale, s.forget_bias)
         return {
-            **init_gates(key, input_size, M, s.input_scale, s.forget_bias),
+            **scatter_biases(key, gates, s.bias_scale),
             "input_norm": init_norm(4 * M),
             "recurrent_norm": init_norm(4 * M),
             "memory_norm": init_norm(M),
@@ -86,3 +105,92 @@ class LayerNormLSTM:
 
     init_token_carry = init_carry
     token_step = step
+
+
+@dataclasses.dataclass(frozen=True)
+class GateNormLSTM:
+    """The LSTM with layer normalization of each gate's sum; gates in the order i, f, g, o.
+
+    Parameters: the LSTM's, and {"norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias" [M]}}.
+
+    Attributes:
+      features: M.
+      forget_bias: initial bias of the f gate, behind its normalization.
+      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
+      dtype: what is computed in; None is the parameters' dtype.
+      epsilon: added to the variances; > 0.
+      bias_scale: standard deviation of b at the start. With 0, a sequence that begins with zero inputs keeps
+        sums and c at 0, where the gradient of a normalization is 1 / sqrt(epsilon).
+    """
+
+    features: int
+    forget_bias: float = 1.0
+    input_scale: float | None = None
+    dtype: Any = None
+    epsilon: float = dataclasses.field(default=1e-3, metadata=STATIC)
+    bias_scale: float = 0.1
+
+    delay: ClassVar[int] = 0
+    causal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_size("features", self.features)
+        check_epsilon(self.epsilon)
+
+    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+        s, M = with_hyper(self, hyper), self.features
+        gates = init_gates(key, input_size, M, s.input_scale, 0.0)
+        return {
+            **scatter_biases(key, gates, s.bias_scale),
+            **init_gate_norms(M, s.forget_bias),
+        }
+
+    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> LSTMCarry:
+        return zero_carry(batch_size, self.features, dtype, self.dtype)
+
+    def project(self, params: Params, x: Array) -> Array:
+        """x W: [.., 4M]."""
+        return linear(x, params["input"], self.dtype)
+
+    def mix(self, params: Params, carry: LSTMCarry, z: Array) -> Array:
+        """z + h U + b: [B, 4M]."""
+        return z + linear(carry.hidden, params["recurrent"], z.dtype)
+
+    def update(self, params: Params, carry: LSTMCarry, a: Array) -> tuple[LSTMCarry, Array]:
+        """c_t and h_t from the sums."""
+        carry = gate_norm_update(params, carry, a, self.epsilon)
+        return carry, carry.hidden
+
+    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
+        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
+        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
+
+    init_token_carry = init_carry
+    token_step = step
+
+
+def scatter_biases(key: Array, gates: Params, scale: Any) -> Params:
+    """`gates`, the parameters of an LSTM, with noise of this standard deviation on their biases."""
+    bias = gates["recurrent"]["bias"]
+    noise = scaled_normal(jax.random.fold_in(key, 2), bias.shape, scale, fan_in=1)
+    return {**gates, "recurrent": {**gates["recurrent"], "bias": bias + noise}}
+
+
+def init_gate_norms(features: int, forget_bias: Any) -> dict[str, dict[str, Array]]:
+    """"norm" and "memory_norm" of a `GateNormLSTM`."""
+    norm = init_norm(4 * features)
+    bias = norm["bias"].at[features : 2 * features].set(forget_bias)
+    return {"norm": {**norm, "bias": bias}, "memory_norm": init_norm(features)}
+
+
+def gate_norm_update(params: Params, carry: LSTMCarry, a: Array, epsilon: float) -> LSTMCarry:
+    """The LSTM's c and h from the sums a [B, 4M], each gate and the memory normalized."""
+    M, c = carry.memory.shape[-1], carry.memory
+    norms = [{k: v[n * M : (n + 1) * M] for k, v in params["norm"].items()} for n in range(4)]
+    i, f, g, o = (
+        layer_norm(part, norm, epsilon)
+        for part, norm in zip(jnp.split(a.astype(c.dtype), 4, axis=-1), norms, strict=True)
+    )
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    shown = layer_norm(c, params["memory_norm"], epsilon)
+    return LSTMCarry((jax.nn.sigmoid(o) * jnp.tanh(shown)).astype(carry.hidden.dtype), c)

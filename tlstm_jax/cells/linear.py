@@ -29,6 +29,12 @@ def check_rate(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value}; accepted are rates in [0, 1)")
 
 
+def check_epsilon(value: Any) -> None:
+    """Raises ValueError unless `value`, what is added to variances, is a number > 0 in float32."""
+    if not np.finfo(np.float32).tiny <= value < np.inf:
+        raise ValueError(f"epsilon is {value}; accepted are numbers > 0, in float32")
+
+
 def scaled_normal(
     key: Array, shape: tuple[int, ...], scale: Any, *, fan_in: int | None = None
 ) -> Array:

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 
 from tlstm_jax import convolution, memory_cells
 from tlstm_jax.cells import tensor, waves
-from tlstm_jax.cells.linear import linear
+from tlstm_jax.cells.linear import check_epsilon, linear
 from tlstm_jax.hyper import STATIC, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
@@ -76,7 +76,7 @@ class TensorizedLSTM:
       input_bias_scale: standard deviation of b^x at the start. With 0, a run of zero inputs keeps
         C = 0, where channel normalization's gradient explodes.
       kernel_scale: factor on W^h's variance-scaled standard deviation 1 / sqrt(K^D M).
-      epsilon: added to the variance in normalization.
+      epsilon: added to the variance in normalization; > 0.
       dtype: what is computed in; None is the parameters' dtype.
       convolution: how the cross-layer convolution is computed: "conv", "products" or "auto", as in
         `convolution.cross_layer_convolution`.
@@ -104,8 +104,7 @@ class TensorizedLSTM:
             raise ValueError(
                 f"normalization is {self.normalization!r}; accepted are None, 'channel' and 'layer'"
             )
-        if not self.epsilon >= 0:
-            raise ValueError(f"epsilon is {self.epsilon}; accepted are numbers >= 0")
+        check_epsilon(self.epsilon)
 
     @property
     def features(self) -> int:

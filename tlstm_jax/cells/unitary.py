@@ -5,8 +5,8 @@ Hershey, Le Roux and Atlas, "Full-Capacity Unitary Recurrent Neural Networks", N
 
     h_t = modReLU(h_{t-1} T + x_t V)        h complex, y_t = [Re h_t, Im h_t]
     modReLU(z) = max(|z| + b, 0) z / |z|
-    T = D1 F R1 P D2 F^-1 R2 D3             uRNN, from the left: D = diag(e^iw), R = I - 2 v v^H / |v|^2,
-                                            P a fixed permutation, F the unitary Fourier transform
+    T = D1 F R1 P D2 F^-1 R2 D3             uRNN, from the left: D = diag(e^iw), R = I - 2 v^H v / |v|^2,
+                                            v a row (I where v = 0), P a fixed permutation, F the unitary Fourier transform
     T = W                                   full capacity: any unitary matrix
 
 Complex numbers are kept as their real and imaginary parts, so that every parameter, carry and gradient is
@@ -95,6 +95,7 @@ class UnitaryRNN:
         def reflect(n: int, h: Array) -> Array:
             u = jax.lax.complex(v[n, 0], v[n, 1])[None]
             norm = jnp.sum(jnp.square(v[n]))
+            norm = jnp.where(norm < jnp.finfo(dtype).tiny, jnp.ones_like(norm), norm)  # v = 0: I
             along = jnp.sum(jnp.conj(u) * h, axis=-1, keepdims=True)
             return h - along * u * (2 / norm).astype(h.dtype)
 

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tlstm_jax.cells.linear import add_bias, check_size, linear, times
+from tlstm_jax.cells.linear import add_bias, check_epsilon, check_size, linear, times
 from tlstm_jax.cells.lstm import init_gates
 from tlstm_jax.hyper import STATIC, with_hyper
 from tlstm_jax.loop import select
@@ -64,7 +64,7 @@ class BatchNormLSTM:
       identity: whether U starts as the identity for each gate, as on sequential MNIST; else orthogonal.
       forget_bias: initial bias of the f gate; the others start at 0.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      epsilon: added to the variances.
+      epsilon: added to the variances; > 0.
       dtype: what products are computed in; None is the parameters' dtype.
     """
 
@@ -82,6 +82,7 @@ class BatchNormLSTM:
     def __post_init__(self) -> None:
         check_size("features", self.features)
         check_size("max_steps", self.max_steps)
+        check_epsilon(self.epsilon)
         if not 0 < self.momentum <= 1:
             raise ValueError(f"momentum is {self.momentum}; accepted are numbers in (0, 1]")
 
