@@ -72,6 +72,7 @@ RULES = {
     ],
     "tlstm_jax.alternatives": ["tlstm_jax.typing"],
     "tlstm_jax.cudnn": [
+        "tlstm_jax.cells.linear",
         "tlstm_jax.typing",
         "tlstm_jax.cells.lstm",
         "tlstm_jax.loop",

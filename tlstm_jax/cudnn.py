@@ -17,6 +17,7 @@ from jax.custom_batching import sequential_vmap
 from jax.experimental import rnn
 
 from tlstm_jax.alternatives import Function, either
+from tlstm_jax.cells.linear import widened
 from tlstm_jax.cells.lstm import LSTM, LSTMCarry
 from tlstm_jax.engine import run
 from tlstm_jax.loop import select
@@ -216,6 +217,7 @@ def _weights(params: Params) -> tuple[Array, Array, Array]:
 
 def _one_hot(tokens: Array, number: int) -> Array:
     """What `linear` takes tokens for: -1 is the zero vector, and others outside [0, number) are NaN."""
+    tokens = widened(tokens)
     known = ((tokens >= -1) & (tokens < number))[..., None]
     vectors = jax.nn.one_hot(tokens, number, dtype=jnp.float32)
     return jnp.where(known, vectors, jnp.full_like(vectors, jnp.nan))

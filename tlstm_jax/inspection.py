@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import zero_input
+from tlstm_jax.cells.linear import widened, zero_input
 from tlstm_jax.cells.tensorized import TensorizedLSTM
 from tlstm_jax.network import Network
 from tlstm_jax.typing import Array, Carry, Cell, Params
@@ -70,6 +70,7 @@ def memory_kernels(cell: TensorizedLSTM, params: Params, inputs: Array, carry: C
             f"{type(cell).__name__} has no memory-cell convolution; accepted is a TensorizedLSTM with "
             "memory_convolution=True"
         )
+    inputs = widened(inputs)
     late = zero_input(jnp.broadcast_to(inputs[:1], (cell.delay, *inputs.shape[1:])))
     first = jax.tree.map(lambda x: x[None], cell.init_carry(inputs.shape[1]))
     before = jax.tree.map(lambda a, b: jnp.concatenate([a, b[:-1]]), first, carry)

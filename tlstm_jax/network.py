@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import linear, scaled_normal
+from tlstm_jax.cells.linear import linear, scaled_normal, widened
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 
@@ -86,6 +86,7 @@ class Network:
         Returns:
           (carry, logits [T, B, V] or [1, B, V] float32, state, aux).
         """
+        lengths = widened(lengths)
         carry, ys, state, aux = self.sequence.apply(
             params["model"],
             state,

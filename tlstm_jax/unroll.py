@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import cudnn
-from tlstm_jax.cells.linear import zero_input
+from tlstm_jax.cells.linear import widened, zero_input
 from tlstm_jax.engine import check_engine, run
 from tlstm_jax.loop import anew, select
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
@@ -80,6 +80,7 @@ def unroll(
     check_inputs(xs, lengths, reset)
     check_remat(remat_every)
     check_engine(engine)
+    xs, lengths = widened(xs), widened(lengths)
     real = None
     if lengths is not None:
         lengths = jnp.clip(lengths, 0, xs.shape[0])
@@ -171,6 +172,7 @@ def unroll_reference(
 
     Only for cells that treat the examples of a batch apart.
     """
+    xs, lengths = widened(xs), widened(lengths)
     T, B = xs.shape[:2]
     carries, outputs = [], []
     y = jax.eval_shape(lambda: cell.step(params, carry, xs[0])[1])

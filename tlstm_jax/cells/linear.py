@@ -94,6 +94,19 @@ def init_norm(features: int, scale: float = 1.0) -> Params:
     }
 
 
+def widened(x: Array | None) -> Array | None:
+    """Integers as int32, where -1 is -1 whatever their dtype was; anything else as it is.
+
+    What int32 cannot hold becomes its largest number, or -2: no other token.
+    """
+    if x is None or x.dtype == jnp.int32 or not jnp.issubdtype(x.dtype, jnp.integer):
+        return x
+    own, wide = jnp.iinfo(x.dtype), jnp.iinfo(jnp.int32)
+    if own.max > wide.max:
+        x = x.clip(max(own.min, -2), wide.max)
+    return x.astype(jnp.int32)
+
+
 def linear(x: Array, params: Params, dtype: Any) -> Array:
     """x W + b in `dtype` (None: the kernel's); x float [.., I], or integer tokens [..].
 
@@ -110,7 +123,7 @@ def linear(x: Array, params: Params, dtype: Any) -> Array:
     dtype = dtype or kernel.dtype
     kernel = kernel.astype(dtype)
     if jnp.issubdtype(x.dtype, jnp.integer):
-        x = x.astype(jnp.int32)
+        x = widened(x)
         rows = kernel.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         out = jnp.where((x == -1)[..., None], jnp.zeros_like(rows), rows)
     else:
@@ -125,6 +138,6 @@ def linear(x: Array, params: Params, dtype: Any) -> Array:
 
 
 def zero_input(xs: Array) -> Array:
-    """The zero input of the kind of xs: zeros for vectors, token -1 for tokens."""
+    """The zero input of the kind of xs: zeros for vectors, token -1 for tokens, which are `widened`."""
     fill = -1 if jnp.issubdtype(xs.dtype, jnp.integer) else 0
     return jnp.full_like(xs, fill)

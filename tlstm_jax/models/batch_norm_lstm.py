@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tlstm_jax.cells.linear import add_bias, check_epsilon, check_size, linear, times
+from tlstm_jax.cells.linear import add_bias, check_epsilon, check_size, linear, times, widened
 from tlstm_jax.cells.lstm import init_gates
 from tlstm_jax.hyper import STATIC, with_hyper
 from tlstm_jax.loop import select
@@ -149,6 +149,7 @@ class BatchNormLSTM:
         """
         del flush, hyper
         check_inputs(xs, lengths, reset)
+        xs, lengths = widened(xs), widened(lengths)
         T, B = xs.shape[:2]
         live = jnp.ones((T, B), bool) if lengths is None else within(xs, lengths)
         steps = ages(carry.age, T, reset)

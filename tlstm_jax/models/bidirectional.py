@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import cudnn
+from tlstm_jax.cells.linear import widened
 from tlstm_jax.engine import run
 from tlstm_jax.models.sequence import as_sequence, cells_at_once, memory_dtype, split_key
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
@@ -105,6 +106,7 @@ class Bidirectional:
                 "accepted by Bidirectional are 0, or whole sequences"
             )
         check_inputs(xs, lengths, reset)
+        xs, lengths = widened(xs), widened(lengths)
         xs = zero_beyond(xs, lengths)
         keys, states = split_key(key, 2), state or ((), ())
         options |= {"flush": flush, "lengths": lengths}

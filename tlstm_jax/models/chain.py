@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import cudnn
+from tlstm_jax.cells.linear import widened
 from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages, flushed
 from tlstm_jax.models.sequence import as_sequence, cells_at_once, split_key
@@ -158,6 +159,7 @@ def apply_layers(
     when that arrives.
     """
     check_inputs(xs, lengths, reset)
+    xs, lengths = widened(xs), widened(lengths)
     xs = zero_beyond(xs, lengths)  # an embedding's gradient would see what lies there, too
     late = any(lags(layers))
     cells = None if late else cells_at_once(layers, params, carry, xs, reset=reset)

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import check_size, zero_input
+from tlstm_jax.cells.linear import check_size, widened, zero_input
 from tlstm_jax.loop import select
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.recurrence import starts
@@ -82,6 +82,7 @@ class Dilated:
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
         check_inputs(xs, lengths, reset)
+        xs, lengths = widened(xs), widened(lengths)
         (T, B), d = xs.shape[:2], self.dilation
         whole = lengths is None and T % d == 0
         ends = jnp.full((B,), T) if lengths is None else jnp.clip(lengths, 0, T)

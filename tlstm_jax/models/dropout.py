@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import check_rate
+from tlstm_jax.cells.linear import check_rate, widened
 from tlstm_jax.models.sequence import as_sequence, split_key
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 
@@ -85,6 +85,7 @@ class Dropout:
           ValueError: there is no key in training.
         """
         of_inputs, of_outputs, key = split_key(key, 3)
+        xs = widened(xs)
         if train:
             xs = self._drop(of_inputs, xs, self._rate("input_rate", hyper))
         carry, ys, state, aux = self._model.apply(

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal
+from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal, widened
 from tlstm_jax.hyper import with_hyper
 from tlstm_jax.loop import select
 from tlstm_jax.models.recurrence import linear_recurrence, starts
@@ -107,6 +107,7 @@ class QRNN:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
         del flush, key, train, hyper
         check_inputs(xs, lengths, reset)
+        xs, lengths = widened(xs), widened(lengths)
         pending, sums = self._convolve(params, carry, zero_beyond(xs, lengths), lengths, reset)
         z, f, o, i = self._gates(params, sums, carry.memory.dtype)
         c, cs = linear_recurrence(f, i * z, carry.memory, lengths, reset)

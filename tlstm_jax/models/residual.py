@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from tlstm_jax.cells.linear import widened
 from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages, flushed, hold_back
 from tlstm_jax.models.sequence import as_sequence
@@ -89,6 +90,7 @@ class Residual:
         """[T, B, M] to [T, B, M]."""
         check_vectors(xs)
         check_inputs(xs, lengths, reset)
+        lengths = widened(lengths)
         xs = zero_beyond(xs, lengths)
         if not self.delay:
             carry, ys, state, aux = self._model.apply(

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.linear import widened
 from tlstm_jax.cells.sru import SRUCarry, SRUCell
 from tlstm_jax.engine import check_engine
 from tlstm_jax.loop import select
@@ -86,6 +87,7 @@ class SRU:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
         del flush, key, train, hyper
         check_inputs(xs, lengths, reset)
+        xs, lengths = widened(xs), widened(lengths)
         if self.version == 2018:
             options = {"remat_every": self.remat_every, "engine": self.engine}
             carry, ys = unroll(

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import check_size, input_kernel, linear
+from tlstm_jax.cells.linear import check_size, input_kernel, linear, widened
 from tlstm_jax.engine import check_engine
 from tlstm_jax.hyper import with_hyper
 from tlstm_jax.models.chain import (
@@ -114,6 +114,7 @@ class Stacked:
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M], layer by layer."""
         check_inputs(xs, lengths, reset)
+        xs, lengths = widened(xs), widened(lengths)
         xs = self._project(params, zero_beyond(xs, lengths))
         options |= {"lengths": lengths, "reset": reset}
         return apply_layers(self._layers, self._each(params), state, carry, xs, **options)

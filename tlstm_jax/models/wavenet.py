@@ -17,7 +17,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import check_size, input_kernel, is_integer, linear, scaled_normal
+from tlstm_jax.cells.linear import (
+    check_size,
+    input_kernel,
+    is_integer,
+    linear,
+    scaled_normal,
+    widened,
+)
 from tlstm_jax.hyper import with_hyper
 from tlstm_jax.loop import select
 from tlstm_jax.models.recurrence import shift, starts
@@ -122,6 +129,7 @@ class WaveNet:
         """[T, B, I] or tokens [T, B] to [T, B, S]."""
         del flush, key, train, hyper
         check_inputs(xs, lengths, reset)
+        xs, lengths = widened(xs), widened(lengths)
         real = None if lengths is None else within(xs, lengths)
         example = starts(reset, lengths)
         x = linear(zero_beyond(xs, lengths), params["input"], self.dtype)
