@@ -52,11 +52,13 @@ class Display:
             self._bar.close()
 
 
-def describe(metrics: Mapping[str, float]) -> str:
+def describe(metrics: Mapping[str, float | None]) -> str:
     """Metrics in one line."""
     shown = [k for k in metrics if k not in ("grad_norm",)]
     return ", ".join(f"{k} {_number(k, metrics[k])}" for k in shown)
 
 
-def _number(name: str, value: float) -> str:
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return "not finite"
     return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}"

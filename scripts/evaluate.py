@@ -10,6 +10,7 @@ import jax
 from absl import flags
 
 from scripts import cli
+from scripts.results import or_none
 from scripts.run_directory import RunDirectory
 from scripts.settings import PATHS
 from tasks.char_lm import CharLM
@@ -42,7 +43,12 @@ def main() -> int:
         data = jax.device_put(task.data)
         key = jax.random.fold_in(jax.random.key(EVAL_SEED.value), progress.step)
         metrics = training.evaluate(network, task, params, state, data, split=SPLIT.value, key=key)
-        result = {"task": task.name, "split": SPLIT.value, "step": progress.step, **metrics}
+        result = {
+            "task": task.name,
+            "split": SPLIT.value,
+            "step": progress.step,
+            **or_none(metrics),
+        }
         if isinstance(task, CharLM):
             result["excluded_characters"] = task.excluded(SPLIT.value)
             result["unknown_characters"] = task.unknown_counts[SPLIT.value]

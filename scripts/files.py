@@ -5,6 +5,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+LOCK = "lock"  # which a folder's owner holds, see `ownership`
+
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -34,7 +36,8 @@ def naming(path: pathlib.Path) -> Iterator[None]:
 
 def is_unclaimed(folder: pathlib.Path, first: pathlib.Path) -> bool:
     """Whether a folder is empty, but for what is left where the writing of its first file was cut off."""
-    return folder.is_dir() and all(path == _temporary(first) for path in folder.iterdir())
+    left = {_temporary(first), folder / LOCK}
+    return folder.is_dir() and all(path in left for path in folder.iterdir())
 
 
 def _temporary(path: pathlib.Path) -> pathlib.Path:

@@ -1,7 +1,9 @@
 """What a run has come to: the checkpoint to go on from, and the results at its end."""
 
 import dataclasses
+import math
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -23,6 +25,11 @@ def recover(checkpoints: pathlib.Path) -> int | None:
         where = "the beginning" if step is None else f"step {step}"
         print(f"{'; '.join(found)}; going on from {where}", flush=True)
     return step
+
+
+def or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Metrics for JSON, which knows no number that is not finite."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def write_results(
@@ -58,7 +65,7 @@ def write_results(
         "seconds": records[-1]["seconds"] if records else 0.0,
         "parameters": sum(p.size for p in jax.tree.leaves(best.state.params)),
         **dataclasses.asdict(last),
-        "test": test,
+        "test": or_none(test),
     }
     if isinstance(task, CharLM):
         results["excluded_characters"] = task.excluded("test")

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +33,7 @@ _MOST_JSON = 2**22  # bytes of a file, or of one line of metrics; what is writte
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes a file of JSON."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: pathlib.Path) -> Any:
@@ -56,9 +57,17 @@ def read_json(path: pathlib.Path) -> Any:
 
 def _parse(content: bytes) -> Any:
     try:
-        return json.loads(content.decode())
+        return json.loads(content.decode(), parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}, which is no number")
+
+
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse(text)
 
 
 class RunDirectory:
@@ -189,7 +198,7 @@ class MetricsLog:
     def __init__(self, directory: RunDirectory, start: int) -> None:
         kept = [r for r in directory.read_metrics() if r["step"] <= start]
         with replacing(directory.metrics) as temporary:
-            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+            temporary.write_text("".join(_line(record) for record in kept))
         self.seconds = kept[-1]["seconds"] if kept else 0.0
         self._directory = directory
         self._file = directory.metrics.open("a")
@@ -201,10 +210,11 @@ class MetricsLog:
 
         Raises:
           OSError: it cannot be written.
+          ValueError: a number in it is not finite.
         """
         record = report.record(unit) | {"seconds": round(seconds, 3)}
         with naming(self._directory.metrics):
-            self._file.write(json.dumps(record) + "\n")
+            self._file.write(_line(record))
             self._file.flush()
         parts = {part: record.get(part, {}) for part in ("train", "valid")}
         numbers = {f"{part}/{k}": v for part, values in parts.items() for k, v in values.items()}
@@ -232,6 +242,10 @@ def _is_vocabulary(value: Any) -> bool:
         return True
     bytes_ = isinstance(value, list) and all(type(b) is int and 0 <= b < 256 for b in value)
     return bytes_ and bool(value) and value == sorted(set(value))
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, allow_nan=False) + "\n"
 
 
 def _is_record(value: Any) -> bool:

@@ -8,6 +8,7 @@ python -m scripts.train --list_presets
 python -m scripts.train --list_models
 """
 
+import contextlib
 import dataclasses
 import functools
 import gc
@@ -20,6 +21,7 @@ from absl import flags
 from scripts import cli, devices, settings
 from scripts.display import describe
 from scripts.journal import Journal
+from scripts.ownership import owning_run
 from scripts.results import recover, write_results
 from scripts.run_directory import RunDirectory
 from tasks.char_lm import CharLM
@@ -54,12 +56,14 @@ def main() -> int:
         return 0
     with cli.one_line_errors():
         run = processes.together(_prepare)
-        processes.first(lambda: run.directory.claim(run.chosen, run.task))
-        saved = None
-        if (step := recover(run.directory.checkpoints)) is not None:
-            saved = checkpointing.restore(run.directory.checkpoints, run.like, step=step)
-        _announce(run)
-        return _train(run, saved)
+        with contextlib.ExitStack() as owned:
+            processes.first(lambda: owned.enter_context(owning_run(run.directory)))
+            processes.first(lambda: run.directory.claim(run.chosen, run.task))
+            saved = None
+            if (step := recover(run.directory.checkpoints)) is not None:
+                saved = checkpointing.restore(run.directory.checkpoints, run.like, step=step)
+            _announce(run)
+            return _train(run, saved)
     return 1
 
 

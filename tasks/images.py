@@ -62,6 +62,9 @@ class Images:
     target = None
 
     def __post_init__(self) -> None:
+        for split in ("train", *_EVAL_SPLITS):
+            part = self.data[split]["images"], self.data[split]["labels"]
+            _check_pairs(f"{split} of {self.name}", *part, self.output_size)
         if not 1 <= self.batch_size <= self.size("train"):
             raise ValueError(
                 f"batch_size={self.batch_size}; accepted: 1 to {self.size('train')}, the number of "
@@ -191,8 +194,16 @@ def from_arrays(
     """A task from images uint8 [N, H, W] and labels int32 [N] (0 to 9); see `load`.
 
     Raises:
-      ValueError: a setting is out of range, or all training pixels are alike.
+      ValueError: a setting is out of range, images and labels do not belong together, or all training
+        pixels are alike.
     """
+    for split, part in (("train", train), ("test", test)):
+        _check_pairs(f"{split} of {name}", *part, Images.output_size)
+    if train[0][0].size != test[0][0].size:
+        raise ValueError(
+            f"test of {name} has images of {test[0][0].size} pixels, train of {train[0][0].size}; "
+            "accepted are images of one size"
+        )
     images, labels = train
     held_out = round(len(labels) * valid_fraction)
     if not 1 <= held_out < len(labels):
@@ -229,6 +240,23 @@ def _load_digits() -> tuple[Split, Split]:
     labels = bundle.target[order].astype(np.int32)
     train, test = slice(_DIGITS_TEST, None), slice(_DIGITS_TEST)
     return (images[train], labels[train]), (images[test], labels[test])
+
+
+def _check_pairs(what: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    """Raises ValueError unless there is a label for each image, and each is a class."""
+    if np.ndim(labels) != 1 or not np.issubdtype(labels.dtype, np.integer):
+        kind = f"shape {labels.shape}" if np.ndim(labels) != 1 else f"{labels.dtype}"
+        raise ValueError(f"{what} has labels of {kind}; accepted are integers [N]")
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{what} has {len(images)} images and {len(labels)} labels; accepted is a label for each"
+        )
+    if not len(images):
+        raise ValueError(f"{what} has 0 images; accepted is at least 1")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"{what} has labels {labels.min()} to {labels.max()}; accepted are 0 to {classes - 1}"
+        )
 
 
 def _gather(data: Data, split: str, index: Array, mask: Array) -> Batch:

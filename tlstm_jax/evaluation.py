@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tlstm_jax.compatibility import check_sizes
 from tlstm_jax.layout import Layout, tracing
 from tlstm_jax.network import Network
 from tlstm_jax.typing import Array, Carry, Params, PyTree, State, Sums, Task
@@ -73,7 +74,11 @@ def evaluate(
       data: `task.data`, best on the device.
       key: draws the samples of tasks that evaluate on fresh ones.
       layout: over which devices; a batch that cannot be cut evenly is computed whole on each of them.
+
+    Raises:
+      ValueError: the network's sizes are not the task's.
     """
+    check_sizes(network, task)
     model = params, model_state
 
     def step(carry: Carry, index: Array) -> tuple[Carry, Sums]:

@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from tlstm_jax.compatibility import check_fits
+from tlstm_jax.divergence import NonFiniteError, check_evaluation
 from tlstm_jax.evaluation import eval_step, over_batches, start_carry
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.progress import Progress, finished, judge
 from tlstm_jax.training import (
-    NonFiniteError,
     Overrides,
     Report,
     TrainState,
@@ -157,6 +158,7 @@ def fit_members(
     spread, pad, everywhere = _placement(N, jax.devices() if devices is None else devices)
     overrides = Overrides(*(_stacked(part, pad, spread) for part in overrides))
     data = everywhere(task.data)
+    check_fits(network, task, data)
     states = init_members(network, task, settings, spread(pad(seeds)), overrides)
     progress, step = [Progress()] * N, 0
     if saved is not None and any(saved):
@@ -209,6 +211,8 @@ def _report(
     improved = False
     try:
         train = train_means(progress, steps)
+        if valid is not None:
+            check_evaluation(progress.step, valid)
     except NonFiniteError as e:
         return Report(None, progress, {}, None, False, f"{DIVERGED}: {e}", True)
     if valid is not None:

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tlstm_jax.compatibility import check_fits
+from tlstm_jax.divergence import NonFiniteError, check_evaluation
 from tlstm_jax.evaluation import evaluate, means
 from tlstm_jax.layout import Layout, tracing
 from tlstm_jax.network import Network
@@ -60,18 +62,6 @@ class Report(NamedTuple):
         """Its numbers as plain values, for JSON and for `pictures.plot_curves`; `unit` is the task's."""
         record = {"step": self.progress.step, unit: self.progress.units, "train": self.train}
         return record if self.valid is None else record | {"valid": self.valid}
-
-
-class NonFiniteError(FloatingPointError):
-    """The loss or the gradient stopped being finite.
-
-    Attributes:
-      step: the first step (from 1) at which it was not.
-    """
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"the loss or the gradient is not finite at step {step}")
-        self.step = step
 
 
 def _key(state_key: Array, purpose: str) -> Array:
@@ -233,8 +223,9 @@ def fit(
       layout: over which devices; None: on JAX's default device.
 
     Raises:
-      NonFiniteError: the loss or the gradient is not finite; the last report was still good.
-      ValueError: a batch that cannot be cut evenly, or other data in another process.
+      NonFiniteError: the loss, the gradient or an evaluation is not finite; the last report was still good.
+      ValueError: a network of other sizes than the task's, labels that are none of its classes, a batch
+        that cannot be cut evenly, or other data in another process.
     """
     place = jax.device_put if layout is None else layout.put
     if layout is not None:
@@ -244,6 +235,7 @@ def fit(
         state = init_state(network, task, settings, key, layout=layout)
     progress = progress or Progress()
     data = place(task.data)
+    check_fits(network, task, data)
     under_way: tuple[Progress, dict[str, Any]] | None = None
     while finished(settings, progress) is None:
         state, steps = train_call(network, task, settings, state, data, layout)
@@ -269,6 +261,7 @@ def fit(
                 key=eval_key(state),
                 layout=layout,
             )
+            check_evaluation(step, valid)
             progress, improved = judge(task, progress, valid[task.metric])
         why = finished(settings, progress)
         yield Report(state, progress, train, valid, improved, why or stop, why is not None)

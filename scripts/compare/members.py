@@ -153,10 +153,15 @@ def train_members(network: Network, task: Task, num_steps: int) -> dict[str, Any
     return {
         "metric": task.metric,
         "learning_rate": LEARNING_RATES[best],
-        "valid": [float(valid[n]) for n in members],
-        "test": [test(last[n].state) for n in members],
+        "valid": _or_none([float(valid[n]) for n in members]),
+        "test": _or_none([test(last[n].state) for n in members]),
         "units": num_steps * task.units_per_step,
     }
+
+
+def _or_none(values: list[float]) -> list[float | None]:
+    """For JSON, which knows no number that is not finite."""
+    return [value if np.isfinite(value) else None for value in values]
 
 
 def _timed(network: Network, task: Task) -> Contender:

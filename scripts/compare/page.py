@@ -40,7 +40,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     cells = [f"{row['parameters']:,}", f"{row['milliseconds']:.1f} ({row['times_lstm']:.1f})"]
     for column in row["columns"].values():
         scale = 100 if column["metric"] == "accuracy" else 1
-        test = scale * np.array(column["test"])
+        test = scale * np.array(column["test"], float)
         digits = 1 if scale == 100 else 3
         cells.append(f"{test.mean():.{digits}f} ± {test.std(ddof=1):.{digits}f}")
     return cells

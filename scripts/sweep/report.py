@@ -32,7 +32,7 @@ def write_report(
     scores = np.array([curves.score(n) for n in range(len(points))])
     rows = [_row(n, point, curves, task, directories[n]) for n, point in enumerate(points)]
     with replacing(workdir / "results.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        temporary.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
     with replacing(workdir / "results.csv") as temporary:
         temporary.write_text(_csv(rows))
     if np.isnan(scores).all():
@@ -53,7 +53,9 @@ def write_report(
     with replacing(workdir / "best") as link:
         link.unlink(missing_ok=True)
         link.symlink_to(directories[best].path.relative_to(workdir), target_is_directory=True)
-    found = ", ".join(f"{k} {v:.4g}" for k, v in rows[best]["test"].items())
+    found = ", ".join(
+        f"{k} not finite" if v is None else f"{k} {v:.4g}" for k, v in rows[best]["test"].items()
+    )
     chosen = ", ".join(f"{k}={v}" for k, v in points[best].items())
     return f"{best} ({chosen}), in {workdir / 'best'}; on test: {found}"
 
@@ -63,7 +65,9 @@ def _row(
 ) -> dict[str, Any]:
     results = read_json(directory.results) if directory.results.is_file() else {}
     test = results.get("test", {}) if isinstance(results, dict) else None
-    if not isinstance(test, dict) or not all(isinstance(v, int | float) for v in test.values()):
+    if not isinstance(test, dict) or not all(
+        isinstance(v, int | float | None) for v in test.values()
+    ):
         raise ValueError(f"{directory.results} is damaged: test should hold names with numbers")
     names = ("step", task.unit, f"best_{task.metric}", "best_step", "units_to_target", "seconds")
     values = ("step", "units", "best_metric", "best_step", "units_to_target", "seconds")

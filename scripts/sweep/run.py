@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scripts import cli
+from scripts.ownership import owning
 from scripts.results import recover, write_results
 from scripts.run_directory import MetricsLog, RunDirectory, read_json, write_json
 from scripts.sweep.plan import Sweep
@@ -28,7 +29,12 @@ def run(workdir: pathlib.Path, sweep: Sweep, chunk: int | None) -> int:
       ValueError, OSError: in one line, what was given and what is accepted.
     """
     groups = sweep.groups()
-    sweep.claim(workdir)
+    with owning(workdir, workdir / "sweep.json"):
+        sweep.claim(workdir)
+        return _run(workdir, sweep, groups, chunk)
+
+
+def _run(workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group], chunk: int | None) -> int:
     members = Members(workdir, sweep, groups)
     task = groups[0].task
     print(

@@ -1,0 +1,90 @@
+"""Whether a network, a task and its data belong together, before anything is compiled for them.
+
+What does not would not fail by itself: a gather takes an index beyond its end for NaN, or for the last
+entry, and a label below zero counts from the end.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tlstm_jax.network import Network
+from tlstm_jax.typing import Batch, PyTree, Task
+
+
+def check_sizes(network: Network, task: Task) -> None:
+    """Raises ValueError unless the network reads and writes what the task has."""
+    for name in ("input_size", "output_size"):
+        if getattr(network, name) != getattr(task, name):
+            raise ValueError(
+                f"{name} of the network is {getattr(network, name)}; accepted is that of "
+                f"{task.name}, {getattr(task, name)}"
+            )
+
+
+def check_fits(network: Network, task: Task, data: PyTree) -> None:
+    """Compares the sizes, and looks at the first batch of training and of validation.
+
+    Args:
+      data: `task.data`, best on the device.
+
+    Raises:
+      ValueError: in one line, what is given and what is accepted.
+    """
+    check_sizes(network, task)
+    first, key = np.int32(0), jax.random.key(0)
+
+    def batches(data: PyTree) -> tuple[Batch, Batch]:
+        train = task.train_batch(data, key, first, network.delay)
+        return train, task.eval_batch(data, key, "valid", first, network.delay)
+
+    for batch in jax.eval_shape(batches, data):
+        _check_shapes(task, batch)
+    if all(getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(data)):
+        for batch in jax.device_get(jax.jit(batches)(data)):  # the program is not kept
+            _check_values(task, batch)
+
+
+def _check_shapes(task: Task, batch: Any) -> None:
+    inputs, targets, mask = batch.inputs, batch.targets, batch.mask
+    tokens = jnp.issubdtype(inputs.dtype, jnp.integer)
+    if inputs.ndim != (2 if tokens else 3):
+        accepted = "[T, B] of tokens" if tokens else "[T, B, I] of numbers"
+        raise ValueError(
+            f"inputs of {task.name} have the shape {inputs.shape}; accepted is {accepted}"
+        )
+    if not tokens and inputs.shape[-1] != task.input_size:
+        raise ValueError(
+            f"inputs of {task.name} have {inputs.shape[-1]} features; accepted is its input_size, "
+            f"{task.input_size}"
+        )
+    if not _are_classes(targets):
+        return  # of a loss of the task's own
+    scored = (1 if task.last_only else inputs.shape[0], inputs.shape[1])
+    for name, array, verb in (("targets", targets, "have"), ("mask", mask, "has")):
+        if array.shape != scored:
+            raise ValueError(
+                f"{name} of {task.name} {verb} the shape {array.shape}; accepted is {scored}"
+            )
+
+
+def _check_values(task: Task, batch: Batch) -> None:
+    if jnp.issubdtype(batch.inputs.dtype, jnp.integer) and batch.inputs.size:
+        low, high = batch.inputs.min(), batch.inputs.max()
+        if low < -1 or high >= task.input_size:
+            raise ValueError(
+                f"inputs of {task.name} are tokens {low} to {high}; accepted are 0 to "
+                f"{task.input_size - 1}, and -1 for none"
+            )
+    scored = batch.targets[batch.mask.astype(bool)] if _are_classes(batch.targets) else ()
+    if len(scored) and (scored.min() < 0 or scored.max() >= task.output_size):
+        raise ValueError(
+            f"targets of {task.name} are {scored.min()} to {scored.max()}; accepted are classes "
+            f"from 0 to {task.output_size - 1}"
+        )
+
+
+def _are_classes(targets: Any) -> bool:
+    return jnp.issubdtype(targets.dtype, jnp.integer) and targets.ndim == 2
