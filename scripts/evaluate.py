@@ -3,7 +3,6 @@
 python -m scripts.evaluate --workdir=runs/quickstart --split=test --checkpoint=best
 """
 
-import dataclasses
 import json
 
 import jax
@@ -33,8 +32,7 @@ def main() -> int:
         moved = {name: value for name, value in moved.items() if value is not None}
         if unknown := moved.keys() - chosen.task_settings.keys():
             raise ValueError(f"--{min(unknown)} is not a setting of task {chosen.task}")
-        chosen = dataclasses.replace(chosen, task_settings={**chosen.task_settings, **moved})
-        task, network, _ = chosen.make()
+        _, task, network, _ = directory.make(moved)
         directory.check_data(task)
         params, state, progress = checkpointing.restore_params(
             directory.checkpoints, network, step=CHECKPOINT.value

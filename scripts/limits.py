@@ -13,6 +13,7 @@ _MOST_COPIES = 256  # of what is traced once for each
 _MOST_AXES = 5  # the kernel and the unrolled locations grow exponentially with them
 
 _COPIES = ("num_layers", "depth", "num_fast", "width")
+_LEAST = {"seed": -(2**31), "permutation_seed": 0, "warmup_steps": 0}  # where it is not 1
 _NUMBERS = ("num_steps", "warmup_steps", "eval_every", "checkpoint_every", "steps_per_call")
 _NUMBERS += ("patience", "seed", "permutation_seed", "anneal_steps", "eval_samples")  # int32
 _MOST = dict.fromkeys(_COPIES, _MOST_COPIES) | dict.fromkeys(_NUMBERS, 2**31 - 1)
@@ -61,8 +62,7 @@ def _most_length(name: str) -> int:
 
 
 def _bounds(name: str) -> tuple[int, int]:
-    most = _MOST.get(name, _MOST_SIZE)
-    return 0 if name == "permutation_seed" else -most, most
+    return _LEAST.get(name, 1), _MOST.get(name, _MOST_SIZE)
 
 
 def _describe(name: str, kind: Any) -> str:
@@ -71,5 +71,7 @@ def _describe(name: str, kind: Any) -> str:
     if kind is float:
         return "finite numbers of float32"
     if kind == tuple[int, ...]:
-        return f"up to {_most_length(name)} integers, each at most {_bounds(name)[1]:,}"
+        return "up to {} integers, each from {:,} to {:,}".format(
+            _most_length(name), *_bounds(name)
+        )
     return {bool: "true and false", str: "strings", types.NoneType: "none"}.get(kind, "paths")

@@ -23,6 +23,8 @@ import numpy as np
 from scripts.events import EventLog
 from scripts.files import is_unclaimed, naming, replacing
 from scripts.settings import RunSettings
+from tlstm_jax.network import Network
+from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.training import Report
 from tlstm_jax.typing import Task
 
@@ -88,9 +90,34 @@ class RunDirectory:
         if not isinstance(config, dict) or sorted(config) != sorted(names):
             raise ValueError(f"{self.config} is damaged: it should hold {', '.join(names)}")
         try:
-            return RunSettings(**config)
+            settings = RunSettings(**config)
+            settings.check()
         except ValueError as e:
             raise ValueError(f"{self.config} is damaged: {e}") from e
+        return settings
+
+    def make(
+        self, moved: Mapping[str, Any] | None = None
+    ) -> tuple[RunSettings, Task, Network, TrainSettings]:
+        """The run that lies here: its settings, and what they make.
+
+        Args:
+          moved: settings of the task in place of its own: where the data lie now.
+
+        Raises:
+          FileNotFoundError: no run lies here.
+          ValueError, OSError: its settings cannot be read, or not be made; names the file.
+        """
+        settings = self.read_config()
+        settings = dataclasses.replace(
+            settings, task_settings={**settings.task_settings, **(moved or {})}
+        )
+        try:
+            return settings, *settings.make()
+        except ValueError as e:
+            raise ValueError(f"{self.config}: {e}") from e
+        except OSError as e:
+            raise OSError(f"{self.config}: {e}") from e
 
     def claim(self, settings: RunSettings, task: Task) -> None:
         """Makes the folder, or sees that it holds this very run or nothing; writes whose it is.

@@ -20,6 +20,7 @@ from tlstm_jax.engine import ENGINES
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.presets import PRESETS
+from tlstm_jax.training import check_target
 from tlstm_jax.typing import Task
 
 MODEL_HELP = {
@@ -149,6 +150,7 @@ class RunSettings:
         """
         training = self.check()
         task = task or TASKS[self.task](**self.task_settings)
+        check_target(task, training)
         network = self.make_network(
             input_size=task.input_size, output_size=task.output_size, tokens=task.tokens
         )

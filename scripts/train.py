@@ -77,7 +77,10 @@ class Run(NamedTuple):
 
 def _prepare() -> Run:
     directory, chosen = _settings()
-    task, network, train = chosen.make()
+    if chosen is None:
+        chosen, task, network, train = directory.make()
+    else:
+        task, network, train = chosen.make()
     layout = devices.layout()
     if layout is not None:
         layout.check(task.batch_size)
@@ -87,14 +90,13 @@ def _prepare() -> Run:
     return Run(directory, chosen, task, network, train, layout, like)
 
 
-def _settings() -> tuple[RunDirectory, settings.RunSettings]:
-    """The folder and the settings of the run: of the one that lies there, if nothing else is given."""
+def _settings() -> tuple[RunDirectory, settings.RunSettings | None]:
+    """The folder and the settings of the run; None: of the one that lies there, as nothing is given."""
     given = settings.given_flags(RUN_FLAGS)
     if MAX_MINUTES.value is not None and not MAX_MINUTES.value > 0:  # NaN too
         raise ValueError(f"max_minutes is {MAX_MINUTES.value}; accepted are numbers > 0")
     if WORKDIR.value and not given and PRESET.value is None:
-        directory = RunDirectory(WORKDIR.value)
-        return directory, directory.read_config()
+        return RunDirectory(WORKDIR.value), None
     chosen = settings.resolve(given, PRESET.value)
     name = (PRESET.value or f"{chosen.task}/{chosen.model}").replace("/", "-")
     return RunDirectory(WORKDIR.value or f"runs/{name}"), chosen

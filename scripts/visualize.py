@@ -28,8 +28,7 @@ CHECKPOINT = cli.define_checkpoint_flag()
 def main() -> int:
     with cli.one_line_errors():
         directory = RunDirectory(WORKDIR.value)
-        chosen = directory.read_config()
-        task, network, _ = chosen.make()
+        chosen, task, network, _ = directory.make()
         directory.check_data(task)
         cell = inspection.cell_of(network)
         params, _, progress = checkpointing.restore_params(

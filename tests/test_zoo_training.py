@@ -99,7 +99,7 @@ def test_what_is_around_a_model_trains(around):
 @pytest.mark.parametrize(
     ("name", "given", "text"),
     [
-        ("hm_lstm", {"num_layers": 1}, "num_layers of an HM-LSTM is 1; accepted are integers >= 2"),
+        ("hm_lstm", {"num_layers": 1}, "num_layers is 1; accepted in an HM-LSTM are integers >= 2"),
         ("urnn", {"dtype": "bfloat16"}, "dtype of a UnitaryRNN is bfloat16; accepted are None"),
         ("full_urnn", {"channels": 5}, "features of a FullCapacityURNN is 5; accepted are even"),
         ("wavenet", {"zoneout_hidden": 0.1}, "zoneout_hidden is 0.1; accepted for WaveNet, which"),

@@ -209,6 +209,14 @@ def eval_key(state: TrainState) -> Array:
     return jax.random.fold_in(_key(state.key, "eval"), state.step)
 
 
+def check_target(task: Task, settings: TrainSettings) -> None:
+    """Raises ValueError where a training is to stop at a target that its task does not have."""
+    if settings.stop_at_target and task.target is None:
+        raise ValueError(
+            f"stop_at_target is True; accepted for task {task.name}, which has no target, is False"
+        )
+
+
 def fit(
     network: Network,
     task: Task,
@@ -236,6 +244,7 @@ def fit(
       NonFiniteError: the loss or the gradient is not finite; the last report was still good.
       ValueError: a batch that cannot be cut evenly, or other data in another process.
     """
+    check_target(task, settings)
     place = jax.device_put if layout is None else layout.put
     if layout is not None:
         layout.check(task.batch_size)

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import numbers
 import pathlib
 import types
 from collections.abc import Mapping
@@ -122,11 +123,37 @@ def takes_hyper(network: Network, name: str) -> bool:
     return any(v is value for v in read)
 
 
+def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Those of a model's settings that have no effect beside the others.
+
+    Args:
+      settings: others have their defaults.
+
+    Returns:
+      Setting -> (its value that asks for nothing, where that is the accepted one).
+    """
+    known = model_settings(name)
+    s = known | dict(settings)
+    layers = 1 if "num_layers" in own_settings(name) else s["num_layers"]
+    one_layer = "with one layer"
+    idle = {}
+    if s["residual"] and layers == 1:
+        idle["residual"] = (False, f"{one_layer} (a model with layers of its own counts as one)")
+    for shares in ("shared", "tied"):
+        if s.get(shares) and s["num_layers"] == 1:
+            idle[shares] = (False, one_layer)
+    if s["variational_dropout"] and not (s["dropout"] or s["input_dropout"]):
+        idle["variational_dropout"] = (False, "without dropout or input_dropout")
+    if s["carry_scale"] != known["carry_scale"] and not s["learned_carry"]:
+        idle["carry_scale"] = (known["carry_scale"], "without learned_carry")
+    return idle
+
+
 def make_model(name: str, **settings: Any) -> SequenceModel:
     """A named model.
 
     Raises:
-      ValueError: an unknown model or setting, or a setting's value.
+      ValueError: an unknown model or setting, a setting's value, or one that has no effect.
     """
     known = model_settings(name)
     for key in settings:
@@ -135,6 +162,12 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
                 f"{key} is not a setting of model {name}; accepted are {', '.join(known)}"
             )
     settings = known | settings
+    kinds = setting_types(name)
+    for key, value in settings.items():
+        if kinds[key] in (float, float | None) and not _is_float(value, kinds[key]):
+            raise ValueError(f"{key} is {value!r}; accepted are finite numbers of float32")
+    for key, (value, where) in idle_settings(name, settings).items():
+        raise ValueError(f"{key} is {settings[key]}; accepted {where} is {value}")
     check_size("channels", settings["channels"])
     if settings["dtype"] not in DTYPES:
         raise ValueError(f"dtype is {settings['dtype']!r}; accepted are {', '.join(DTYPES)}")
@@ -152,6 +185,13 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
     # Above the first layer inputs are hidden states, whatever x is.
     above = make(input_scale=None) if "input_scale" in own else make()
     return wrapping.wrap(make(), above)
+
+
+def _is_float(value: Any, kind: Any) -> bool:
+    if value is None:
+        return kind is not float
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return number and abs(value) < 2.0**128  # no NaN either
 
 
 def make_network(

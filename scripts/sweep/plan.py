@@ -57,6 +57,12 @@ class Sweep:
             raise ValueError(f"--{twice[0]} is given, and swept over; accepted is one of them")
         if (halving is None) != (halving_steps is None):
             raise ValueError("halving and halving_steps are accepted together only")
+        if samples is None and search_seed:
+            raise ValueError(f"search_seed is {search_seed}; accepted without samples is 0")
+        if samples is not None and not set(space) - {"seed"}:
+            raise ValueError(
+                f"samples is {samples}; accepted is that with a setting beside seed to be drawn"
+            )
         lengths = [
             len(values)
             for name, values in space.items()
@@ -68,8 +74,15 @@ class Sweep:
             )
         points = grid(space) if samples is None else random_search(space, samples, search_seed)
         runs = [settings.resolve({**given, **point}, preset) for point in points]
-        for run in runs:
-            run.check()
+        runs = _without_idle(runs, space)
+        trainings = [run.check() for run in runs]
+        if halving is not None:
+            training = trainings[0]
+            if halving_steps % training.eval_every or halving_steps >= training.num_steps:
+                raise ValueError(
+                    f"halving_steps is {halving_steps}; accepted are multiples of eval_every, "
+                    f"{training.eval_every}, below num_steps, {training.num_steps}"
+                )
         sweep = cls(points, runs, None if halving is None else Halving(halving, halving_steps))
         sweep.rungs()
         return sweep
@@ -147,3 +160,22 @@ class Sweep:
             return tasks.setdefault(key, task), network, training
 
         return plan(self.points, make, lambda n: zoo.traced_settings(self.runs[n].model))
+
+
+def _without_idle(runs: list[RunSettings], space: Mapping[str, Any]) -> list[RunSettings]:
+    """The runs; a setting that has an effect in some members is off in those where it has none.
+
+    So a sweep can be over dropout=0,0.1 with --variational_dropout, say.
+    """
+    idle = [zoo.idle_settings(run.model, run.model_settings) for run in runs]
+    always = set(idle[0]).intersection(*idle)
+    return [
+        dataclasses.replace(
+            run,
+            model_settings={
+                **run.model_settings,
+                **{k: v for k, (v, _) in of_run.items() if k not in always and k not in space},
+            },
+        )
+        for run, of_run in zip(runs, idle, strict=True)
+    ]
