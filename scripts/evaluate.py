@@ -14,14 +14,14 @@ from scripts.settings import PATHS
 from tasks.char_lm import CharLM
 from tlstm_jax import checkpointing, training
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ("valid", "test"), "What is evaluated on.")
 CHECKPOINT = cli.define_checkpoint_flag()
 EVAL_SEED = flags.DEFINE_integer(
     "eval_seed", 0, "Of the samples of tasks on fresh ones.", *cli.INT32
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie now, if not where they did.")
-DATA_PATH = flags.DEFINE_string("data_path", None, "Where the text lies now, if not where it did.")
+DATA_DIR = cli.define_path_flag("data_dir", None, "Where the data lie now, if not where they did.")
+DATA_PATH = cli.define_path_flag("data_path", None, "Where the text lies now, if not where it did.")
 
 
 def main() -> int:

@@ -37,5 +37,14 @@ def is_unclaimed(folder: pathlib.Path, first: pathlib.Path) -> bool:
     return folder.is_dir() and all(path == _temporary(first) for path in folder.iterdir())
 
 
+def check_folder(path: str | None) -> None:
+    """Raises ValueError if `path` is a link to what is not there, which can neither be read nor made."""
+    if path is not None and os.path.islink(path) and not os.path.exists(path):
+        raise ValueError(
+            f"{path} is a link to {os.readlink(path)}, which is not there; accepted is a folder, or a name "
+            "for a new one"
+        )
+
+
 def _temporary(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(path.name + ".tmp")

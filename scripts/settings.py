@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import flags
 
+from scripts import cli
 from scripts.limits import check_settings
 from tasks.addition import addition
 from tasks.char_lm import char_lm
@@ -199,7 +200,7 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
     RunSettings(task, model, *chosen)  # looks at them
     for name in PATHS & chosen[0].keys():
         if given.get(name) is not None:
-            chosen[0][name] = os.path.abspath(given[name])
+            chosen[0][name] = os.path.abspath(os.path.expanduser(given[name]))
     training = chosen[2]
     if "steps_per_call" not in given:
         multiples = ("steps_per_call", "num_steps", "eval_every", "checkpoint_every")
@@ -222,8 +223,8 @@ def define_run_flags() -> tuple[str, ...]:
         integer("num_symbols", None, "Symbols to be repeated (memorization)."),
         integer("alphabet_size", None, "Symbols to choose from (memorization)."),
         number("valid_fraction", None, "Part of the training images that is held out."),
-        flags.DEFINE_string("data_dir", None, "Folder of the IDX files, and of prepared data."),
-        flags.DEFINE_string("data_path", None, "A text file, plain or zipped (char_lm)."),
+        cli.define_path_flag("data_dir", None, "Folder of the IDX files, and of prepared data."),
+        cli.define_path_flag("data_path", None, "A text file, plain or zipped (char_lm)."),
         integer("segment_length", None, "Characters of a segment (char_lm)."),
         # Training.
         integer("num_steps", None, "Optimizer steps."),

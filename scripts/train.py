@@ -19,6 +19,7 @@ from absl import flags
 
 from scripts import cli, devices, settings
 from scripts.display import describe
+from scripts.files import check_folder
 from scripts.journal import Journal
 from scripts.results import recover, write_results
 from scripts.run_directory import RunDirectory
@@ -36,7 +37,7 @@ RUN_FLAGS = settings.define_run_flags()
 PRESET = flags.DEFINE_string("preset", None, "Named settings, which other flags override.")
 LIST_PRESETS = flags.DEFINE_bool("list_presets", False, "Prints the presets and exits.")
 LIST_MODELS = flags.DEFINE_bool("list_models", False, "Prints the models and exits.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/.. by default.")
+WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run; runs/.. by default.")
 KEEP = flags.DEFINE_integer(
     "keep", 2, "Latest checkpoints to keep, beside the best.", lower_bound=1
 )
@@ -95,6 +96,7 @@ def _settings() -> tuple[RunDirectory, settings.RunSettings | None]:
     given = settings.given_flags(RUN_FLAGS)
     if MAX_MINUTES.value is not None and not MAX_MINUTES.value > 0:  # NaN too
         raise ValueError(f"max_minutes is {MAX_MINUTES.value}; accepted are numbers > 0")
+    check_folder(WORKDIR.value)
     if WORKDIR.value and not given and PRESET.value is None:
         return RunDirectory(WORKDIR.value), None
     chosen = settings.resolve(given, PRESET.value)
@@ -162,7 +164,7 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
     if report is not None and not report.finished:
         print(f"{report.stop}: saved step {report.progress.step} in {checkpoints}")
         print(f"resume with: python -m scripts.train --workdir={run.directory.path}")
-        return 0 if report.stop == "out of time" else 130
+        return cli.exit_code(report.stop)
     _finish(run, "nothing left to do" if report is None else None)
     return 0
 

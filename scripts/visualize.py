@@ -18,10 +18,10 @@ from tlstm_jax import checkpointing, convolution, inspection, pictures
 from tlstm_jax.cells.tensorized import TensorizedLSTM
 from tlstm_jax.typing import Array, Task
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ("valid", "test"), "Where the example is from.")
 EXAMPLE = flags.DEFINE_integer("example", 0, "Which one of the split's first batch.", 0)
-OUTPUT = flags.DEFINE_string("output", None, "Folder of the pictures; the run's if unset.")
+OUTPUT = cli.define_path_flag("output", None, "Folder of the pictures; the run's if unset.")
 CHECKPOINT = cli.define_checkpoint_flag()
 
 

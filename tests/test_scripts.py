@@ -100,7 +100,7 @@ def test_a_stopped_run_resumes_and_ends_bit_for_bit_the_same(program, start, tex
                 break
         process.send_signal(number)
         rest = process.stdout.read()
-        assert process.wait(60) == 130, rest
+        assert process.wait(60) == 128 + number, rest
         assert f"resume with: python -m scripts.train --workdir={parts}" in rest
         stops.append(checkpointing.steps(parts / "checkpoints")[-1])
     assert 0 < stops[0] < stops[1] < 600

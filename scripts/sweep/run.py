@@ -53,7 +53,7 @@ def run(workdir: pathlib.Path, sweep: Sweep, chunk: int | None) -> int:
     if stopped:
         print(f"{stopped}: saved in {workdir}")
         print(f"resume with: python -m scripts.sweep --workdir={workdir}")
-        return 130
+        return cli.exit_code(stopped)
     members.finish()
     best = write_report(workdir, sweep.points, members.curves, task, members.directories)
     print(f"best member: {best}")
