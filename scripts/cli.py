@@ -46,6 +46,7 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
             code = 130
         sys.exit(code)
 
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["platform"])  # for --help
     output.protect()
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as it is while programs are imported
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -199,3 +200,6 @@ def define_checkpoint_flag() -> flags.FlagHolder:
     return flags.DEFINE(
         _CheckpointParser(), "checkpoint", "best", "Which: latest, best, or a step."
     )
+
+
+flags.disclaim_key_flags()  # what is defined by a function of this module is its caller's

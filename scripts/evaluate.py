@@ -8,7 +8,7 @@ import json
 import jax
 from absl import flags
 
-from scripts import cli
+from scripts import cli, stored
 from scripts.run_directory import RunDirectory
 from scripts.settings import PATHS
 from tasks.char_lm import CharLM
@@ -32,7 +32,7 @@ def main() -> int:
         moved = {name: value for name, value in moved.items() if value is not None}
         if unknown := moved.keys() - chosen.task_settings.keys():
             raise ValueError(f"--{min(unknown)} is not a setting of task {chosen.task}")
-        _, task, network, _ = directory.make(moved)
+        _, task, network, _ = stored.make(directory, moved)
         directory.check_data(task)
         params, state, progress = checkpointing.restore_params(
             directory.checkpoints, network, step=CHECKPOINT.value

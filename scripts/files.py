@@ -1,9 +1,10 @@
 """Files that are whole or not there: written to a new name and moved into place."""
 
 import contextlib
+import itertools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
@@ -44,6 +45,12 @@ def check_folder(path: str | None) -> None:
             f"{path} is a link to {os.readlink(path)}, which is not there; accepted is a folder, or a name "
             "for a new one"
         )
+
+
+def free_folder(folder: str, is_taken: Callable[[pathlib.Path], bool]) -> str:
+    """`folder`, or the first of `folder`-2, `folder`-3, .. that is not taken."""
+    names = itertools.chain([folder], (f"{folder}-{n}" for n in itertools.count(2)))
+    return next(name for name in names if not is_taken(pathlib.Path(name)))
 
 
 def _temporary(path: pathlib.Path) -> pathlib.Path:

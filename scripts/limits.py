@@ -7,6 +7,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from tlstm_jax.names import accepted
+
 _FLOAT32 = 2.0**128  # float32 ends before
 _MOST_SIZE = 2**20  # of one axis
 _MOST_COPIES = 256  # of what is traced once for each
@@ -35,13 +37,13 @@ def check_settings(what: str, given: Any, kinds: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if name not in kinds:
             raise ValueError(
-                f"{reprlib.repr(name)} is not a setting of {what}; accepted are {', '.join(kinds)}"
+                f"{reprlib.repr(name)} is not a setting of {what}; {accepted(name, kinds)}"
             )
         kind = kinds[name]
         options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
         if not any(_is(name, value, option) for option in options):
-            accepted = " or ".join(_describe(name, option) for option in options)
-            raise ValueError(f"{name} is {reprlib.repr(value)}; accepted are {accepted}")
+            right = " or ".join(_describe(name, option) for option in options)
+            raise ValueError(f"{name} is {reprlib.repr(value)}; accepted are {right}")
 
 
 def _is(name: str, value: Any, kind: Any) -> bool:

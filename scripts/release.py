@@ -32,6 +32,7 @@ RELEASED = {  # name -> preset
 }
 MOST_BYTES = 2_000_000  # of weights in the repository
 
+flags.adopt_module_key_flags(train)
 NAME = flags.DEFINE_enum("name", None, list(RELEASED), "Of the trained model.", required=True)
 FOLDER = cli.define_path_flag("folder", str(zoo.TRAINED), "Where the weights and the card go.")
 

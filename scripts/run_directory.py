@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -23,8 +24,6 @@ import numpy as np
 from scripts.events import EventLog
 from scripts.files import is_unclaimed, naming, replacing
 from scripts.settings import RunSettings
-from tlstm_jax.network import Network
-from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.training import Report
 from tlstm_jax.typing import Task
 
@@ -96,28 +95,19 @@ class RunDirectory:
             raise ValueError(f"{self.config} is damaged: {e}") from e
         return settings
 
-    def make(
-        self, moved: Mapping[str, Any] | None = None
-    ) -> tuple[RunSettings, Task, Network, TrainSettings]:
-        """The run that lies here: its settings, and what they make.
-
-        Args:
-          moved: settings of the task in place of its own: where the data lie now.
+    def is_taken(self, settings: RunSettings) -> bool:
+        """Whether something else lies here than a run of these settings, or nothing.
 
         Raises:
-          FileNotFoundError: no run lies here.
-          ValueError, OSError: its settings cannot be read, or not be made; names the file.
+          ValueError: the settings of the run that lies here cannot be read.
         """
-        settings = self.read_config()
-        settings = dataclasses.replace(
-            settings, task_settings={**settings.task_settings, **(moved or {})}
-        )
+        if not self.config.is_file():
+            return os.path.lexists(self.path) and not is_unclaimed(self.path, self.config)
         try:
-            return settings, *settings.make()
-        except ValueError as e:
-            raise ValueError(f"{self.config}: {e}") from e
-        except OSError as e:
-            raise OSError(f"{self.config}: {e}") from e
+            _check_same(self.path, self.read_config(), settings)
+        except _OtherRunError:
+            return True
+        return False
 
     def claim(self, settings: RunSettings, task: Task) -> None:
         """Makes the folder, or sees that it holds this very run or nothing; writes whose it is.
@@ -272,6 +262,10 @@ def _is_record(value: Any) -> bool:
     return all(type(n) is float or (type(n) is int and abs(n) < 2**63) for n in numbers)
 
 
+class _OtherRunError(ValueError):
+    """A folder holds a run of other settings."""
+
+
 def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings) -> None:
     """Raises ValueError unless a run of settings `new` can go on from one of `old`."""
     before, after = _flat(old), _flat(new)
@@ -280,7 +274,7 @@ def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings) -> None:
         before.pop("num_steps", None), after.pop("num_steps")
     for name in (*before, *after):  # task and model first
         if before.get(name) != after.get(name):
-            raise ValueError(
+            raise _OtherRunError(
                 f"{path} already holds another run: its {name} is {before.get(name)}, here it is "
                 f"{after.get(name)}; accepted are the same settings or another --workdir"
             )

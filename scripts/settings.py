@@ -10,6 +10,7 @@ from typing import Any
 from absl import flags
 
 from scripts import cli
+from scripts.defaults import describe_defaults
 from scripts.limits import check_settings
 from tasks.addition import addition
 from tasks.char_lm import char_lm
@@ -18,6 +19,7 @@ from tasks.memorization import memorization
 from tlstm_jax import zoo
 from tlstm_jax.convolution import FORWARDS, GRADIENTS
 from tlstm_jax.engine import ENGINES
+from tlstm_jax.names import accepted
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.presets import PRESETS
@@ -102,7 +104,7 @@ def task_settings(name: str) -> dict[str, Any]:
 
 def _task_parameters(name: str) -> Mapping[str, inspect.Parameter]:
     if not isinstance(name, str) or name not in TASKS:
-        raise ValueError(f"task is {name!r}; accepted are {', '.join(TASKS)}")
+        raise ValueError(f"task is {name!r}; {accepted(name, TASKS)}")
     return inspect.signature(TASKS[name]).parameters
 
 
@@ -180,7 +182,7 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
     given, base = dict(given), {}
     if preset is not None:
         if not isinstance(preset, str) or preset not in PRESETS:
-            raise ValueError(f"preset is {preset!r}; accepted are {', '.join(PRESETS)}")
+            raise ValueError(f"preset is {preset!r}; {accepted(preset, PRESETS)}")
         chosen = PRESETS[preset]
         base = {"task": chosen.task, "model": chosen.model, **chosen.settings}
     task = given.pop("task", base.pop("task", None))
@@ -241,7 +243,13 @@ def define_run_flags() -> tuple[str, ...]:
         boolean("stop_at_target", None, "Stop when the task's target is reached twice in a row."),
         integer("seed", None, "Of parameters, batches and evaluation samples."),
     ]
-    return tuple(holder.name for holder in holders)
+    names = tuple(holder.name for holder in holders)
+    tables = {model: zoo.model_settings(model) for model in zoo.MODELS}
+    tables |= {task: task_settings(task) for task in TASKS}
+    tables |= {"training": train_settings(), "": {"model": "tlstm", "task": "none"}}
+    for name, default in describe_defaults(tables).items():
+        flags.FLAGS[name].help += f" {default}"
+    return names
 
 
 def _define_model_flag(name: str, text: str) -> flags.FlagHolder:

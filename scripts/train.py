@@ -12,14 +12,15 @@ import dataclasses
 import functools
 import gc
 import math
+import pathlib
 from typing import NamedTuple
 
 import jax
 from absl import flags
 
-from scripts import cli, devices, settings
+from scripts import cli, devices, settings, stored
 from scripts.display import describe
-from scripts.files import check_folder
+from scripts.files import check_folder, free_folder
 from scripts.journal import Journal
 from scripts.results import recover, write_results
 from scripts.run_directory import RunDirectory
@@ -34,9 +35,15 @@ from tlstm_jax.presets import PRESETS, Preset
 from tlstm_jax.typing import Task
 
 RUN_FLAGS = settings.define_run_flags()
+for module in (settings, devices):
+    flags.adopt_module_key_flags(module)  # so that --help shows them
 PRESET = flags.DEFINE_string("preset", None, "Named settings, which other flags override.")
-LIST_PRESETS = flags.DEFINE_bool("list_presets", False, "Prints the presets and exits.")
-LIST_MODELS = flags.DEFINE_bool("list_models", False, "Prints the models and exits.")
+LIST_PRESETS = flags.DEFINE_bool(
+    "list_presets", False, "Prints the presets, those of --task and --model if given, and exits."
+)
+LIST_MODELS = flags.DEFINE_bool(
+    "list_models", False, "Prints the models, that of --model if given, and exits."
+)
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run; runs/.. by default.")
 KEEP = flags.DEFINE_integer(
     "keep", 2, "Latest checkpoints to keep, beside the best.", lower_bound=1
@@ -45,15 +52,15 @@ MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after so ma
 
 
 def main() -> int:
-    if LIST_PRESETS.value:
-        print("\n\n".join(_describe_preset(name, preset) for name, preset in PRESETS.items()))
-        return 0
-    if LIST_MODELS.value:
-        around = " --".join(field.name for field in dataclasses.fields(Wrapping))
-        print("\n\n".join(map(_describe_model, zoo.MODELS)))
-        print(f"\naround every model: --{around}")
-        return 0
     with cli.one_line_errors():
+        if LIST_PRESETS.value:
+            print("\n\n".join(map(_describe_preset, *_listed_presets())))
+            return 0
+        if LIST_MODELS.value:
+            around = " --".join(field.name for field in dataclasses.fields(Wrapping))
+            print("\n\n".join(map(_describe_model, _listed_models())))
+            print(f"\naround every model: --{around}")
+            return 0
         run = processes.together(_prepare)
         processes.first(lambda: run.directory.claim(run.chosen, run.task))
         saved = None
@@ -79,7 +86,7 @@ class Run(NamedTuple):
 def _prepare() -> Run:
     directory, chosen = _settings()
     if chosen is None:
-        chosen, task, network, train = directory.make()
+        chosen, task, network, train = stored.make(directory)
     else:
         task, network, train = chosen.make()
     layout = devices.layout()
@@ -101,7 +108,12 @@ def _settings() -> tuple[RunDirectory, settings.RunSettings | None]:
         return RunDirectory(WORKDIR.value), None
     chosen = settings.resolve(given, PRESET.value)
     name = (PRESET.value or f"{chosen.task}/{chosen.model}").replace("/", "-")
-    return RunDirectory(WORKDIR.value or f"runs/{name}"), chosen
+    free = functools.partial(_is_taken, chosen=chosen)
+    return RunDirectory(WORKDIR.value or free_folder(f"runs/{name}", free)), chosen
+
+
+def _is_taken(path: pathlib.Path, chosen: settings.RunSettings) -> bool:
+    return RunDirectory(path).is_taken(chosen)
 
 
 def _announce(run: Run) -> None:
@@ -185,6 +197,32 @@ def _finish(run: Run, why: str | None) -> None:
     if isinstance(task, CharLM):
         print(f"characters of the test part without a prediction: {task.excluded('test')}")
     print(f"learning curves: {run.directory.curves}")
+
+
+def _listed_presets() -> tuple[list[str], list[Preset]]:
+    """The presets of --task and --model, or all."""
+    given = settings.given_flags(("task", "model"))
+    if "task" in given:
+        settings.task_settings(given["task"])
+    if "model" in given:
+        zoo.model_settings(given["model"])
+    listed = {
+        name: preset
+        for name, preset in PRESETS.items()
+        if all(getattr(preset, part) == value for part, value in given.items())
+    }
+    if not listed:
+        of = ", ".join(f"{part} {value}" for part, value in given.items())
+        raise ValueError(f"no preset is of {of}; accepted is --list_presets without these")
+    return list(listed), list(listed.values())
+
+
+def _listed_models() -> list[str]:
+    """The model of --model, or all."""
+    given = settings.given_flags(("model",))
+    if "model" in given:
+        zoo.model_settings(given["model"])
+    return list(given.values()) or list(zoo.MODELS)
 
 
 def _describe_model(name: str) -> str:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from scripts import cli
+from scripts import cli, stored
 from scripts.plotting import save_figure
 from scripts.run_directory import RunDirectory
 from tlstm_jax import checkpointing, convolution, inspection, pictures
@@ -28,7 +28,7 @@ CHECKPOINT = cli.define_checkpoint_flag()
 def main() -> int:
     with cli.one_line_errors():
         directory = RunDirectory(WORKDIR.value)
-        chosen, task, network, _ = directory.make()
+        chosen, task, network, _ = stored.make(directory)
         directory.check_data(task)
         cell = inspection.cell_of(network)
         params, _, progress = checkpointing.restore_params(

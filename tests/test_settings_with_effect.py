@@ -7,7 +7,7 @@ import math
 import jax.numpy as jnp
 import pytest
 
-from scripts import settings, train
+from scripts import settings, stored, train
 from scripts.run_directory import RunDirectory
 from scripts.sweep import space
 from scripts.sweep.plan import Sweep
@@ -272,7 +272,7 @@ def test_a_task_that_cannot_be_made_from_a_file_names_the_file(tmp_path):
     config["task_settings"]["batch_size"] = 9999
     directory.config.write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"run/config.json: batch_size is 9999; accepted are 1 to"):
-        directory.make()
+        stored.make(directory)
 
 
 def test_every_number_of_training_has_bounds():

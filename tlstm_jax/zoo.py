@@ -24,6 +24,7 @@ from tlstm_jax.assembly import RATES, Wrapping
 from tlstm_jax.catalogue import MODELS
 from tlstm_jax.cells.linear import check_size
 from tlstm_jax.makers import CHANNELS
+from tlstm_jax.names import accepted
 from tlstm_jax.network import Network
 from tlstm_jax.typing import Array, Cell, Params, SequenceModel
 from tlstm_jax.weights import read_weights
@@ -76,7 +77,7 @@ def model_settings(name: str) -> dict[str, Any]:
       ValueError: there is no such model.
     """
     if not isinstance(name, str) or name not in MODELS:
-        raise ValueError(f"model is {name!r}; accepted are {', '.join(MODELS)}")
+        raise ValueError(f"model is {name!r}; {accepted(name, MODELS)}")
     own = {k: p.default for k, p in _parameters(name).items()} | {"dtype": DTYPES[0]}
     if own["channels"] is inspect.Parameter.empty:
         own["channels"] = CHANNELS
@@ -158,9 +159,7 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
     known = model_settings(name)
     for key in settings:
         if key not in known:
-            raise ValueError(
-                f"{key} is not a setting of model {name}; accepted are {', '.join(known)}"
-            )
+            raise ValueError(f"{key} is not a setting of model {name}; {accepted(key, known)}")
     settings = known | settings
     kinds = setting_types(name)
     for key, value in settings.items():
@@ -236,7 +235,7 @@ def card(name: str) -> dict[str, Any]:
     """
     if name not in trained():
         raise ValueError(
-            f"trained model is {name!r}; accepted are {', '.join(trained())}: other names of "
+            f"trained model is {name!r}; {accepted(name, trained())}: other names of "
             "tlstm_jax.zoo.MODELS come without weights"
         )
     path = TRAINED / f"{name}.json"

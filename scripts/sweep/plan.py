@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -129,6 +130,16 @@ class Sweep:
         training = self.runs[0].check()
         return set(self.halving.rungs(training.num_steps, training.eval_every))
 
+    def is_taken(self, workdir: pathlib.Path) -> bool:
+        """Whether something else lies in a folder than this very sweep, or nothing."""
+        path = workdir / "sweep.json"
+        if path.is_file():
+            return not self._is_in(path)
+        return os.path.lexists(workdir) and not is_unclaimed(workdir, path)
+
+    def _is_in(self, path: pathlib.Path) -> bool:
+        return json.loads(json.dumps(dataclasses.asdict(self))) == read_json(path)
+
     def claim(self, workdir: pathlib.Path) -> None:
         """Makes the folder, or sees that it holds this very sweep or nothing.
 
@@ -137,7 +148,7 @@ class Sweep:
         """
         path = workdir / "sweep.json"
         if path.is_file():
-            if json.loads(json.dumps(dataclasses.asdict(self))) != read_json(path):
+            if not self._is_in(path):
                 raise ValueError(
                     f"{workdir} already holds another sweep; accepted are the same settings or another "
                     "--workdir"
