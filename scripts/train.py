@@ -13,7 +13,8 @@ import functools
 import gc
 import math
 import pathlib
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 from absl import flags
@@ -32,6 +33,7 @@ from tlstm_jax.makers import CHANNELS
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.presets import PRESETS, Preset
+from tlstm_jax.progress import finished
 from tlstm_jax.typing import Task
 
 RUN_FLAGS = settings.define_run_flags()
@@ -141,6 +143,8 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
         print(f"resuming from step {start}")
     checkpoints, num_steps = run.directory.checkpoints, run.train.num_steps
     journal = Journal(run.directory, run.task, run.chosen.model, num_steps=num_steps, start=start)
+    if not (saved and finished(run.train, saved.progress)):
+        journal.begin()
     limit = math.inf if MAX_MINUTES.value is None else MAX_MINUTES.value
     gc.freeze()  # what was imported stays, so that a collection has little to look at
     report = None
@@ -184,19 +188,29 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
 def _finish(run: Run, why: str | None) -> None:
     """Reports the best checkpoint on the test split; `why` is said in place of why the run ended."""
     task = run.task
+    print("evaluating the best checkpoint on the test split", flush=True)
     results = write_results(run.directory, task, run.network, run.train, layout=run.layout)
     print(
         f"{why or results['stop']} after {results['step']} steps, {results['units']:,} {task.unit}, "
         f"{results['seconds'] / 60:.1f} minutes"
     )
     if task.target is not None:
-        reached = results["units_to_target"]
-        what = f"{task.unit} to {100 * task.target:g} % {task.metric}"
-        print(f"{what}: {'not reached' if reached is None else f'{reached:,}'}")
+        print(describe_target(task, results))
     print(f"best checkpoint, step {results['best_step']}, on test: {describe(results['test'])}")
     if isinstance(task, CharLM):
         print(f"characters of the test part without a prediction: {task.excluded('test')}")
     print(f"learning curves: {run.directory.curves}")
+
+
+def describe_target(task: Task, results: Mapping[str, Any]) -> str:
+    """How long it took to the task's target, if it was reached; of what results.json holds."""
+    reached, best = results["units_to_target"], results["best_metric"]
+    what = f"{task.unit} to {100 * task.target:g} % {task.metric} in two evaluations in a row"
+    if reached is not None:
+        return f"{what}: {reached:,}"
+    if best is None:
+        return f"{what}: not reached"
+    return f"{what}: not reached; the best evaluation had {describe({task.metric: best})}"
 
 
 def _listed_presets() -> tuple[list[str], list[Preset]]:

@@ -104,6 +104,7 @@ class Members:
         step = min((max(there, default=0) for there in steps.values()), default=0)
         if any(step not in there for there in steps.values()):
             step = 0
+        print(f"{len(training_)} members together: compiling, then training", flush=True)
         like = training.abstract_state(group.network, group.task, group.settings)
         self.close()
         self._best.clear()
@@ -147,6 +148,7 @@ class Members:
 
     def finish(self) -> None:
         """Every member's results.json, from the test split; none for members without a checkpoint."""
+        print("evaluating the members on the test split", flush=True)
         for n, directory in enumerate(self.directories):
             group = self._group[n]
             if directory.results.is_file() or np.isnan(self.curves.score(n)):
