@@ -11,8 +11,13 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
+from scripts import output
+
 INT32 = (-(2**31), 2**31 - 1)  # what JAX takes as a seed
 PLATFORMS = ("cpu", "gpu", "tpu")
+SIGHUP, SIGPIPE = getattr(signal, "SIGHUP", None), 13  # Windows has neither
+STOPPING = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, SIGHUP)))
+GONE = "the reader of standard output is gone"
 
 flags.DEFINE_enum("platform", None, PLATFORMS, "Where to run; the fastest there is if unset.")
 
@@ -27,16 +32,13 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
     def start(argv: list[str]) -> None:
         # Orbax and tfds warn of what a user cannot change, and log with tracebacks what they raise, too.
         logging.set_verbosity(logging.FATAL)
-        with one_line_errors():
-            if len(argv) > 1:
-                raise ValueError(f"unexpected argument {argv[1]!r}; accepted are --flags only")
-            _choose_platform(flags.FLAGS.platform, connect)
         try:
+            with one_line_errors():
+                if len(argv) > 1:
+                    raise ValueError(f"unexpected argument {argv[1]!r}; accepted are --flags only")
+                _choose_platform(flags.FLAGS.platform, connect)
             code = main() or 0
             sys.stdout.flush()
-        except BrokenPipeError:  # of a reader such as head
-            _drop_output()
-            code = 0
         except OSError as e:  # of a full disk
             fail(str(e))
         except KeyboardInterrupt:
@@ -44,14 +46,14 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
             code = 130
         sys.exit(code)
 
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["platform"])  # for --help
+    output.protect()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as it is while programs are imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("MPLBACKEND", None)  # pictures are files; one that matplotlib lacks is an error
     sys.unraisablehook = _hide_late_reads
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     app.run(start, flags_parser=_parse_flags)
-
-
-def _drop_output() -> None:
-    """What standard output did not take is not tried again, with a traceback, at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _hide_late_reads(unraisable: Any) -> None:
@@ -75,12 +77,16 @@ def _choose_platform(platform: str | None, connect: Callable[[], None] | None) -
         jax.config.update("jax_platforms", {"gpu": "cuda"}.get(platform, platform))
     if connect is not None:
         connect()
-    if platform is None:
+    wanted = os.environ.get("JAX_PLATFORMS", "") if platform is None else platform
+    if not wanted:
         return
     try:
         jax.devices()
-    except RuntimeError:
-        raise ValueError(f"platform is {platform!r}, but JAX finds no such device here") from None
+    except (RuntimeError, AssertionError):
+        name = "JAX_PLATFORMS" if platform is None else "platform"
+        raise ValueError(
+            f"{name} is {wanted!r}, but JAX finds no such device here; accepted are cpu, and what it finds"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -88,8 +94,6 @@ def one_line_errors() -> Iterator[None]:
     """A user's mistake ends the program with one line, not with a traceback."""
     try:
         yield
-    except BrokenPipeError:
-        raise
     except (ValueError, OSError) as e:
         fail(str(e))
     except (OverflowError, MemoryError, RuntimeError) as e:
@@ -105,18 +109,27 @@ def fail(message: str) -> NoReturn:
     try:
         sys.stdout.flush()
     except OSError:
-        _drop_output()
+        sys.stdout.drop()
     sys.exit("error: " + " ".join(message.split()))
 
 
 class StopSignals:
-    """Turns the first Ctrl-C or SIGTERM into a request; the second ends the program at once."""
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request; another Ctrl-C or SIGTERM ends at once.
+
+    So does a reader of standard output that goes away. A SIGHUP that is ignored, as by nohup, stays so.
+    """
 
     def __init__(self) -> None:
-        self.reason: str | None = None
+        self._reason: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why to stop, or None."""
+        return self._reason or (GONE if output.is_gone() else None)
 
     def __enter__(self) -> "StopSignals":
-        self._before = {s: signal.signal(s, self._on) for s in (signal.SIGINT, signal.SIGTERM)}
+        caught = [s for s in STOPPING if s != SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
+        self._before = {s: signal.signal(s, self._on) for s in caught}
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -125,12 +138,49 @@ class StopSignals:
 
     def _on(self, number: int, frame: object) -> None:
         del frame
-        if self.reason is not None:
+        if self._reason is not None:
+            if number == SIGHUP:  # a terminal that closes may send several
+                return
             os._exit(128 + number)
-        self.reason = f"stopped by {signal.Signals(number).name}"
-        print(
-            f"\n{self.reason}: finishing the running call, then saving", file=sys.stderr, flush=True
-        )
+        self._reason = _stopped_by(number)
+        told = f"\n{self._reason}: finishing the running call, then saving\n"
+        with contextlib.suppress(OSError):  # past the buffer, which may be being written to
+            os.write(2, told.encode())
+
+
+def _stopped_by(number: int) -> str:
+    return f"stopped by {signal.Signals(number).name}"
+
+
+def exit_code(reason: str | None) -> int:
+    """The shells' code of a program that stopped for a reason of `StopSignals`; 0 for another."""
+    codes = {_stopped_by(number): 128 + number for number in STOPPING}
+    return (codes | {GONE: 128 + SIGPIPE}).get(reason, 0)
+
+
+class PathParser(flags.ArgumentParser):
+    """A path, ~ in it expanded."""
+
+    syntactic_help = "a path"
+
+    def parse(self, argument: str) -> str:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{argument!r} is no UTF-8; accepted are paths in UTF-8") from None
+        path = os.path.expanduser(argument)
+        if path.startswith("~"):
+            raise ValueError(
+                f"{argument!r} is in nobody's home; accepted is ./{argument}, if it is called so"
+            )
+        return path
+
+
+def define_path_flag(name: str, default: str | None, text: str, **options: Any) -> flags.FlagHolder:
+    """A flag that is a path."""
+    return flags.DEFINE(
+        PathParser(), name, default, text, serializer=flags.ArgumentSerializer(), **options
+    )
 
 
 class _CheckpointParser(flags.ArgumentParser):
@@ -150,3 +200,6 @@ def define_checkpoint_flag() -> flags.FlagHolder:
     return flags.DEFINE(
         _CheckpointParser(), "checkpoint", "best", "Which: latest, best, or a step."
     )
+
+
+flags.disclaim_key_flags()  # what is defined by a function of this module is its caller's

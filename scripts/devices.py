@@ -1,8 +1,10 @@
 """The flags of a training on several devices or hosts, and what they say."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -26,6 +28,10 @@ COORDINATOR = flags.DEFINE_string(
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 
+TIMEOUT = flags.DEFINE_integer(
+    "coordinator_timeout", 300, "Seconds to wait until all processes are there.", 1, 86_400
+)
+
 
 def connect() -> None:
     """Meets the other processes, where there are any; only the first prints.
@@ -46,11 +52,36 @@ def connect() -> None:
         _check(address, number, index)
         settings = {"coordinator_address": address, "num_processes": number, "process_id": index}
     try:
-        jax.distributed.initialize(**settings)
+        with _waiting(address, number, index, TIMEOUT.value):
+            # JAX's own end of waiting is the process's, with a native stack.
+            jax.distributed.initialize(**settings, initialization_timeout=2 * TIMEOUT.value + 60)
     except (RuntimeError, ValueError) as e:
         raise ValueError(f"coordinator is {address}; the processes did not meet: {e}") from e
     if jax.process_index() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, for as long as the program runs
+
+
+@contextlib.contextmanager
+def _waiting(address: str, number: int | None, index: int | None, seconds: float) -> Iterator[None]:
+    """Says what is waited for; ends the program with one line if it does not come."""
+    who = "all processes" if number is None else f"{number} processes"
+    me = "this one" if index is None else f"this one, {index},"
+    told = f"coordinator is {address}; {me} waits up to {seconds} seconds for {who}\n"
+    ended = f"error: coordinator is {address}; {who} did not meet there within {seconds} seconds\n"
+
+    def end() -> None:
+        os.write(2, ended.encode())
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    sys.stderr.write(told)
+    sys.stderr.flush()
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _check(address: str | None, number: int | None, index: int | None) -> None:

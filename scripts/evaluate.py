@@ -3,27 +3,33 @@
 python -m scripts.evaluate --workdir=runs/quickstart --split=test --checkpoint=best
 """
 
-import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 from absl import flags
 
-from scripts import cli
+from scripts import cli, stored
 from scripts.results import or_none
 from scripts.run_directory import RunDirectory
 from scripts.settings import PATHS
 from tasks.char_lm import CharLM
+from tasks.synthetic import Synthetic
 from tlstm_jax import checkpointing, training
+from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.typing import Array
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ("valid", "test"), "What is evaluated on.")
 CHECKPOINT = cli.define_checkpoint_flag()
 EVAL_SEED = flags.DEFINE_integer(
-    "eval_seed", 0, "Of the samples of tasks on fresh ones.", *cli.INT32
+    "eval_seed",
+    None,
+    "Of other samples, for tasks on fresh ones; if unset, those of the run's own evaluation.",
+    *cli.INT32,
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie now, if not where they did.")
-DATA_PATH = flags.DEFINE_string("data_path", None, "Where the text lies now, if not where it did.")
+DATA_DIR = cli.define_path_flag("data_dir", None, "Where the data lie now, if not where they did.")
+DATA_PATH = cli.define_path_flag("data_path", None, "Where the text lies now, if not where it did.")
 
 
 def main() -> int:
@@ -34,14 +40,21 @@ def main() -> int:
         moved = {name: value for name, value in moved.items() if value is not None}
         if unknown := moved.keys() - chosen.task_settings.keys():
             raise ValueError(f"--{min(unknown)} is not a setting of task {chosen.task}")
-        chosen = dataclasses.replace(chosen, task_settings={**chosen.task_settings, **moved})
-        task, network, _ = chosen.make()
+        _, task, network, train = stored.make(directory, moved)
+        fresh, seed = isinstance(task, Synthetic), EVAL_SEED.value
+        if seed is not None and not fresh:
+            raise ValueError(
+                f"eval_seed is {seed}; accepted for task {task.name}, whose samples are fixed, is none"
+            )
         directory.check_data(task)
         params, state, progress = checkpointing.restore_params(
             directory.checkpoints, network, step=CHECKPOINT.value
         )
         data = jax.device_put(task.data)
-        key = jax.random.fold_in(jax.random.key(EVAL_SEED.value), progress.step)
+        if seed is None:
+            key = _own_key(train, progress.step)
+        else:
+            key = jax.random.fold_in(jax.random.key(seed), progress.step)
         metrics = training.evaluate(network, task, params, state, data, split=SPLIT.value, key=key)
         result = {
             "task": task.name,
@@ -49,6 +62,9 @@ def main() -> int:
             "step": progress.step,
             **or_none(metrics),
         }
+        if fresh:
+            other = f"of --eval_seed={seed}, others than the run's own"
+            result["samples"] = "the run's own after this step" if seed is None else other
         if isinstance(task, CharLM):
             result["excluded_characters"] = task.excluded(SPLIT.value)
             result["unknown_characters"] = task.unknown_counts[SPLIT.value]
@@ -56,6 +72,12 @@ def main() -> int:
                 result["note"] = "not causal, not comparable"
         print(json.dumps(result))
     return 0
+
+
+def _own_key(train: TrainSettings, step: int) -> Array:
+    """The key of the run's own evaluation after `step` steps, whose figures results.json has."""
+    key = jax.random.key(train.seed)
+    return training.eval_key(training.TrainState(jnp.int32(step), key, (), (), (), ()))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Files that are whole or not there: written to a new name and moved into place."""
 
 import contextlib
+import itertools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 LOCK = "lock"  # which a folder's owner holds, see `ownership`
 
@@ -38,6 +39,21 @@ def is_unclaimed(folder: pathlib.Path, first: pathlib.Path) -> bool:
     """Whether a folder is empty, but for what is left where the writing of its first file was cut off."""
     left = {_temporary(first), folder / LOCK}
     return folder.is_dir() and all(path in left for path in folder.iterdir())
+
+
+def check_folder(path: str | None) -> None:
+    """Raises ValueError if `path` is a link to what is not there, which can neither be read nor made."""
+    if path is not None and os.path.islink(path) and not os.path.exists(path):
+        raise ValueError(
+            f"{path} is a link to {os.readlink(path)}, which is not there; accepted is a folder, or a name "
+            "for a new one"
+        )
+
+
+def free_folder(folder: str, is_taken: Callable[[pathlib.Path], bool]) -> str:
+    """`folder`, or the first of `folder`-2, `folder`-3, .. that is not taken."""
+    names = itertools.chain([folder], (f"{folder}-{n}" for n in itertools.count(2)))
+    return next(name for name in names if not is_taken(pathlib.Path(name)))
 
 
 def _temporary(path: pathlib.Path) -> pathlib.Path:

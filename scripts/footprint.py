@@ -38,6 +38,8 @@ from tlstm_jax import training
 from tlstm_jax.presets import PRESETS
 
 RUN_FLAGS = settings.define_run_flags()
+for module in (settings, devices):
+    flags.adopt_module_key_flags(module)  # so that --help shows them
 PRESET = flags.DEFINE_string("preset", None, f"Named settings: {', '.join(PRESETS)}.")
 TARGET = flags.DEFINE_string(
     "target", None, f"Compile for this device in place of the CPU: {targets.ACCEPTED}."

@@ -19,7 +19,7 @@ from tasks.synthetic import Synthetic
 from tlstm_jax import checkpointing
 from tlstm_jax.generate import generate, read
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
 PROMPT = flags.DEFINE_string("prompt", None, "What to go on from, or to answer.", required=True)
 NUM_TOKENS = flags.DEFINE_integer("num_tokens", 500, "Characters to write.", upper_bound=2**20)
 TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Of sampling; 0 takes the likeliest.")

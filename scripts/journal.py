@@ -32,6 +32,11 @@ class Journal:
         """Since this start of the run."""
         return (time.monotonic() - self._begun) / 60
 
+    def begin(self) -> None:
+        """Says that the first report will take its time."""
+        if self._writes:
+            self._display.begin()
+
     def write(self, report: Report) -> None:
         """One report.
 

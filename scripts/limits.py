@@ -7,12 +7,15 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from tlstm_jax.names import accepted
+
 _FLOAT32 = 2.0**128  # float32 ends before
 _MOST_SIZE = 2**20  # of one axis
 _MOST_COPIES = 256  # of what is traced once for each
 _MOST_AXES = 5  # the kernel and the unrolled locations grow exponentially with them
 
 _COPIES = ("num_layers", "depth", "num_fast", "width")
+_LEAST = {"seed": -(2**31), "permutation_seed": 0, "warmup_steps": 0}  # where it is not 1
 _NUMBERS = ("num_steps", "warmup_steps", "eval_every", "checkpoint_every", "steps_per_call")
 _NUMBERS += ("patience", "seed", "permutation_seed", "anneal_steps", "eval_samples")  # int32
 _MOST = dict.fromkeys(_COPIES, _MOST_COPIES) | dict.fromkeys(_NUMBERS, 2**31 - 1)
@@ -34,13 +37,13 @@ def check_settings(what: str, given: Any, kinds: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if name not in kinds:
             raise ValueError(
-                f"{reprlib.repr(name)} is not a setting of {what}; accepted are {', '.join(kinds)}"
+                f"{reprlib.repr(name)} is not a setting of {what}; {accepted(name, kinds)}"
             )
         kind = kinds[name]
         options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
         if not any(_is(name, value, option) for option in options):
-            accepted = " or ".join(_describe(name, option) for option in options)
-            raise ValueError(f"{name} is {reprlib.repr(value)}; accepted are {accepted}")
+            right = " or ".join(_describe(name, option) for option in options)
+            raise ValueError(f"{name} is {reprlib.repr(value)}; accepted are {right}")
 
 
 def _is(name: str, value: Any, kind: Any) -> bool:
@@ -61,8 +64,7 @@ def _most_length(name: str) -> int:
 
 
 def _bounds(name: str) -> tuple[int, int]:
-    most = _MOST.get(name, _MOST_SIZE)
-    return 0 if name == "permutation_seed" else -most, most
+    return _LEAST.get(name, 1), _MOST.get(name, _MOST_SIZE)
 
 
 def _describe(name: str, kind: Any) -> str:
@@ -71,5 +73,7 @@ def _describe(name: str, kind: Any) -> str:
     if kind is float:
         return "finite numbers of float32"
     if kind == tuple[int, ...]:
-        return f"up to {_most_length(name)} integers, each at most {_bounds(name)[1]:,}"
+        return "up to {} integers, each from {:,} to {:,}".format(
+            _most_length(name), *_bounds(name)
+        )
     return {bool: "true and false", str: "strings", types.NoneType: "none"}.get(kind, "paths")

@@ -32,8 +32,9 @@ RELEASED = {  # name -> preset
 }
 MOST_BYTES = 2_000_000  # of weights in the repository
 
+flags.adopt_module_key_flags(train)
 NAME = flags.DEFINE_enum("name", None, list(RELEASED), "Of the trained model.", required=True)
-FOLDER = flags.DEFINE_string("folder", str(zoo.TRAINED), "Where the weights and the card go.")
+FOLDER = cli.define_path_flag("folder", str(zoo.TRAINED), "Where the weights and the card go.")
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -97,9 +98,25 @@ class RunDirectory:
         if not isinstance(config, dict) or sorted(config) != sorted(names):
             raise ValueError(f"{self.config} is damaged: it should hold {', '.join(names)}")
         try:
-            return RunSettings(**config)
+            settings = RunSettings(**config)
+            settings.check()
         except ValueError as e:
             raise ValueError(f"{self.config} is damaged: {e}") from e
+        return settings
+
+    def is_taken(self, settings: RunSettings) -> bool:
+        """Whether something else lies here than a run of these settings, or nothing.
+
+        Raises:
+          ValueError: the settings of the run that lies here cannot be read.
+        """
+        if not self.config.is_file():
+            return os.path.lexists(self.path) and not is_unclaimed(self.path, self.config)
+        try:
+            _check_same(self.path, self.read_config(), settings)
+        except _OtherRunError:
+            return True
+        return False
 
     def claim(self, settings: RunSettings, task: Task) -> None:
         """Makes the folder, or sees that it holds this very run or nothing; writes whose it is.
@@ -259,6 +276,10 @@ def _is_record(value: Any) -> bool:
     return all(type(n) is float or (type(n) is int and abs(n) < 2**63) for n in numbers)
 
 
+class _OtherRunError(ValueError):
+    """A folder holds a run of other settings."""
+
+
 def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings) -> None:
     """Raises ValueError unless a run of settings `new` can go on from one of `old`."""
     before, after = _flat(old), _flat(new)
@@ -267,7 +288,7 @@ def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings) -> None:
         before.pop("num_steps", None), after.pop("num_steps")
     for name in (*before, *after):  # task and model first
         if before.get(name) != after.get(name):
-            raise ValueError(
+            raise _OtherRunError(
                 f"{path} already holds another run: its {name} is {before.get(name)}, here it is "
                 f"{after.get(name)}; accepted are the same settings or another --workdir"
             )

@@ -9,6 +9,8 @@ from typing import Any
 
 from absl import flags
 
+from scripts import cli
+from scripts.defaults import describe_defaults
 from scripts.limits import check_settings
 from tasks.addition import addition
 from tasks.char_lm import char_lm
@@ -17,9 +19,11 @@ from tasks.memorization import memorization
 from tlstm_jax import zoo
 from tlstm_jax.convolution import FORWARDS, GRADIENTS
 from tlstm_jax.engine import ENGINES
+from tlstm_jax.names import accepted
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.presets import PRESETS
+from tlstm_jax.training import check_target
 from tlstm_jax.typing import Task
 
 MODEL_HELP = {
@@ -100,7 +104,7 @@ def task_settings(name: str) -> dict[str, Any]:
 
 def _task_parameters(name: str) -> Mapping[str, inspect.Parameter]:
     if not isinstance(name, str) or name not in TASKS:
-        raise ValueError(f"task is {name!r}; accepted are {', '.join(TASKS)}")
+        raise ValueError(f"task is {name!r}; {accepted(name, TASKS)}")
     return inspect.signature(TASKS[name]).parameters
 
 
@@ -149,6 +153,7 @@ class RunSettings:
         """
         training = self.check()
         task = task or TASKS[self.task](**self.task_settings)
+        check_target(task, training)
         network = self.make_network(
             input_size=task.input_size, output_size=task.output_size, tokens=task.tokens
         )
@@ -177,7 +182,7 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
     given, base = dict(given), {}
     if preset is not None:
         if not isinstance(preset, str) or preset not in PRESETS:
-            raise ValueError(f"preset is {preset!r}; accepted are {', '.join(PRESETS)}")
+            raise ValueError(f"preset is {preset!r}; {accepted(preset, PRESETS)}")
         chosen = PRESETS[preset]
         base = {"task": chosen.task, "model": chosen.model, **chosen.settings}
     task = given.pop("task", base.pop("task", None))
@@ -197,7 +202,7 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
     RunSettings(task, model, *chosen)  # looks at them
     for name in PATHS & chosen[0].keys():
         if given.get(name) is not None:
-            chosen[0][name] = os.path.abspath(given[name])
+            chosen[0][name] = os.path.abspath(os.path.expanduser(given[name]))
     training = chosen[2]
     if "steps_per_call" not in given:
         multiples = ("steps_per_call", "num_steps", "eval_every", "checkpoint_every")
@@ -220,8 +225,8 @@ def define_run_flags() -> tuple[str, ...]:
         integer("num_symbols", None, "Symbols to be repeated (memorization)."),
         integer("alphabet_size", None, "Symbols to choose from (memorization)."),
         number("valid_fraction", None, "Part of the training images that is held out."),
-        flags.DEFINE_string("data_dir", None, "Folder of the IDX files, and of prepared data."),
-        flags.DEFINE_string("data_path", None, "A text file, plain or zipped (char_lm)."),
+        cli.define_path_flag("data_dir", None, "Folder of the IDX files, and of prepared data."),
+        cli.define_path_flag("data_path", None, "A text file, plain or zipped (char_lm)."),
         integer("segment_length", None, "Characters of a segment (char_lm)."),
         # Training.
         integer("num_steps", None, "Optimizer steps."),
@@ -238,7 +243,13 @@ def define_run_flags() -> tuple[str, ...]:
         boolean("stop_at_target", None, "Stop when the task's target is reached twice in a row."),
         integer("seed", None, "Of parameters, batches and evaluation samples."),
     ]
-    return tuple(holder.name for holder in holders)
+    names = tuple(holder.name for holder in holders)
+    tables = {model: zoo.model_settings(model) for model in zoo.MODELS}
+    tables |= {task: task_settings(task) for task in TASKS}
+    tables |= {"training": train_settings(), "": {"model": "tlstm", "task": "none"}}
+    for name, default in describe_defaults(tables).items():
+        flags.FLAGS[name].help += f" {default}"
+    return names
 
 
 def _define_model_flag(name: str, text: str) -> flags.FlagHolder:

@@ -13,13 +13,16 @@ import dataclasses
 import functools
 import gc
 import math
-from typing import NamedTuple
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 from absl import flags
 
-from scripts import cli, devices, settings
+from scripts import cli, devices, settings, stored
 from scripts.display import describe
+from scripts.files import check_folder, free_folder
 from scripts.journal import Journal
 from scripts.ownership import owning_run
 from scripts.results import recover, write_results
@@ -32,13 +35,20 @@ from tlstm_jax.makers import CHANNELS
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.presets import PRESETS, Preset
+from tlstm_jax.progress import finished
 from tlstm_jax.typing import Task
 
 RUN_FLAGS = settings.define_run_flags()
+for module in (settings, devices):
+    flags.adopt_module_key_flags(module)  # so that --help shows them
 PRESET = flags.DEFINE_string("preset", None, "Named settings, which other flags override.")
-LIST_PRESETS = flags.DEFINE_bool("list_presets", False, "Prints the presets and exits.")
-LIST_MODELS = flags.DEFINE_bool("list_models", False, "Prints the models and exits.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/.. by default.")
+LIST_PRESETS = flags.DEFINE_bool(
+    "list_presets", False, "Prints the presets, those of --task and --model if given, and exits."
+)
+LIST_MODELS = flags.DEFINE_bool(
+    "list_models", False, "Prints the models, that of --model if given, and exits."
+)
+WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run; runs/.. by default.")
 KEEP = flags.DEFINE_integer(
     "keep", 2, "Latest checkpoints to keep, beside the best.", lower_bound=1
 )
@@ -46,15 +56,15 @@ MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after so ma
 
 
 def main() -> int:
-    if LIST_PRESETS.value:
-        print("\n\n".join(_describe_preset(name, preset) for name, preset in PRESETS.items()))
-        return 0
-    if LIST_MODELS.value:
-        around = " --".join(field.name for field in dataclasses.fields(Wrapping))
-        print("\n\n".join(map(_describe_model, zoo.MODELS)))
-        print(f"\naround every model: --{around}")
-        return 0
     with cli.one_line_errors():
+        if LIST_PRESETS.value:
+            print("\n\n".join(map(_describe_preset, *_listed_presets())))
+            return 0
+        if LIST_MODELS.value:
+            around = " --".join(field.name for field in dataclasses.fields(Wrapping))
+            print("\n\n".join(map(_describe_model, _listed_models())))
+            print(f"\naround every model: --{around}")
+            return 0
         run = processes.together(_prepare)
         with contextlib.ExitStack() as owned:
             processes.first(lambda: owned.enter_context(owning_run(run.directory)))
@@ -81,7 +91,10 @@ class Run(NamedTuple):
 
 def _prepare() -> Run:
     directory, chosen = _settings()
-    task, network, train = chosen.make()
+    if chosen is None:
+        chosen, task, network, train = stored.make(directory)
+    else:
+        task, network, train = chosen.make()
     layout = devices.layout()
     if layout is not None:
         layout.check(task.batch_size)
@@ -91,17 +104,22 @@ def _prepare() -> Run:
     return Run(directory, chosen, task, network, train, layout, like)
 
 
-def _settings() -> tuple[RunDirectory, settings.RunSettings]:
-    """The folder and the settings of the run: of the one that lies there, if nothing else is given."""
+def _settings() -> tuple[RunDirectory, settings.RunSettings | None]:
+    """The folder and the settings of the run; None: of the one that lies there, as nothing is given."""
     given = settings.given_flags(RUN_FLAGS)
     if MAX_MINUTES.value is not None and not MAX_MINUTES.value > 0:  # NaN too
         raise ValueError(f"max_minutes is {MAX_MINUTES.value}; accepted are numbers > 0")
+    check_folder(WORKDIR.value)
     if WORKDIR.value and not given and PRESET.value is None:
-        directory = RunDirectory(WORKDIR.value)
-        return directory, directory.read_config()
+        return RunDirectory(WORKDIR.value), None
     chosen = settings.resolve(given, PRESET.value)
     name = (PRESET.value or f"{chosen.task}/{chosen.model}").replace("/", "-")
-    return RunDirectory(WORKDIR.value or f"runs/{name}"), chosen
+    free = functools.partial(_is_taken, chosen=chosen)
+    return RunDirectory(WORKDIR.value or free_folder(f"runs/{name}", free)), chosen
+
+
+def _is_taken(path: pathlib.Path, chosen: settings.RunSettings) -> bool:
+    return RunDirectory(path).is_taken(chosen)
 
 
 def _announce(run: Run) -> None:
@@ -129,6 +147,8 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
         print(f"resuming from step {start}")
     checkpoints, num_steps = run.directory.checkpoints, run.train.num_steps
     journal = Journal(run.directory, run.task, run.chosen.model, num_steps=num_steps, start=start)
+    if not (saved and finished(run.train, saved.progress)):
+        journal.begin()
     limit = math.inf if MAX_MINUTES.value is None else MAX_MINUTES.value
     gc.freeze()  # what was imported stays, so that a collection has little to look at
     report = None
@@ -164,7 +184,7 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
     if report is not None and not report.finished:
         print(f"{report.stop}: saved step {report.progress.step} in {checkpoints}")
         print(f"resume with: python -m scripts.train --workdir={run.directory.path}")
-        return 0 if report.stop == "out of time" else 130
+        return cli.exit_code(report.stop)
     _finish(run, "nothing left to do" if report is None else None)
     return 0
 
@@ -172,19 +192,55 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
 def _finish(run: Run, why: str | None) -> None:
     """Reports the best checkpoint on the test split; `why` is said in place of why the run ended."""
     task = run.task
+    print("evaluating the best checkpoint on the test split", flush=True)
     results = write_results(run.directory, task, run.network, run.train, layout=run.layout)
     print(
         f"{why or results['stop']} after {results['step']} steps, {results['units']:,} {task.unit}, "
         f"{results['seconds'] / 60:.1f} minutes"
     )
     if task.target is not None:
-        reached = results["units_to_target"]
-        what = f"{task.unit} to {100 * task.target:g} % {task.metric}"
-        print(f"{what}: {'not reached' if reached is None else f'{reached:,}'}")
+        print(describe_target(task, results))
     print(f"best checkpoint, step {results['best_step']}, on test: {describe(results['test'])}")
     if isinstance(task, CharLM):
         print(f"characters of the test part without a prediction: {task.excluded('test')}")
     print(f"learning curves: {run.directory.curves}")
+
+
+def describe_target(task: Task, results: Mapping[str, Any]) -> str:
+    """How long it took to the task's target, if it was reached; of what results.json holds."""
+    reached, best = results["units_to_target"], results["best_metric"]
+    what = f"{task.unit} to {100 * task.target:g} % {task.metric} in two evaluations in a row"
+    if reached is not None:
+        return f"{what}: {reached:,}"
+    if best is None:
+        return f"{what}: not reached"
+    return f"{what}: not reached; the best evaluation had {describe({task.metric: best})}"
+
+
+def _listed_presets() -> tuple[list[str], list[Preset]]:
+    """The presets of --task and --model, or all."""
+    given = settings.given_flags(("task", "model"))
+    if "task" in given:
+        settings.task_settings(given["task"])
+    if "model" in given:
+        zoo.model_settings(given["model"])
+    listed = {
+        name: preset
+        for name, preset in PRESETS.items()
+        if all(getattr(preset, part) == value for part, value in given.items())
+    }
+    if not listed:
+        of = ", ".join(f"{part} {value}" for part, value in given.items())
+        raise ValueError(f"no preset is of {of}; accepted is --list_presets without these")
+    return list(listed), list(listed.values())
+
+
+def _listed_models() -> list[str]:
+    """The model of --model, or all."""
+    given = settings.given_flags(("model",))
+    if "model" in given:
+        zoo.model_settings(given["model"])
+    return list(given.values()) or list(zoo.MODELS)
 
 
 def _describe_model(name: str) -> str:

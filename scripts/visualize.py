@@ -11,25 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from scripts import cli
+from scripts import cli, stored
 from scripts.plotting import save_figure
 from scripts.run_directory import RunDirectory
 from tlstm_jax import checkpointing, convolution, inspection, pictures
 from tlstm_jax.cells.tensorized import TensorizedLSTM
 from tlstm_jax.typing import Array, Task
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ("valid", "test"), "Where the example is from.")
 EXAMPLE = flags.DEFINE_integer("example", 0, "Which one of the split's first batch.", 0)
-OUTPUT = flags.DEFINE_string("output", None, "Folder of the pictures; the run's if unset.")
+OUTPUT = cli.define_path_flag("output", None, "Folder of the pictures; the run's if unset.")
 CHECKPOINT = cli.define_checkpoint_flag()
 
 
 def main() -> int:
     with cli.one_line_errors():
         directory = RunDirectory(WORKDIR.value)
-        chosen = directory.read_config()
-        task, network, _ = chosen.make()
+        chosen, task, network, _ = stored.make(directory)
         directory.check_data(task)
         cell = inspection.cell_of(network)
         params, _, progress = checkpointing.restore_params(

@@ -67,11 +67,13 @@ class Images:
             _check_pairs(f"{split} of {self.name}", *part, self.output_size)
         if not 1 <= self.batch_size <= self.size("train"):
             raise ValueError(
-                f"batch_size={self.batch_size}; accepted: 1 to {self.size('train')}, the number of "
+                f"batch_size is {self.batch_size}; accepted are 1 to {self.size('train')}, the number of "
                 f"training images of {self.name}"
             )
         if self.eval_batch_size < 1:
-            raise ValueError(f"eval_batch_size={self.eval_batch_size}; accepted: at least 1")
+            raise ValueError(
+                f"eval_batch_size is {self.eval_batch_size}; accepted are integers >= 1"
+            )
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{split}={self.size(split)}" for split in ("train", *_EVAL_SPLITS))

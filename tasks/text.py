@@ -35,7 +35,7 @@ def read_text(path: str | os.PathLike[str]) -> bytes:
       ValueError: not a file, empty, unreadable (a damaged archive, a password), a .zip with several
         files and not just one of them named enwik8, more than MAX_BYTES of text, or a bomb.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"data_path '{path}' does not exist; {_ACCEPTED}")
     if not path.is_file():

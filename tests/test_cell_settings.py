@@ -142,7 +142,7 @@ REFUSED = [
     ),
     (lambda: FastSlowLSTM(4, zoneout_memory=-0.1), "zoneout_memory is -0.1; accepted are rates"),
     (lambda: GridLSTM(4, 0), "num_layers is 0; accepted are integers >= 1"),
-    (lambda: HMLSTM(4, 1), "num_layers of an HM-LSTM is 1; accepted are integers >= 2"),
+    (lambda: HMLSTM(4, 1), "num_layers is 1; accepted in an HM-LSTM are integers >= 2"),
     (lambda: UnitaryRNN(5), "features of a UnitaryRNN is 5; accepted are even integers"),
     (
         lambda: FullCapacityURNN(5),

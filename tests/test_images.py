@@ -208,9 +208,12 @@ def test_digits_need_no_files():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 94}, "batch_size=94; accepted: 1 to 93, the number of training images"),
-        ({"batch_size": 0}, "batch_size=0; accepted: 1 to 93"),
-        ({"eval_batch_size": 0}, "eval_batch_size=0; accepted: at least 1"),
+        (
+            {"batch_size": 94},
+            "batch_size is 94; accepted are 1 to 93, the number of training images",
+        ),
+        ({"batch_size": 0}, "batch_size is 0; accepted are 1 to 93"),
+        ({"eval_batch_size": 0}, "eval_batch_size is 0; accepted are integers >= 1"),
         ({"valid_fraction": 0.0}, "valid_fraction=0.0 holds out 0 of 103 .*accepted: 1 to 102"),
         ({"valid_fraction": 1.0}, "valid_fraction=1.0 holds out 103 of 103 .*accepted: 1 to 102"),
         ({"valid_fraction": -0.5}, "valid_fraction=-0.5 holds out -52 of 103"),

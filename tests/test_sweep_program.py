@@ -148,7 +148,7 @@ def test_successive_halving_on_the_command_line(program, tmp_path):
         (["--over=seed=0..9999", "--over=channels=4,5"], "the sweep has 20,000 members; accepted"),
         (["--over=channels=4,x"], "channels is 4,x"),
         (["--over=channels=4,99999999"], "channels is 99999999; accepted are integers from"),
-        (["--over=learning_rate=log:1:inf"], "high is inf; accepted is low < high"),
+        (["--over=learning_rate=log:1:inf"], "learning_rate is log:1:inf; accepted are"),
         (["--over=learning_rate=log:1"], "accepted is log:low:high"),
         (["--over=learning_rate=log:1e-3:1e-1"], "a range for random search"),
         (["--over=learning_rate=1e-3,-1"], "learning_rate is -1.0"),

@@ -78,7 +78,7 @@ def test_every_setting_has_a_flag_and_a_citation_has_a_year(name):
     "around",
     [
         {"num_layers": 2, "residual": True, "dropout": 0.2, "input_dropout": 0.1},
-        {"bidirectional": True, "num_layers": 2, "residual": True, "variational_dropout": True},
+        {"bidirectional": True, "num_layers": 2, "dropout": 0.1, "variational_dropout": True},
         {"recurrent_dropout": 0.1, "zoneout_hidden": 0.1, "zoneout_memory": 0.2},
         {"learned_carry": True, "carry_scale": 0.5, "dtype": "bfloat16"},
         {"remat_every": 3, "engine": "scan"},
@@ -99,7 +99,7 @@ def test_what_is_around_a_model_trains(around):
 @pytest.mark.parametrize(
     ("name", "given", "text"),
     [
-        ("hm_lstm", {"num_layers": 1}, "num_layers of an HM-LSTM is 1; accepted are integers >= 2"),
+        ("hm_lstm", {"num_layers": 1}, "num_layers is 1; accepted in an HM-LSTM are integers >= 2"),
         ("urnn", {"dtype": "bfloat16"}, "dtype of a UnitaryRNN is bfloat16; accepted are None"),
         ("full_urnn", {"channels": 5}, "features of a FullCapacityURNN is 5; accepted are even"),
         ("wavenet", {"zoneout_hidden": 0.1}, "zoneout_hidden is 0.1; accepted for WaveNet, which"),
@@ -114,7 +114,7 @@ def test_what_is_around_a_model_trains(around):
         ("mut", {"variant": 4}, "variant is 4; accepted are 1, 2, 3"),
         ("lstm", {"channels": 0}, "channels is 0; accepted are integers >= 1"),
         ("lstm", {"num_layers": 0}, "num_layers is 0; accepted are integers >= 1"),
-        ("lstm", {"dropout": 1.0}, "output_rate is 1.0; accepted are rates in [0, 1)"),
+        ("lstm", {"dropout": 1.0}, "dropout is 1.0; accepted are rates in [0, 1)"),
         ("lstm", {"depth": 2}, "depth is not a setting of model lstm; accepted are channels"),
         ("nothing", {}, "model is 'nothing'; accepted are tlstm"),
     ],

@@ -1,8 +1,11 @@
 """From a cell or a model to the network's body: layers, directions, residuals and all kinds of dropout."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
-from tlstm_jax.cells.linear import check_size
+from tlstm_jax.cells.linear import check_rate, check_size
 from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
 from tlstm_jax.cells.zoneout import Zoneout
 from tlstm_jax.models.bidirectional import Bidirectional
@@ -48,6 +51,8 @@ class Wrapping:
 
     def __post_init__(self) -> None:
         check_size("num_layers", self.num_layers)
+        for name in (*RATES, "recurrent_dropout", "zoneout_hidden", "zoneout_memory"):
+            check_rate(name, getattr(self, name))
 
     def wrap(
         self, model: Cell | SequenceModel, above: Cell | SequenceModel | None = None
@@ -74,12 +79,19 @@ class Wrapping:
                     )
             return model
         if self.recurrent_dropout:
-            model = RecurrentDropout(model, self.recurrent_dropout)
+            with _naming("recurrent_dropout", self.recurrent_dropout):
+                model = RecurrentDropout(model, self.recurrent_dropout)
+        for kind in ("hidden", "memory"):
+            if rate := getattr(self, f"zoneout_{kind}"):
+                with _naming(f"zoneout_{kind}", rate):
+                    Zoneout(model, **{kind: rate})
         if self.zoneout_hidden or self.zoneout_memory:
             model = Zoneout(model, self.zoneout_hidden, self.zoneout_memory)
-        if self.learned_carry:
+        if not self.learned_carry:
+            return as_sequence(model, **over_time)
+        as_sequence(model, **over_time)  # looks at remat_every and engine
+        with _naming("learned_carry", True):
             return LearnedCarry(model, self.carry_scale, **over_time)
-        return as_sequence(model, **over_time)
 
     def _layer(self, model: SequenceModel, n: int) -> SequenceModel:
         if self.bidirectional:
@@ -88,6 +100,15 @@ class Wrapping:
         if inputs or self.dropout:
             model = Dropout(model, inputs, self.dropout, self.variational_dropout)
         return Residual(model) if self.residual and n else model
+
+
+@contextlib.contextmanager
+def _naming(name: str, value: Any) -> Iterator[None]:
+    """What is refused is so under the name of the setting, not of a part's field."""
+    try:
+        yield
+    except ValueError as e:
+        raise ValueError(f"{name} is {value}; {e}") from None
 
 
 # The rates of dropout, and their names in `Dropout`.

@@ -1,6 +1,8 @@
 """How a network is trained: steps, learning rate, optimizer; as plain values."""
 
 import dataclasses
+import numbers
+from typing import Any
 
 import optax
 
@@ -10,6 +12,8 @@ from tlstm_jax.typing import Hyper, PyTree
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
+LEAST_RATE = 2.0**-126  # float32's least normal number; less is 0 on most devices
+LEAST_NORM = 1e-8  # Adam's epsilon, beside which a gradient of a smaller norm comes to nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,18 +22,21 @@ class TrainSettings:
 
     Attributes:
       num_steps: optimizer steps of the whole run.
-      learning_rate: peak learning rate.
+      learning_rate: peak learning rate, at least LEAST_RATE.
       schedule: "constant", or "cosine": decay to zero at num_steps.
-      warmup_steps: linear warm-up from zero, with either schedule.
+      warmup_steps: linear warm-up from zero, with either schedule; less than num_steps.
       optimizer: "adam" or "adamw".
-      weight_decay: AdamW's decoupled weight decay.
-      clip_norm: gradients are clipped at this global norm.
+      weight_decay: AdamW's decoupled weight decay; 0 with Adam, which has none.
+      clip_norm: gradients are clipped at this global norm, at least LEAST_NORM.
       eval_every, checkpoint_every: steps between evaluations on the validation split, and checkpoints.
       steps_per_call: steps in one compiled call; must divide the three numbers of steps above. Runs
         stop and save between calls only.
       patience: stop after so many evaluations in a row without a better metric; None: never.
       stop_at_target: stop once the task's target is reached in two evaluations in a row.
-      seed: of the parameters, batches and evaluation samples.
+      seed: of the parameters, batches and evaluation samples; an int32.
+
+    Raises:
+      ValueError: a setting that is out of these bounds, or of another type.
     """
 
     num_steps: int = 1000
@@ -48,7 +55,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "eval_every", "checkpoint_every", "steps_per_call"):
-            if getattr(self, name) < 1:
+            if not _is_integer(getattr(self, name), 1):
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted are integers >= 1")
         for name in ("num_steps", "eval_every", "checkpoint_every"):
             if getattr(self, name) % self.steps_per_call:
@@ -61,18 +68,25 @@ class TrainSettings:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; accepted are {', '.join(accepted)}"
                 )
-        if self.schedule == "cosine" and not 0 <= self.warmup_steps < self.num_steps:
+        if not _is_integer(self.warmup_steps, 0, self.num_steps - 1):
             raise ValueError(
                 f"warmup_steps is {self.warmup_steps}; accepted are 0 to num_steps - 1 "
                 f"({self.num_steps - 1})"
             )
-        if self.clip_norm <= 0 or self.learning_rate <= 0:
+        bounds = {"learning_rate": LEAST_RATE, "clip_norm": LEAST_NORM, "weight_decay": 0.0}
+        for name, least in bounds.items():
+            if not _is_number(value := getattr(self, name), least):
+                raise ValueError(
+                    f"{name} is {value!r}; accepted are finite numbers of float32, {least:.2g} or more"
+                )
+        if self.optimizer == "adam" and self.weight_decay:
             raise ValueError(
-                f"learning_rate is {self.learning_rate}, clip_norm is {self.clip_norm}; "
-                "accepted are numbers > 0"
+                f"weight_decay is {self.weight_decay}; accepted with optimizer adam is 0 (adamw decays)"
             )
-        if self.patience is not None and self.patience < 1:
+        if self.patience is not None and not _is_integer(self.patience, 1):
             raise ValueError(f"patience is {self.patience}; accepted are None and integers >= 1")
+        if not _is_integer(self.seed, -(2**31), 2**31 - 1):
+            raise ValueError(f"seed is {self.seed}; accepted are integers of 32 bits")
 
     def learning_rate_schedule(self) -> optax.Schedule:
         """Step -> learning rate."""
@@ -94,7 +108,12 @@ class TrainSettings:
         Args:
           params: the parameters to be trained, or their shapes.
           hyper: traced floats in place of learning_rate, weight_decay and clip_norm.
+
+        Raises:
+          ValueError: `hyper` names another setting, or weight_decay with Adam.
         """
+        if self.optimizer == "adam" and "weight_decay" in (hyper or {}):
+            raise ValueError("hyper names weight_decay; accepted with optimizer adam is none")
         s = with_hyper(self, hyper)
         rate = s.learning_rate_schedule()
         rule = (
@@ -104,3 +123,14 @@ class TrainSettings:
         )
         rule = with_cayley(rule, rate, params)
         return optax.chain(optax.clip_by_global_norm(s.clip_norm), rule)
+
+
+def _is_integer(value: Any, least: int, most: float = float("inf")) -> bool:
+    integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return integer and least <= value <= most
+
+
+def _is_number(value: Any, least: float) -> bool:
+    """Whether it is a finite number of float32; NaN is none."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return number and least <= value < 2.0**128

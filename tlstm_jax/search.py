@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ def random_search(space: Space, samples: int, seed: int = 0) -> list[dict[str, A
       samples: points.
       seed: of the search itself.
     """
-    if samples < 1:
+    if not isinstance(samples, numbers.Integral) or samples < 1:
         raise ValueError(f"samples is {samples}; accepted are integers >= 1")
     generator = np.random.default_rng(seed)
     choices = {
@@ -102,12 +103,14 @@ class Halving:
     min_steps: int
 
     def __post_init__(self) -> None:
-        if self.factor < 2:
-            raise ValueError(f"factor is {self.factor}; accepted are integers >= 2")
+        for name, least in (("factor", 2), ("min_steps", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or value < least:
+                raise ValueError(f"{name} is {value}; accepted are integers >= {least}")
 
     def rungs(self, num_steps: int, eval_every: int) -> list[int]:
         """The steps at which members are dropped, and the last step."""
-        if self.min_steps < 1 or self.min_steps % eval_every:
+        if self.min_steps % eval_every:
             raise ValueError(
                 f"min_steps is {self.min_steps}; accepted are multiples of eval_every, {eval_every}"
             )
@@ -138,6 +141,9 @@ def _choices(name: str, values: Iterable[Any]) -> list[Any]:
     choices = [value.item() if isinstance(value, np.generic) else value for value in values]
     if not choices:
         raise ValueError(f"{name} has no values; accepted is at least one")
+    for n, choice in enumerate(choices):
+        if choice in choices[:n]:
+            raise ValueError(f"{name} has {choice} twice; accepted are distinct values")
     return choices
 
 

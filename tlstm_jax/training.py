@@ -199,6 +199,14 @@ def eval_key(state: TrainState) -> Array:
     return jax.random.fold_in(_key(state.key, "eval"), state.step)
 
 
+def check_target(task: Task, settings: TrainSettings) -> None:
+    """Raises ValueError where a training is to stop at a target that its task does not have."""
+    if settings.stop_at_target and task.target is None:
+        raise ValueError(
+            f"stop_at_target is True; accepted for task {task.name}, which has no target, is False"
+        )
+
+
 def fit(
     network: Network,
     task: Task,
@@ -227,6 +235,7 @@ def fit(
       ValueError: a network of other sizes than the task's, labels that are none of its classes, a batch
         that cannot be cut evenly, or other data in another process.
     """
+    check_target(task, settings)
     place = jax.device_put if layout is None else layout.put
     if layout is not None:
         layout.check(task.batch_size)

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import numbers
 import pathlib
 import types
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from tlstm_jax.assembly import RATES, Wrapping
 from tlstm_jax.catalogue import MODELS
 from tlstm_jax.cells.linear import check_size
 from tlstm_jax.makers import CHANNELS
+from tlstm_jax.names import accepted
 from tlstm_jax.network import Network
 from tlstm_jax.typing import Array, Cell, Params, SequenceModel
 from tlstm_jax.weights import read_weights
@@ -75,7 +77,7 @@ def model_settings(name: str) -> dict[str, Any]:
       ValueError: there is no such model.
     """
     if not isinstance(name, str) or name not in MODELS:
-        raise ValueError(f"model is {name!r}; accepted are {', '.join(MODELS)}")
+        raise ValueError(f"model is {name!r}; {accepted(name, MODELS)}")
     own = {k: p.default for k, p in _parameters(name).items()} | {"dtype": DTYPES[0]}
     if own["channels"] is inspect.Parameter.empty:
         own["channels"] = CHANNELS
@@ -122,19 +124,49 @@ def takes_hyper(network: Network, name: str) -> bool:
     return any(v is value for v in read)
 
 
+def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Those of a model's settings that have no effect beside the others.
+
+    Args:
+      settings: others have their defaults.
+
+    Returns:
+      Setting -> (its value that asks for nothing, where that is the accepted one).
+    """
+    known = model_settings(name)
+    s = known | dict(settings)
+    layers = 1 if "num_layers" in own_settings(name) else s["num_layers"]
+    one_layer = "with one layer"
+    idle = {}
+    if s["residual"] and layers == 1:
+        idle["residual"] = (False, f"{one_layer} (a model with layers of its own counts as one)")
+    for shares in ("shared", "tied"):
+        if s.get(shares) and s["num_layers"] == 1:
+            idle[shares] = (False, one_layer)
+    if s["variational_dropout"] and not (s["dropout"] or s["input_dropout"]):
+        idle["variational_dropout"] = (False, "without dropout or input_dropout")
+    if s["carry_scale"] != known["carry_scale"] and not s["learned_carry"]:
+        idle["carry_scale"] = (known["carry_scale"], "without learned_carry")
+    return idle
+
+
 def make_model(name: str, **settings: Any) -> SequenceModel:
     """A named model.
 
     Raises:
-      ValueError: an unknown model or setting, or a setting's value.
+      ValueError: an unknown model or setting, a setting's value, or one that has no effect.
     """
     known = model_settings(name)
     for key in settings:
         if key not in known:
-            raise ValueError(
-                f"{key} is not a setting of model {name}; accepted are {', '.join(known)}"
-            )
+            raise ValueError(f"{key} is not a setting of model {name}; {accepted(key, known)}")
     settings = known | settings
+    kinds = setting_types(name)
+    for key, value in settings.items():
+        if kinds[key] in (float, float | None) and not _is_float(value, kinds[key]):
+            raise ValueError(f"{key} is {value!r}; accepted are finite numbers of float32")
+    for key, (value, where) in idle_settings(name, settings).items():
+        raise ValueError(f"{key} is {settings[key]}; accepted {where} is {value}")
     check_size("channels", settings["channels"])
     if settings["dtype"] not in DTYPES:
         raise ValueError(f"dtype is {settings['dtype']!r}; accepted are {', '.join(DTYPES)}")
@@ -152,6 +184,13 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
     # Above the first layer inputs are hidden states, whatever x is.
     above = make(input_scale=None) if "input_scale" in own else make()
     return wrapping.wrap(make(), above)
+
+
+def _is_float(value: Any, kind: Any) -> bool:
+    if value is None:
+        return kind is not float
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return number and abs(value) < 2.0**128  # no NaN either
 
 
 def make_network(
@@ -196,7 +235,7 @@ def card(name: str) -> dict[str, Any]:
     """
     if name not in trained():
         raise ValueError(
-            f"trained model is {name!r}; accepted are {', '.join(trained())}: other names of "
+            f"trained model is {name!r}; {accepted(name, trained())}: other names of "
             "tlstm_jax.zoo.MODELS come without weights"
         )
     path = TRAINED / f"{name}.json"

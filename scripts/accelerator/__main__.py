@@ -19,7 +19,7 @@ from absl import flags
 
 from scripts import cli
 
-_OUT = flags.DEFINE_string("out", "runs/accelerator", "Folder of results.jsonl.")
+_OUT = cli.define_path_flag("out", "runs/accelerator", "Folder of results.jsonl.")
 _SECONDS = flags.DEFINE_float("seconds", 480.0, "For everything.", 1.0)
 _SMALL = flags.DEFINE_bool("small", False, "Small sizes, as on a CPU.")
 _PARTS = flags.DEFINE_list("parts", ["equality", "speed", "trainings"], "Which, in this order.")

@@ -21,7 +21,7 @@ _SECTIONS = flags.DEFINE_list("sections", list(SECTIONS), f"Which of {', '.join(
 _SIZES = flags.DEFINE_list("sizes", None, "Which sizes of section training: 1,2,..; all if unset.")
 _PEERS = flags.DEFINE_list("peers", None, "torch, flax; those installed if unset; '' for none.")
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "About how long each group of rows is timed.", 0.0)
-_OUTPUT = flags.DEFINE_string("output", "runs/bench", "Folder of bench.json and bench.png.")
+_OUTPUT = cli.define_path_flag("output", "runs/bench", "Folder of bench.json and bench.png.")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from scripts.compare.rows import compare
 from tlstm_jax import zoo
 
 _MODELS = flags.DEFINE_list("models", list(zoo.MODELS), "Which models; all if unset.")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/comparison", "Folder of the rows and the table.")
+_WORKDIR = cli.define_path_flag("workdir", "runs/comparison", "Folder of the rows and the table.")
 _PARAMETERS = flags.DEFINE_integer("parameters", 20_000, "Of every model, about.", 1)
 _JOBS = flags.DEFINE_integer("jobs", 2, "Models that are trained at the same time.", 1)
 _BUDGET = flags.DEFINE_float("budget", 1.0, "Times the usual number of training steps.", 0.0)

@@ -29,7 +29,7 @@ STEPS = flags.DEFINE_integer(
 )
 MEMORY = flags.DEFINE_bool("memory", False, "Only watches the memory of a long run.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the moments and the damage.", *cli.INT32)
-WORKDIR = flags.DEFINE_string("workdir", None, "A new folder to keep; a temporary one if unset.")
+WORKDIR = cli.define_path_flag("workdir", None, "A new folder to keep; a temporary one if unset.")
 
 
 def main() -> int:

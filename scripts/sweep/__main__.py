@@ -15,6 +15,7 @@ import pathlib
 from absl import flags
 
 from scripts import cli, settings
+from scripts.files import check_folder, free_folder
 from scripts.sweep import space
 from scripts.sweep.plan import Sweep
 from scripts.sweep.run import run
@@ -30,11 +31,13 @@ SEARCH_SEED = flags.DEFINE_integer("search_seed", 0, "Of the random search.", 0)
 CHUNK = flags.DEFINE_integer("chunk", None, "Members trained at a time; all if unset.", 1)
 HALVING = flags.DEFINE_integer("halving", None, "Successive halving: one in so many goes on.", 2)
 HALVING_STEPS = flags.DEFINE_integer("halving_steps", None, "Steps before the first halving.", 1)
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the sweep; runs/sweep-.. by default.")
+flags.adopt_module_key_flags(settings)  # so that --help shows them
+WORKDIR = cli.define_path_flag("workdir", None, "Folder of the sweep; runs/sweep-.. by default.")
 
 
 def main() -> int:
     with cli.one_line_errors():
+        check_folder(WORKDIR.value)
         given = settings.given_flags(RUN_FLAGS)
         fresh = given or OVER.value or PRESET.value is not None
         if WORKDIR.value and not fresh:
@@ -51,7 +54,8 @@ def main() -> int:
             halving_steps=HALVING_STEPS.value,
         )
         name = (PRESET.value or f"{sweep.runs[0].task}/{sweep.runs[0].model}").replace("/", "-")
-        return run(pathlib.Path(WORKDIR.value or f"runs/sweep-{name}"), sweep, CHUNK.value)
+        workdir = WORKDIR.value or free_folder(f"runs/sweep-{name}", sweep.is_taken)
+        return run(pathlib.Path(workdir), sweep, CHUNK.value)
     return 1
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -57,6 +58,12 @@ class Sweep:
             raise ValueError(f"--{twice[0]} is given, and swept over; accepted is one of them")
         if (halving is None) != (halving_steps is None):
             raise ValueError("halving and halving_steps are accepted together only")
+        if samples is None and search_seed:
+            raise ValueError(f"search_seed is {search_seed}; accepted without samples is 0")
+        if samples is not None and not set(space) - {"seed"}:
+            raise ValueError(
+                f"samples is {samples}; accepted is that with a setting beside seed to be drawn"
+            )
         lengths = [
             len(values)
             for name, values in space.items()
@@ -68,8 +75,15 @@ class Sweep:
             )
         points = grid(space) if samples is None else random_search(space, samples, search_seed)
         runs = [settings.resolve({**given, **point}, preset) for point in points]
-        for run in runs:
-            run.check()
+        runs = _without_idle(runs, space)
+        trainings = [run.check() for run in runs]
+        if halving is not None:
+            training = trainings[0]
+            if halving_steps % training.eval_every or halving_steps >= training.num_steps:
+                raise ValueError(
+                    f"halving_steps is {halving_steps}; accepted are multiples of eval_every, "
+                    f"{training.eval_every}, below num_steps, {training.num_steps}"
+                )
         sweep = cls(points, runs, None if halving is None else Halving(halving, halving_steps))
         sweep.rungs()
         return sweep
@@ -116,6 +130,16 @@ class Sweep:
         training = self.runs[0].check()
         return set(self.halving.rungs(training.num_steps, training.eval_every))
 
+    def is_taken(self, workdir: pathlib.Path) -> bool:
+        """Whether something else lies in a folder than this very sweep, or nothing."""
+        path = workdir / "sweep.json"
+        if path.is_file():
+            return not self._is_in(path)
+        return os.path.lexists(workdir) and not is_unclaimed(workdir, path)
+
+    def _is_in(self, path: pathlib.Path) -> bool:
+        return json.loads(json.dumps(dataclasses.asdict(self))) == read_json(path)
+
     def claim(self, workdir: pathlib.Path) -> None:
         """Makes the folder, or sees that it holds this very sweep or nothing.
 
@@ -124,7 +148,7 @@ class Sweep:
         """
         path = workdir / "sweep.json"
         if path.is_file():
-            if json.loads(json.dumps(dataclasses.asdict(self))) != read_json(path):
+            if not self._is_in(path):
                 raise ValueError(
                     f"{workdir} already holds another sweep; accepted are the same settings or another "
                     "--workdir"
@@ -147,3 +171,22 @@ class Sweep:
             return tasks.setdefault(key, task), network, training
 
         return plan(self.points, make, lambda n: zoo.traced_settings(self.runs[n].model))
+
+
+def _without_idle(runs: list[RunSettings], space: Mapping[str, Any]) -> list[RunSettings]:
+    """The runs; a setting that has an effect in some members is off in those where it has none.
+
+    So a sweep can be over dropout=0,0.1 with --variational_dropout, say.
+    """
+    idle = [zoo.idle_settings(run.model, run.model_settings) for run in runs]
+    always = set(idle[0]).intersection(*idle)
+    return [
+        dataclasses.replace(
+            run,
+            model_settings={
+                **run.model_settings,
+                **{k: v for k, (v, _) in of_run.items() if k not in always and k not in space},
+            },
+        )
+        for run, of_run in zip(runs, idle, strict=True)
+    ]

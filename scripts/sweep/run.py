@@ -59,7 +59,7 @@ def _run(workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group], chunk: in
     if stopped:
         print(f"{stopped}: saved in {workdir}")
         print(f"resume with: python -m scripts.sweep --workdir={workdir}")
-        return 130
+        return cli.exit_code(stopped)
     members.finish()
     best = write_report(workdir, sweep.points, members.curves, task, members.directories)
     print(f"best member: {best}")
@@ -110,6 +110,7 @@ class Members:
         step = min((max(there, default=0) for there in steps.values()), default=0)
         if any(step not in there for there in steps.values()):
             step = 0
+        print(f"{len(training_)} members together: compiling, then training", flush=True)
         like = training.abstract_state(group.network, group.task, group.settings)
         self.close()
         self._best.clear()
@@ -153,6 +154,7 @@ class Members:
 
     def finish(self) -> None:
         """Every member's results.json, from the test split; none for members without a checkpoint."""
+        print("evaluating the members on the test split", flush=True)
         for n, directory in enumerate(self.directories):
             group = self._group[n]
             if directory.results.is_file() or np.isnan(self.curves.score(n)):

@@ -37,12 +37,19 @@ def parse(texts: Sequence[str]) -> dict[str, Any]:
 
 def _values(name: str, spec: str) -> Any:
     kind, *bounds = spec.split(":")
+    parser = flags.FLAGS[name].parser
     if kind in _RANGES:
+        if not isinstance(parser, flags.FloatParser):
+            raise ValueError(f"{name} is {spec}; accepted are values: it is no float")
         try:
             low, high = map(float, bounds)
         except ValueError:
             raise ValueError(f"{name} is {spec}; accepted is {kind}:low:high") from None
-        return _RANGES[kind](low, high)
+        least = "low < high, finitely apart" + ", low > 0" * (kind == "log")
+        try:
+            return _RANGES[kind](low, high)
+        except ValueError:
+            raise ValueError(f"{name} is {spec}; accepted are bounds with {least}") from None
     if whole := re.fullmatch(r"(-?\d+)\.\.(-?\d+)", spec):
         first, last = map(int, whole.groups())
         if not first <= last < first + MOST_MEMBERS:
@@ -50,7 +57,6 @@ def _values(name: str, spec: str) -> Any:
                 f"{name} is {spec}; accepted is first..last, of up to {MOST_MEMBERS:,} values"
             )
         return list(range(first, last + 1))
-    parser = flags.FLAGS[name].parser
     try:
         return [parser.parse(value) for value in spec.split(",")]
     except (ValueError, TypeError) as e:

@@ -74,7 +74,7 @@ class HMLSTM:
         check_size("features", self.features)
         if not is_integer(self.num_layers, 2):
             raise ValueError(
-                f"num_layers of an HM-LSTM is {self.num_layers}; accepted are integers >= 2"
+                f"num_layers is {self.num_layers}; accepted in an HM-LSTM are integers >= 2"
             )
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:

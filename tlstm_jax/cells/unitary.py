@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlstm_jax.cells.linear import check_size, linear, scaled_normal
+from tlstm_jax.cells.linear import check_size, is_integer, linear, scaled_normal
 from tlstm_jax.hyper import with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
@@ -55,6 +55,10 @@ class UnitaryRNN:
 
     def __post_init__(self) -> None:
         _check(self)
+        if not is_integer(self.permutation_seed, 0):
+            raise ValueError(
+                f"permutation_seed is {self.permutation_seed}; accepted are integers >= 0"
+            )
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
         s, M = with_hyper(self, hyper), self.features // 2

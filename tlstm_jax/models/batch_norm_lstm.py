@@ -85,6 +85,10 @@ class BatchNormLSTM:
         check_epsilon(self.epsilon)
         if not 0 < self.momentum <= 1:
             raise ValueError(f"momentum is {self.momentum}; accepted are numbers in (0, 1]")
+        if not self.epsilon > 0:
+            raise ValueError(f"epsilon is {self.epsilon}; accepted are numbers > 0")
+        if not self.initial_noise >= 0:
+            raise ValueError(f"initial_noise is {self.initial_noise}; accepted are numbers >= 0")
 
     @property
     def delay(self) -> int:
