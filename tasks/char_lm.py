@@ -213,8 +213,7 @@ def char_lm(
     """The language-modelling task on the text at `data_path`.
 
     Args:
-      data_path: any file, as bytes; plain, .gz, or .zip such as enwik8.zip. None: Python's own help
-        topics.
+      data_path: a text, as bytes; plain, .gz, or .zip such as enwik8.zip. None: Python's own help topics.
       batch_size: streams over the training part.
       segment_length: inputs of every stream in one step; must be longer than the model's delay.
       eval_batch_size: streams in an evaluation. None: batch_size, or fewer where the validation
