@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks import text
+from tasks.outline import Outlined
 from tasks.scoring import score
 from tlstm_jax.typing import Array, Batch, Sums
 
@@ -40,7 +41,7 @@ _EVAL_STREAM = 1000  # characters that a stream of the default evaluation has at
 
 
 @dataclass(frozen=True, eq=False)
-class CharLM:
+class CharLM(Outlined):
     """A text cut into streams; made by `char_lm`.
 
     Attributes:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.outline import Outlined
 from tasks.scoring import score
 from tlstm_jax.typing import Array, Batch, Sums
 
@@ -32,7 +33,7 @@ _DIGITS_TEST = 360  # of 1,797
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Images:
+class Images(Outlined):
     """Images as sequences of pixels; made by `load` or `from_arrays`.
 
     Attributes:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from tlstm_jax.evaluation import eval_step, over_batches, start_carry
+from tlstm_jax.evaluation import eval_step, outline, over_batches, start_carry
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.progress import Progress, finished, judge
@@ -113,12 +113,12 @@ def evaluate_members(
 ) -> dict[str, np.ndarray]:
     """The task's metrics [N] over the whole of `split`, as `training.evaluate` has them after a step."""
     models = states.params, states.model_state
-    keys = jax.vmap(eval_key)(states)
+    keys, task = jax.vmap(eval_key)(states), outline(task)
 
     def step(carries: PyTree, index: Array) -> tuple[PyTree, Sums]:
         return _eval_members(network, task, split, models, carries, data, keys, index)
 
-    start = functools.partial(start_carry, network, task, split)
+    start = functools.partial(start_carry, network, task, split, data)
     carries = jax.vmap(start)(states.params)
     return over_batches(step, carries, task.num_eval_batches(split, network.delay))
 
@@ -156,7 +156,7 @@ def fit_members(
     N = len(seeds)
     spread, pad, everywhere = _placement(N, jax.devices() if devices is None else devices)
     overrides = Overrides(*(_stacked(part, pad, spread) for part in overrides))
-    data = everywhere(task.data)
+    data, task = everywhere(task.data), outline(task)
     states = init_members(network, task, settings, spread(pad(seeds)), overrides)
     progress, step = [Progress()] * N, 0
     if saved is not None and any(saved):
