@@ -44,6 +44,9 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
             code = 130
         sys.exit(code)
 
+    if getattr(sys.stdout, "errors", None) in ("strict", "surrogateescape"):
+        # As standard error does: a model may write what a terminal cannot show.
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.unraisablehook = _hide_late_reads
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     app.run(start, flags_parser=_parse_flags)

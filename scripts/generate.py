@@ -53,7 +53,7 @@ def _continue(directory: RunDirectory, vocabulary: tuple[int, ...]) -> None:
     params, state, _ = checkpointing.restore_params(
         directory.checkpoints, network, step=CHECKPOINT.value
     )
-    prompt = text.encode(PROMPT.value.encode(), vocabulary)
+    prompt = text.encode(prompt_bytes(PROMPT.value), vocabulary)
     unknown = int(np.sum(prompt == len(vocabulary)))
     if unknown:
         print(f"{unknown} bytes of the prompt are unknown to the model", file=sys.stderr)
@@ -69,6 +69,11 @@ def _continue(directory: RunDirectory, vocabulary: tuple[int, ...]) -> None:
     )
     written = text.decode(np.asarray(tokens[:, 0]), vocabulary)
     print(PROMPT.value + written.decode(errors="replace"))
+
+
+def prompt_bytes(prompt: str) -> bytes:
+    """The bytes that stand on the command line; those that are not UTF-8 as they are."""
+    return prompt.encode("utf-8", "surrogateescape")
 
 
 def _answer(directory: RunDirectory, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.files import replacing
+from scripts.files import replacing, write_text
 from scripts.plotting import save_figure
 from scripts.run_directory import RunDirectory, read_json
 from tlstm_jax.groups import Curves
@@ -31,10 +31,8 @@ def write_report(
     """
     scores = np.array([curves.score(n) for n in range(len(points))])
     rows = [_row(n, point, curves, task, directories[n]) for n, point in enumerate(points)]
-    with replacing(workdir / "results.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with replacing(workdir / "results.csv") as temporary:
-        temporary.write_text(_csv(rows))
+    write_text(workdir / "results.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(workdir / "results.csv", _csv(rows))
     if np.isnan(scores).all():
         raise ValueError(
             f"no member has a {task.metric} that is a number; see {workdir / 'results.csv'}"
