@@ -1,5 +1,6 @@
 """A run on the screen: a progress bar in a terminal, plain lines elsewhere."""
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -55,8 +56,11 @@ class Display:
 def describe(metrics: Mapping[str, float]) -> str:
     """Metrics in one line."""
     shown = [k for k in metrics if k not in ("grad_norm",)]
-    return ", ".join(f"{k} {_number(k, metrics[k])}" for k in shown)
+    return ", ".join(f"{k} {number(k, metrics[k])}" for k in shown)
 
 
-def _number(name: str, value: float) -> str:
-    return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}"
+def number(name: str, value: float, spread: float = math.nan) -> str:
+    """A metric's value, with its spread where that is a number; an accuracy in per cent."""
+    scale, digits, unit = (100, 2, " %") if name.endswith("accuracy") else (1, 4, "")
+    band = "" if math.isnan(spread) else f" ± {scale * spread:.{digits}f}"
+    return f"{scale * value:.{digits}f}{band}{unit}"

@@ -129,6 +129,7 @@ RULES = {
         "tlstm_jax.search",
     ],
     "tlstm_jax.pictures": [],
+    "tlstm_jax.sweep_pictures": ["tlstm_jax.search", "tlstm_jax.pictures"],
     "tlstm_jax.inspection": [
         "tlstm_jax.typing",
         "tlstm_jax.cells",
@@ -143,7 +144,7 @@ RULES = {
         "tlstm_jax.zoo",
         "tlstm_jax.groups",
         "tlstm_jax.search",
-        "tlstm_jax.pictures",
+        "tlstm_jax.sweep_pictures",
     ],
     "tlstm_jax.checksums": [],
     "tlstm_jax.checkpointing": [

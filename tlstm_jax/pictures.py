@@ -7,24 +7,29 @@ from typing import Any
 
 import numpy as np
 
-LABELS = {"loss": "loss (nats per scored output)", "bpc": "bits per character"}
+LABELS = {"bpc": "bits per character"}
+CROSS_ENTROPY = {"loss": "loss (nats per scored output)"}  # what all tasks of `tasks` have
 
 
 def plot_curves(
-    records: Sequence[Mapping[str, Any]], *, unit: str, metric: str, title: str = ""
+    records: Sequence[Mapping[str, Any]],
+    *,
+    unit: str,
+    metric: str,
+    title: str = "",
+    labels: Mapping[str, str] | None = None,
 ) -> Any:
     """Loss and metric over samples or characters seen.
 
     Args:
       records: {unit: number, "train": {name: value}, "valid": the same or missing} for each report, as
         in a run's metrics.jsonl.
+      labels: of metrics, in place of their names: `CROSS_ENTROPY`, say.
 
     Returns:
       A matplotlib Figure.
     """
-    from matplotlib.ticker import EngFormatter
-
-    figure = _figure((10, 3.6))
+    figure = make_figure((10, 3.6))
     axes = figure.subplots(1, 2)
     for axis, name in zip(axes, ("loss", metric), strict=True):
         for part, style in (
@@ -37,114 +42,52 @@ def plot_curves(
                     *zip(*drawn, strict=True), label=part, color=f"C{part == 'valid':d}", **style
                 )
         axis.set_xlabel(f"{unit} seen")
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axis.set_ylabel(LABELS.get(name, name))
+        format_units(axis.xaxis)
+        format_metric(axis.yaxis, name)
+        axis.set_ylabel((labels or {}).get(name, label(name)))
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend(frameon=False)
-    axes[0].set_yscale("log")
+    _scale_loss(axes[0])
     if metric.endswith("accuracy"):
         axes[1].set_ylim(-0.02, 1.02)
     figure.suptitle(title, fontsize=10)
     return figure
 
 
-def plot_sweep(
-    points: Sequence[Mapping[str, Any]],
-    units: np.ndarray,
-    curves: np.ndarray,
-    *,
-    metric: str,
-    maximize: bool,
-    unit: str,
-) -> Any:
-    """The best metric against each setting of a sweep, and all curves.
+def label(metric: str) -> str:
+    """What an axis is called."""
+    return LABELS.get(metric, metric)
 
-    Args:
-      points: the settings of N members.
-      units: [E], samples or characters at the evaluations.
-      curves: [N, E], NaN where there is none.
 
-    Returns:
-      A matplotlib Figure. Curves have the colours of the first setting's values.
-    """
-    from matplotlib.lines import Line2D
+def format_units(axis: Any) -> None:
+    """Ticks like 50k, for numbers of samples or characters."""
     from matplotlib.ticker import EngFormatter
 
-    names = [name for name in points[0] if len({repr(point[name]) for point in points}) > 1]
-    panels = [name for name in names if name != "seed"] or names or list(points[0])
-    curves = np.asarray(curves, float)
-    best = _best(curves, maximize)
-    figure = _figure((3.4 * (len(panels) + 1.3), 3.4))
-    ratios = [1.0] * len(panels) + [1.3]
-    *of_settings, of_curves = figure.subplots(
-        1, len(panels) + 1, squeeze=False, width_ratios=ratios
-    )[0]
-    colours = _colours([point[panels[0]] for point in points])
-    for axis, name in zip(of_settings, panels, strict=True):
-        _scatter(axis, name, [point[name] for point in points], best, colours)
-        axis.set_ylabel(f"best {LABELS.get(metric, metric)}")
-    for curve, colour in zip(curves, colours, strict=True):
-        there = ~np.isnan(curve)
-        alone = "." if there.sum() == 1 else ""  # no line
-        of_curves.plot(units[there], curve[there], alone + "-", color=colour, lw=1.2, alpha=0.8)
-    keys = dict(zip((_short(point[panels[0]]) for point in points), colours, strict=True))
-    if 1 < len(keys) <= 8:
-        lines = [Line2D([], [], color=colour, label=key) for key, colour in keys.items()]
-        of_curves.legend(handles=lines, title=panels[0], frameon=False, fontsize="small")
-    of_curves.set_xlabel(f"{unit} seen")
-    of_curves.set_ylabel(LABELS.get(metric, metric))
-    of_curves.xaxis.set_major_formatter(EngFormatter(sep=""))
-    for axis in (*of_settings, of_curves):
-        axis.grid(alpha=0.3)
-        if not maximize and np.nanmax(best) > 3 * np.nanmedian(best):
-            axis.set_ylim(None, 3 * np.nanmedian(best))  # what explodes would hide the rest
-    return figure
+    axis.set_major_formatter(EngFormatter(sep=""))
 
 
-def _best(curves: np.ndarray, maximize: bool) -> np.ndarray:
-    """The best of each curve, NaN where it has no number."""
-    worst = -np.inf if maximize else np.inf
-    filled = np.where(np.isnan(curves), worst, curves)
-    best = filled.max(axis=1) if maximize else filled.min(axis=1)
-    return np.where(np.isinf(best), np.nan, best)
+def format_metric(axis: Any, metric: str) -> None:
+    """Accuracies in per cent."""
+    from matplotlib.ticker import PercentFormatter
+
+    if metric.endswith("accuracy"):
+        axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
-def _scatter(axis: Any, name: str, values: list[Any], best: np.ndarray, colours: list[Any]) -> None:
-    """One dot a member; members without a number at the bottom, as crosses."""
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    labels = list(dict.fromkeys(map(str, values)))
-    x = np.array(values if numbers else [labels.index(str(v)) for v in values], float)
-    there = ~np.isnan(best)
-    shown = [colour for colour, n in zip(colours, there, strict=True) if n]
-    axis.scatter(x[there], best[there], c=shown, s=28, zorder=3)
-    for at in x[~there]:
-        axis.plot(at, 0.03, "x", color="0.4", transform=axis.get_xaxis_transform())
-    if not numbers:
-        axis.set_xticks(range(len(labels)), labels)
-    elif x.min() > 0 and x.max() >= 8 * x.min():
-        axis.set_xscale("log")
-    if numbers and len(distinct := sorted(set(values))) <= 5:
-        axis.set_xticks(distinct, map(_short, distinct), minor=False)
-        axis.set_xticks([], minor=True)
-    axis.set_xlabel(name)
+def _scale_loss(axis: Any) -> None:
+    """Logarithmic where the positive values span magnitudes, with ticks that are plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
 
-
-def _colours(values: list[Any]) -> list[Any]:
-    """A colour for each value: along a scale where they are numbers."""
-    from matplotlib import colormaps
-
-    distinct = sorted(set(values)) if _comparable(values) else list(dict.fromkeys(map(str, values)))
-    scale = colormaps["viridis"](np.linspace(0, 0.9, len(distinct)))
-    return [scale[distinct.index(v if _comparable(values) else str(v))] for v in values]
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _comparable(values: list[Any]) -> bool:
-    return all(isinstance(v, int | float) for v in values)
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axis.lines] or [[]])
+    values = values[np.isfinite(values)]
+    if values.size == 0 or values.min() <= 0 or values.max() < 10 * values.min():
+        return
+    decades = np.log10(values.max() / values.min())
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def plot_states(
@@ -167,7 +110,7 @@ def plot_states(
     low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
     scaled = (rows - low) / np.maximum(high - low, 1e-12)
     P, S = rows.shape
-    figure = _figure((min(12, max(5, 0.16 * S + 2)), 0.45 * P + 1.4))
+    figure = make_figure((min(12, max(5, 0.16 * S + 2)), 0.45 * P + 1.4))
     axis = figure.subplots()
     axis.imshow(scaled, aspect="auto", cmap="viridis", interpolation="nearest", vmin=0, vmax=1)
     axis.set_yticks(range(P), [f"location {p}" for p in range(P)] if P > 1 else ["state"])
@@ -199,7 +142,7 @@ def plot_kernels(
     """
     kernels = np.asarray(kernels, float)
     S, P, K = kernels.shape
-    figure = _figure((min(12, max(5, 0.16 * S + 2.5)), 0.85 * P + 1.4))
+    figure = make_figure((min(12, max(5, 0.16 * S + 2.5)), 0.85 * P + 1.4))
     axes = figure.subplots(P, 1, sharex=True, squeeze=False)[:, 0]
     names = [_tap(k - K // 2) for k in range(K)]
     for p, axis in enumerate(axes):
@@ -241,7 +184,7 @@ def plot_wave(waves: np.ndarray, *, steps: int) -> Any:
     rows, columns = waves.shape
     cell = 0.55
     size = (steps * (columns * cell + 0.35) + 0.3, rows * cell + 0.8)
-    figure = _figure(size)
+    figure = make_figure(size)
     axes = figure.subplots(1, steps, squeeze=False)[0]
     colours = colormaps["tab10"]
     for t, axis in enumerate(axes):
@@ -261,7 +204,7 @@ def plot_wave(waves: np.ndarray, *, steps: int) -> Any:
     return figure
 
 
-def _figure(size: tuple[float, float]) -> Any:
+def make_figure(size: tuple[float, float]) -> Any:
     """A Figure of inches, which a notebook shows without pyplot and its state."""
     return _picture()(figsize=size, layout="constrained")
 
