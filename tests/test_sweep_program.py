@@ -58,8 +58,8 @@ def test_a_sweep_leaves_a_line_for_each_member_and_runs_that_go_on(program, whol
     assert (workdir / "best").resolve() == (workdir / "members" / str(best["member"])).resolve()
     found = json.loads(program("evaluate", f"--workdir={workdir / 'best'}").stdout)
     assert found["step"] == best["best_step"]
-    ran = program("generate", f"--workdir={workdir / 'best'}", "--prompt=ab---")
-    assert ran.stdout.startswith("ab---\n")
+    ran = program("generate", f"--workdir={workdir / 'best'}", "--prompt=-ab---")
+    assert ran.stdout.startswith("-ab---\n")
     ran = program("train", f"--workdir={workdir / 'best'}")
     assert "nothing left to do after 40 steps" in ran.stdout
 

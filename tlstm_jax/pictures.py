@@ -2,8 +2,9 @@
 
 import functools
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,81 +91,166 @@ def _scale_loss(axis: Any) -> None:
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 
+class Pixels(NamedTuple):
+    """An image that is read pixel by pixel."""
+
+    read: np.ndarray  # [T], in the order in which they are read
+    image: np.ndarray  # [H, W]
+
+
+Labels = Sequence[str] | Mapping[str, Sequence[str]]  # of inputs; or by "input", "target", "answer"
+
+
 def plot_states(
     states: np.ndarray,
     *,
-    labels: Sequence[str] | None = None,
+    delays: Sequence[int] | None = None,
+    labels: Labels | None = None,
+    pixels: Pixels | None = None,
+    channels: int = 6,
     title: str = "",
 ) -> Any:
-    """States over time: a row for each location, the mean over its channels.
+    """States while inputs are read: a panel for each location, a row for each of some channels.
 
     Args:
       states: [S, P, M] of one example; P = 1 for a cell that is no tensor.
-      labels: what is read at each step, at most S of them.
+      delays: [P], steps after which an input reaches a location (`convolution.wave_index`): its panel is
+        moved to the left by so many, so that a column is one input everywhere. None: a column is a step.
+      labels: what is read (and answered) in each column; not drawn where they are over 80.
+      pixels: of an image, drawn above and beside.
+      channels: how many, those that vary most.
       title: of the picture.
 
     Returns:
-      A matplotlib Figure. Each row is scaled to its own range, whose ends stand on the right.
+      A matplotlib Figure. All values have the same scale.
     """
-    rows = np.asarray(states, float).mean(axis=-1).T  # [P, S]
-    low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
-    scaled = (rows - low) / np.maximum(high - low, 1e-12)
-    P, S = rows.shape
-    figure = make_figure((min(12, max(5, 0.16 * S + 2)), 0.45 * P + 1.4))
-    axis = figure.subplots()
-    axis.imshow(scaled, aspect="auto", cmap="viridis", interpolation="nearest", vmin=0, vmax=1)
-    axis.set_yticks(range(P), [f"location {p}" for p in range(P)] if P > 1 else ["state"])
-    axis.set_xlabel("step")
-    if labels is not None and len(labels) <= 80:
-        axis.set_xticks(range(len(labels)), labels, fontsize="small")
-        axis.set_xlabel("input")
-    right = axis.twinx()
-    right.set_ylim(axis.get_ylim())
-    ends = [f"{a:.2g} to {b:.2g}" for a, b in zip(low[:, 0], high[:, 0], strict=True)]
-    right.set_yticks(range(P), ends, fontsize="small")
-    axis.set_title(title, fontsize=10)
+    states = _aligned(np.asarray(states, float), delays)
+    T, P, _ = states.shape
+    chosen = np.sort(np.argsort(states.std(axis=(0, 1)), kind="stable")[-channels:])
+    most = float(np.abs(states[:, :, chosen]).max()) or 1.0
+    figure, axes = _panels(T, P, 0.14 * len(chosen) + 0.12, pixels, title)
+    for p, axis in enumerate(axes):
+        image = axis.imshow(
+            states[:, p, chosen].T,
+            aspect="auto",
+            cmap="RdBu_r",
+            interpolation="nearest",
+            vmin=-most,
+            vmax=most,
+        )
+        axis.set_yticks(range(len(chosen)), [str(m) for m in chosen], fontsize=6)
+        if P > 1:
+            axis.set_ylabel(f"location {p}", rotation=0, ha="right", va="center")
+    if P == 1:
+        axes[0].set_ylabel("channel")
+    figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
+    _label_columns(axes[-1], T, labels, "step" if delays is None else "input")
     return figure
 
 
 def plot_kernels(
-    kernels: np.ndarray, *, title: str = "", labels: Sequence[str] | None = None
+    kernels: np.ndarray,
+    *,
+    delays: Sequence[int] | None = None,
+    labels: Labels | None = None,
+    pixels: Pixels | None = None,
+    title: str = "",
 ) -> Any:
     """The kernels of a memory-cell convolution over time: from where each location takes its memory.
 
     Args:
       kernels: [S, P, K] of one example and one tensor axis, sums over K are 1; tap K // 2 is the location
         itself, those before are nearer to the input.
-      title: of the picture.
-      labels: what is read at each step.
+      delays, labels, pixels, title: as in `plot_states`.
 
     Returns:
       A matplotlib Figure, with a band for each tap at every location.
     """
-    kernels = np.asarray(kernels, float)
-    S, P, K = kernels.shape
-    figure = make_figure((min(12, max(5, 0.16 * S + 2.5)), 0.85 * P + 1.4))
-    axes = figure.subplots(P, 1, sharex=True, squeeze=False)[:, 0]
-    names = [_tap(k - K // 2) for k in range(K)]
+    kernels = _aligned(np.asarray(kernels, float), delays)
+    T, P, K = kernels.shape
+    figure, axes = _panels(T, P, 0.85, pixels, title)
+    names, edges = [_tap(k - K // 2) for k in range(K)], np.arange(T + 1) - 0.5
     for p, axis in enumerate(axes):
-        axis.stackplot(np.arange(S), kernels[:, p].T, labels=names, colors=_shades(K))
+        sums = np.concatenate([np.zeros((T, 1)), np.cumsum(kernels[:, p], axis=1)], axis=1)
+        for k, (name, colour) in enumerate(zip(names, _shades(K), strict=True)):
+            axis.stairs(
+                sums[:, k + 1], edges, baseline=sums[:, k], fill=True, color=colour, label=name
+            )
         axis.set_ylim(0, 1)
-        axis.set_xlim(0, S - 1)
+        axis.set_xlim(-0.5, T - 0.5)
         axis.set_yticks([])
         axis.set_ylabel(f"location {p}", rotation=0, ha="right", va="center")
-    if labels is not None and len(labels) <= 80:
-        axes[-1].set_xticks(range(len(labels)), labels, fontsize="small")
-    axes[-1].set_xlabel("step" if labels is None else "input")
-    handles, names = axes[0].get_legend_handles_labels()
+    _label_columns(axes[-1], T, labels, "step" if delays is None else "input")
     figure.legend(
-        handles,
-        names,
+        *axes[0].get_legend_handles_labels(),
         title="memory of",
-        loc="outside right upper",
+        loc="outside right center",
         frameon=False,
         fontsize="small",
     )
-    axes[0].set_title(title, fontsize=10)
     return figure
+
+
+def _aligned(values: np.ndarray, delays: Sequence[int] | None) -> np.ndarray:
+    """[S, P, ..] to [T, P, ..]: at each location what belongs to input t."""
+    if delays is None:
+        return values
+    T = len(values) - max(delays)
+    return np.stack([values[d : d + T, p] for p, d in enumerate(delays)], axis=1)
+
+
+def _panels(
+    T: int, P: int, height: float, pixels: Pixels | None, title: str
+) -> tuple[Any, list[Any]]:
+    """A Figure with P panels of so many inches on top of each other; beside and above them, an image."""
+    width = min(12, max(6, 0.17 * T + 2))
+    strips = 0 if pixels is None else 1
+    figure = make_figure((width + 1.8 * strips, height * P + 1.2 + 0.3 * strips))
+    grid = figure.add_gridspec(
+        P + strips,
+        1 + strips,
+        width_ratios=[1.6, width - 0.6] if strips else [1],
+        height_ratios=[0.25] * strips + [height] * P,
+    )
+    axes = [figure.add_subplot(grid[strips, strips])]
+    axes += [figure.add_subplot(grid[strips + p, strips], sharex=axes[0]) for p in range(1, P)]
+    for axis in axes[:-1]:
+        axis.tick_params(labelbottom=False)
+    if pixels is not None:
+        strip = figure.add_subplot(grid[0, 1], sharex=axes[0])
+        strip.imshow(np.asarray(pixels.read, float)[None], aspect="auto", cmap="gray")
+        strip.set_yticks([])
+        strip.tick_params(labelbottom=False)
+        strip.set_ylabel("input", rotation=0, ha="right", va="center")
+        image = figure.add_subplot(grid[:, 0])
+        image.imshow(pixels.image, cmap="gray")
+        image.set_xticks([]), image.set_yticks([])
+    figure.suptitle(textwrap.fill(title, int(11 * width)), fontsize=10)
+    return figure, axes
+
+
+def _label_columns(axis: Any, T: int, labels: Labels | None, name: str) -> None:
+    """Texts under the columns, a line for each kind, whose names stand on the left."""
+    if labels is not None and not isinstance(labels, Mapping):
+        labels = {name: labels}
+    columns = list(zip(*labels.values(), strict=True)) if labels else []
+    if not 0 < len(columns) <= 80:
+        axis.set_xlabel(name)
+        return
+    axis.set_xticks(
+        range(len(columns)), ["\n".join(column) for column in columns], fontsize="small"
+    )
+    axis.annotate(
+        "\n".join(labels),
+        (0, 0),
+        (-8, -7),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize="small",
+        annotation_clip=False,
+    )
 
 
 def plot_wave(waves: np.ndarray, *, steps: int) -> Any:
