@@ -8,7 +8,11 @@
 # come out.
 
 # %% tags=["install"]
-# %pip install -q "tlstm-jax[train] @ git+{repository}"
+# Where there is a GPU, a newer JAX needs a newer CUDA plugin; if JAX was imported before, restart the runtime.
+import shutil
+
+extras = "train,cuda" if shutil.which("nvidia-smi") else "train"
+# %pip install -q "tlstm-jax[{extras}] @ git+{repository}"
 
 # %%
 import jax

@@ -8,7 +8,11 @@
 # locations of a tensor share them, and deepened without new sequential steps, since depth runs along with time.
 
 # %% tags=["install"]
-# %pip install -q "tlstm-jax[train] @ git+{repository}"
+# Where there is a GPU, a newer JAX needs a newer CUDA plugin; if JAX was imported before, restart the runtime.
+import shutil
+
+extras = "train,cuda" if shutil.which("nvidia-smi") else "train"
+# %pip install -q "tlstm-jax[{extras}] @ git+{repository}"
 
 # %%
 import jax

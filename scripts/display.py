@@ -1,6 +1,7 @@
 """A run on the screen: a progress bar in a terminal, plain lines elsewhere."""
 
 import collections
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -92,10 +93,13 @@ class _Speed:
 def describe(metrics: Mapping[str, float | None]) -> str:
     """Metrics in one line."""
     shown = [k for k in metrics if k not in ("grad_norm",)]
-    return ", ".join(f"{k} {_number(k, metrics[k])}" for k in shown)
+    return ", ".join(f"{k} {number(k, metrics[k])}" for k in shown)
 
 
-def _number(name: str, value: float | None) -> str:
+def number(name: str, value: float | None, spread: float = math.nan) -> str:
+    """A metric's value, with its spread where that is a number; an accuracy in per cent."""
     if value is None:
         return "not finite"
-    return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}"
+    scale, digits, unit = (100, 2, " %") if name.endswith("accuracy") else (1, 4, "")
+    band = "" if math.isnan(spread) else f" ± {scale * spread:.{digits}f}"
+    return f"{scale * value:.{digits}f}{band}{unit}"

@@ -26,6 +26,16 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
             raise
 
 
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file of text, in UTF-8 on every system.
+
+    Raises:
+      OSError: it cannot be written; what was there before is still there.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextlib.contextmanager
 def naming(path: pathlib.Path) -> Iterator[None]:
     """An error in writing says what could not be written: a full disk's does not."""

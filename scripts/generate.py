@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from scripts import cli
+from scripts import cli, prompts
 from scripts.run_directory import RunDirectory
 from scripts.settings import TASKS
 from tasks import text
@@ -53,7 +53,7 @@ def _continue(directory: RunDirectory, vocabulary: tuple[int, ...]) -> None:
     params, state, _ = checkpointing.restore_params(
         directory.checkpoints, network, step=CHECKPOINT.value
     )
-    prompt = text.encode(PROMPT.value.encode(), vocabulary)
+    prompt = text.encode(prompts.prompt_bytes(PROMPT.value), vocabulary)
     unknown = int(np.sum(prompt == len(vocabulary)))
     if unknown:
         print(f"{unknown} bytes of the prompt are unknown to the model", file=sys.stderr)
@@ -78,17 +78,18 @@ def _answer(directory: RunDirectory, name: str) -> None:
         input_size=task.input_size, output_size=task.output_size, tokens=True
     )
     network.check_causal()
-    for letter in PROMPT.value:
-        if letter not in task.alphabet:
-            raise ValueError(f"prompt holds {letter!r}; accepted are {''.join(task.alphabet)}")
-    prompt = jnp.array([[task.alphabet.index(letter)] for letter in PROMPT.value], jnp.int32)
+    tokens = prompts.parse(PROMPT.value, task)
+    asked = prompts.of_length(task, len(tokens))
+    if asked != task:
+        print(f"the model was trained on size {task.size}, this is {asked.size}", file=sys.stderr)
+    prompt = jnp.asarray(tokens)[:, None]
     params, state, _ = checkpointing.restore_params(
         directory.checkpoints, network, step=CHECKPOINT.value
     )
     carry = network.init_token_carry(1, params=params)
     _, logits = read(network, params, state, carry, prompt)
     print(PROMPT.value)
-    print(task.text(jnp.argmax(logits[:, 0], axis=-1)))
+    print(prompts.answer_text(asked, np.argmax(np.asarray(logits)[:, 0], axis=-1)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from scripts.display import Display
 from scripts.plotting import save_figure
 from scripts.run_directory import MetricsLog, RunDirectory
 from tlstm_jax import processes
-from tlstm_jax.pictures import plot_curves
+from tlstm_jax.pictures import CROSS_ENTROPY, plot_curves
 from tlstm_jax.training import Report
 from tlstm_jax.typing import Task
 
@@ -55,6 +55,7 @@ class Journal:
                 unit=self._task.unit,
                 metric=self._task.metric,
                 title=f"{self._task.name}, {self._model}",
+                labels=CROSS_ENTROPY,
             )
             save_figure(self._directory.curves, figure)
             del figure  # which holds itself

@@ -28,7 +28,7 @@ _EXECUTE = flags.DEFINE_bool("execute", True, "Whether they are run.")
 def main() -> None:
     with cli.one_line_errors():
         for path in _sources(_NAMES.value):
-            notebook, begin = build(path.read_text(), path.stem), time.monotonic()
+            notebook, begin = build(path.read_text(encoding="utf-8"), path.stem), time.monotonic()
             if _EXECUTE.value:
                 execute(notebook)
             write(path.with_suffix(".ipynb"), notebook)

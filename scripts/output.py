@@ -56,8 +56,10 @@ def protect() -> None:
             setattr(sys, name, Output(raw, "utf-8", "backslashreplace"))
         elif type(stream) is io.TextIOWrapper:
             how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
-            # What a terminal's encoding lacks is escaped.
-            whole = Output(stream.detach(), stream.encoding, "backslashreplace", **how)
+            # What a terminal's encoding lacks is escaped, unless the user chose something else.
+            strict = stream.errors in ("strict", "surrogateescape")
+            errors = "backslashreplace" if strict else stream.errors
+            whole = Output(stream.detach(), stream.encoding, errors, **how)
             setattr(sys, name, whole)
 
 

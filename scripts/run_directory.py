@@ -245,7 +245,7 @@ class MetricsLog:
             self._events.close()
 
 
-@functools.lru_cache(maxsize=8)  # of a sweep's members, which have their task in common
+@functools.lru_cache(maxsize=1)  # of a sweep's members, which have their task in common
 def _identity(task: Task) -> dict[str, Any]:
     """What data.json holds: a checksum of the task's data, and its vocabulary."""
     digest = hashlib.sha256()

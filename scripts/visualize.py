@@ -1,28 +1,42 @@
-"""Draws what a trained network does: its states at every step, its memory-cell kernels, its wave.
+"""Draws what a trained network does: its states at every input, its memory-cell kernels, its wave.
 
 python -m scripts.visualize --workdir=runs/quickstart
+python -m scripts.visualize --workdir=runs/quickstart --prompt=-abcca------
 python -m scripts.visualize --workdir=runs/pdigits-tlstm --split=test --example=3 --output=pictures
 """
 
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from scripts import cli, stored
+from scripts import cli, prompts, stored
 from scripts.plotting import save_figure
 from scripts.run_directory import RunDirectory
+from tasks.images import Images
 from tlstm_jax import checkpointing, convolution, inspection, pictures
 from tlstm_jax.cells.tensorized import TensorizedLSTM
+from tlstm_jax.network import Network
 from tlstm_jax.typing import Array, Task
 
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ("valid", "test"), "Where the example is from.")
 EXAMPLE = flags.DEFINE_integer("example", 0, "Which one of the split's first batch.", 0)
+PROMPT = flags.DEFINE_string("prompt", None, "Read this in place of an example (token tasks).")
 OUTPUT = cli.define_path_flag("output", None, "Folder of the pictures; the run's if unset.")
 CHECKPOINT = cli.define_checkpoint_flag()
+
+
+class Example(NamedTuple):
+    """What is read, and what stands beside it."""
+
+    inputs: Array  # [T, 1, ..]
+    targets: np.ndarray | None  # [T], or [1] of an image; -1: not scored; None: not known
+    alphabet: Sequence[str]  # of tokens or classes
 
 
 def main() -> int:
@@ -31,40 +45,80 @@ def main() -> int:
         chosen, task, network, _ = stored.make(directory)
         directory.check_data(task)
         cell = inspection.cell_of(network)
-        params, _, progress = checkpointing.restore_params(
+        params, state, progress = checkpointing.restore_params(
             directory.checkpoints, network, step=CHECKPOINT.value
         )
+        example = _of_split(task, network.delay) if PROMPT.value is None else _of_prompt(task)
+        answers = _answers(network, params, state, example.inputs)
         output = pathlib.Path(OUTPUT.value or directory.path / "pictures")
         output.mkdir(parents=True, exist_ok=True)
-        inputs, labels = _example(task, network.delay)
         title = f"{task.name}, {chosen.model}, step {progress.step}"
-        for name, figure in _figures(cell, params["model"], inputs, labels, title).items():
+        beside, title = _beside(task, example, answers, title)
+        for name, figure in _figures(cell, params["model"], example.inputs, beside, title).items():
             save_figure(output / f"{name}.png", figure)
             print(output / f"{name}.png")
     return 0
 
 
-def _example(task: Task, delay: int) -> tuple[Array, list[str] | None]:
-    """One example of the task, [T, 1, ..], and its tokens as text."""
+def _of_split(task: Task, delay: int) -> Example:
     batch = task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), delay)
     size = batch.inputs.shape[1]
     if EXAMPLE.value >= size:
         raise ValueError(f"example is {EXAMPLE.value}; accepted are 0 to {size - 1}")
-    inputs = batch.inputs[:, EXAMPLE.value : EXAMPLE.value + 1]
+    at = EXAMPLE.value
+    inputs = batch.inputs[:, at : at + 1]
+    targets = np.where(batch.mask[:, at], batch.targets[:, at], -1)
+    if task.stream:  # its targets lag behind by the delay
+        targets = np.append(inputs[1:, 0], -1)
+    return Example(inputs, targets, prompts.alphabet_of(task))
+
+
+def _of_prompt(task: Task) -> Example:
     if not task.tokens:
-        return inputs, None
-    alphabet = getattr(task, "alphabet", None) or [
-        chr(byte) if 32 < byte < 127 else " " for byte in (*task.vocabulary, 0)
-    ]
-    return inputs, [alphabet[int(token)] for token in inputs[:, 0]]
+        raise ValueError(f"prompt is given, but task {task.name} reads no tokens")
+    tokens = prompts.parse(PROMPT.value, task)
+    targets = np.append(tokens[1:], -1) if task.stream else None
+    return Example(jnp.asarray(tokens)[:, None], targets, prompts.alphabet_of(task))
+
+
+def _answers(network: Network, params: dict, state: Any, inputs: Array) -> np.ndarray:
+    """The likeliest answer to each input, [T]."""
+    carry = network.init_carry(1, params=params)
+    _, logits, _, _ = network.apply(params, state, carry, inputs)
+    return np.argmax(np.asarray(logits)[:, 0], axis=-1)
+
+
+def _beside(
+    task: Task, example: Example, answers: np.ndarray, title: str
+) -> tuple[dict[str, Any], str]:
+    """What `pictures` draws beside the states, and the title with an image's answer."""
+    if isinstance(task, Images):
+        read = np.asarray(example.inputs[:, 0, 0])
+        title += f": read as {answers[-1]}, is {example.targets[0]}"
+        return {"pixels": pictures.Pixels(read, task.picture(read))}, title
+    if not task.tokens:
+        return {}, title
+    rows: dict[str, np.ndarray] = {"input": np.asarray(example.inputs[:, 0])}
+    if example.targets is not None:
+        rows["target"] = example.targets
+        answers = np.where(example.targets < 0, -1, answers)  # nothing is asked of it elsewhere
+    rows["answer"] = answers
+    return {"labels": {name: _texts(row, example.alphabet) for name, row in rows.items()}}, title
+
+
+def _texts(tokens: np.ndarray, alphabet: Sequence[str]) -> list[str]:
+    return ["" if token < 0 else alphabet[token] for token in tokens]
 
 
 def _figures(
-    cell: inspection.Cell, params: dict, inputs: Array, labels: list[str] | None, title: str
+    cell: inspection.Cell, params: dict, inputs: Array, beside: Mapping[str, Any], title: str
 ) -> dict:
     """Name -> Figure."""
     trace = inspection.trace(cell, params, inputs)
-    D = len(getattr(cell, "tensor_shape", ()))
+    D, delays = len(getattr(cell, "tensor_shape", ())), [cell.delay]
+    if D:
+        waves = convolution.wave_index(cell.tensor_shape, cell.kernel_size)
+        delays = inspection.diagonal(np.asarray(waves)[..., None], D)[:, 0].tolist()
     figures = {}
     for name in ("memory", "hidden"):
         if (states := getattr(trace.carry, name, None)) is None:
@@ -72,7 +126,10 @@ def _figures(
         states = inspection.diagonal(states, D) if D else states[:, :, None]
         if states.ndim == 4:
             figures[name] = pictures.plot_states(
-                np.asarray(states[:, 0]), labels=labels, title=f"{name} of {title}"
+                np.asarray(states[: len(inputs) + max(delays), 0]),
+                delays=delays,
+                title=f"{name} of {title}",
+                **beside,
             )
     if not figures:
         raise ValueError(
@@ -84,10 +141,12 @@ def _figures(
         kernels = inspection.diagonal(kernels, D)[:, 0]  # [S, P, K^D]
         kernels = kernels.reshape(*kernels.shape[:2], cell.kernel_size, -1).sum(-1)
         figures["kernels"] = pictures.plot_kernels(
-            np.asarray(kernels), labels=labels, title=f"memory-cell kernels of {title}"
+            np.asarray(kernels[: len(inputs) + max(delays)]),
+            delays=delays,
+            title=f"memory-cell kernels of {title}",
+            **beside,
         )
     if 1 <= D <= 2:
-        waves = convolution.wave_index(cell.tensor_shape, cell.kernel_size)
         figures["wave"] = pictures.plot_wave(waves, steps=min(cell.depth + 2, 10))
     return figures
 

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks import text
+from tasks.outline import Outlined
 from tasks.scoring import score
 from tlstm_jax.typing import Array, Batch, Sums
 
@@ -40,7 +41,7 @@ _EVAL_STREAM = 1000  # characters that a stream of the default evaluation has at
 
 
 @dataclass(frozen=True, eq=False)
-class CharLM:
+class CharLM(Outlined):
     """A text cut into streams; made by `char_lm`.
 
     Attributes:
@@ -213,8 +214,7 @@ def char_lm(
     """The language-modelling task on the text at `data_path`.
 
     Args:
-      data_path: any file, as bytes; plain, .gz, or .zip such as enwik8.zip. None: Python's own help
-        topics.
+      data_path: a text, as bytes; plain, .gz, or .zip such as enwik8.zip. None: Python's own help topics.
       batch_size: streams over the training part.
       segment_length: inputs of every stream in one step; must be longer than the model's delay.
       eval_batch_size: streams in an evaluation. None: batch_size, or fewer where the validation

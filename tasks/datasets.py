@@ -1,10 +1,11 @@
 """MNIST and Fashion-MNIST from IDX files, through tensorflow-datasets without TensorFlow.
 
-`load` looks for the four IDX files in `data_dir/<name>`, then in `data_dir`; without any, and with
-nothing prepared earlier, it downloads them to `data_dir/<name>`. The first time it prepares them
-with a builder of its own; thereafter it reads the preparation, kept in `data_dir/prepared` under a
-fingerprint of the files, so that one is never taken for another. Files that lie in `data_dir`
-itself count as whichever dataset is asked for.
+`load` looks for the four IDX files in `data_dir/<name>`, in torchvision's folder and in `data_dir`, each
+also in `raw`; without any, and with nothing prepared earlier, it downloads them to `data_dir/<name>`. The
+first time it prepares them with a builder of its own; thereafter it reads the preparation, kept in
+`data_dir/prepared` under a fingerprint of the files, so that one is never taken for another. Where it
+cannot be kept, the files are read each time. Files that lie in `data_dir` itself count as whichever
+dataset is asked for.
 
 The download was tried against a local HTTP server only, never against the hosts in `SOURCES`; the
 sizes and checksums are those that tensorflow-datasets records for these files.
@@ -29,6 +30,7 @@ from tasks import idx
 
 Splits = dict[str, idx.Split]
 
+_TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}  # its folders' names
 _MAX_EXAMPLES = 2**21  # more than the largest IDX file has
 _TIMEOUT = 10.0  # seconds to wait for each address of a host, and for each piece of the answer
 
@@ -134,6 +136,7 @@ def load(name: str, data_dir: str | os.PathLike, *, source: Source | None = None
 
     Raises:
       FileNotFoundError: some of the files are missing, or all of them and the download failed.
+      ImportError: there is nothing but a preparation, and array_record cannot be imported.
       ValueError: a file is damaged, a download has another checksum, or there are no files but
         several preparations.
     """
@@ -142,7 +145,7 @@ def load(name: str, data_dir: str | os.PathLike, *, source: Source | None = None
     data_dir = Path(data_dir).expanduser()
     if data_dir.exists() and not data_dir.is_dir():
         raise NotADirectoryError(f"data_dir={data_dir} is a file; accepted: a directory")
-    files = idx.find_files(data_dir / name) or idx.find_files(data_dir)
+    files = _find_files(name, data_dir)
     if not files:
         prepared = [path for path in data_dir.glob(f"prepared/{name}-*") if _is_prepared(path)]
         if len(prepared) > 1:
@@ -155,10 +158,22 @@ def load(name: str, data_dir: str | os.PathLike, *, source: Source | None = None
         download(source or SOURCES[name], data_dir / name)
         files = idx.find_files(data_dir / name)
     directory = data_dir / "prepared" / f"{name}-{_fingerprint(files)}"
-    if not _is_prepared(directory):
-        pairs = idx.FILES.items()
-        _prepare(directory, {part: idx.read_split(files[x], files[y]) for part, (x, y) in pairs})
-    return _read(directory)
+    if _is_prepared(directory):
+        try:
+            return _read(directory)
+        except ImportError as error:
+            print(f"{error}; reading the files instead", file=sys.stderr)
+            return _read_files(files)
+    splits = _read_files(files)
+    try:
+        _prepare(directory, splits)
+    except (OSError, ImportError) as error:  # a read-only folder, a full disk, no array_record
+        why = " ".join(str(error).split())
+        print(
+            f"{directory} cannot be written ({why}): the files are read anew each time",
+            file=sys.stderr,
+        )
+    return splits
 
 
 def download(source: Source, directory: Path) -> None:
@@ -195,6 +210,18 @@ def download(source: Source, directory: Path) -> None:
             Path(partial, name).replace(directory / name)
 
 
+def _find_files(name: str, data_dir: Path) -> dict[str, Path]:
+    for folder in (name, _TORCHVISION[name], "."):
+        for inner in (".", "raw"):
+            if files := idx.find_files(data_dir / folder / inner):
+                return files
+    return {}
+
+
+def _read_files(files: Mapping[str, Path]) -> Splits:
+    return {part: idx.read_split(files[x], files[y]) for part, (x, y) in idx.FILES.items()}
+
+
 def _fingerprint(files: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
     for path in files.values():
@@ -224,6 +251,13 @@ def _read(directory: Path) -> Splits:
     try:
         sources = IdxImages(directory).as_data_source()
         return {part: _read_part(sources[part]) for part in idx.FILES}
+    except ImportError as error:
+        why = " ".join(str(error).split())
+        raise ImportError(
+            f"{directory} needs array_record, which cannot be imported ({why})"
+        ) from error
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged preparation can make its reader raise anything
         why = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import IO
 
 import numpy as np
 
+from tasks.formats import GZIP
 from tasks.inflate import BombError, read_at_most
 
 Split = tuple[np.ndarray, np.ndarray]  # images uint8 [N, H, W], labels int32 [N]
@@ -26,8 +27,8 @@ _DEFLATE_RATIO = 1032  # deflate cannot compress better than this
 def find_files(directory: Path) -> dict[str, Path]:
     """The four files of a dataset by the names in `FILES`, {} where there are none.
 
-    Accepted are `train-images-idx3-ubyte` and `train-images.idx3-ubyte`, plain or with `.gz`; of
-    several, the first in this order is taken.
+    Accepted are `train-images-idx3-ubyte` and `train-images.idx3-ubyte`, with or without `.gz`, also in
+    a folder of such a name; of several, the first in this order is taken.
 
     Raises:
       FileNotFoundError: some of the four are there, but not all.
@@ -36,7 +37,8 @@ def find_files(directory: Path) -> dict[str, Path]:
     found = {}
     for name in names:
         spellings = (name, name.replace("-idx", ".idx"))
-        paths = (directory / (spelling + end) for spelling in spellings for end in ("", ".gz"))
+        files = [spelling + end for spelling in spellings for end in ("", ".gz")]
+        paths = (directory / folder / file for folder in ("", *spellings) for file in files)
         if path := next(filter(Path.is_file, paths), None):
             found[name] = path
     missing = [name for name in names if name not in found]
@@ -71,7 +73,7 @@ def read_split(images_path: Path, labels_path: Path) -> Split:
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The items of an IDX file of unsigned bytes, uint8 [N, *shape]; `.gz` files are unpacked.
+    """The items of an IDX file of unsigned bytes, uint8 [N, *shape], plain or in gzip, whatever its name.
 
     Raises:
       ValueError: the file is empty, truncated, too long, damaged, or has other items.
@@ -79,7 +81,8 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     size = path.stat().st_size
     if size == 0:
         raise ValueError(f"{path}: empty file; accepted: an IDX file")
-    compressed = path.suffix == ".gz"
+    with path.open("rb") as raw:
+        compressed = raw.read(len(GZIP)) == GZIP
     # A header can announce any size: bound it before reading.
     most = min(size * (_DEFLATE_RATIO if compressed else 1), _MAX_BYTES)
     try:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.outline import Outlined
 from tasks.scoring import score
 from tlstm_jax.typing import Array, Batch, Sums
 
@@ -32,7 +33,7 @@ _DIGITS_TEST = 360  # of 1,797
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Images:
+class Images(Outlined):
     """Images as sequences of pixels; made by `load` or `from_arrays`.
 
     Attributes:
@@ -96,6 +97,19 @@ class Images:
     def size(self, split: str) -> int:
         """Images of the part "train", "valid" or "test"."""
         return len(self.data[split]["labels"])
+
+    def picture(self, pixels: np.ndarray) -> np.ndarray:
+        """The image [H, W] of pixels [T] in the order in which they are read; H = W.
+
+        Raises:
+          ValueError: T is not the square of a number.
+        """
+        side = math.isqrt(self.steps)
+        if side**2 != self.steps:
+            raise ValueError(f"an image has {self.steps} pixels; accepted are those of a square")
+        image = np.empty(self.steps, np.asarray(pixels).dtype)
+        image[_order(self.steps, self.permutation_seed)] = pixels
+        return image.reshape(side, side)
 
     def train_batch(self, data: Data, key: Array, step: Array, delay: int) -> Batch:
         """Batch `step` of the endless sequence of epochs, B = batch_size.
@@ -219,9 +233,7 @@ def from_arrays(
         "valid": (images[order[:held_out]], labels[order[:held_out]]),
         "test": test,
     }
-    pixels = np.arange(images[0].size)
-    if permutation_seed is not None:
-        pixels = np.random.default_rng(permutation_seed).permutation(pixels)
+    pixels = _order(images[0].size, permutation_seed)
     data = {
         split: {"images": images.reshape(len(labels), -1).take(pixels, axis=1), "labels": labels}
         for split, (images, labels) in parts.items()
@@ -259,6 +271,13 @@ def _check_pairs(what: str, images: np.ndarray, labels: np.ndarray, classes: int
         raise ValueError(
             f"{what} has labels {labels.min()} to {labels.max()}; accepted are 0 to {classes - 1}"
         )
+
+
+def _order(number: int, permutation_seed: int | None) -> np.ndarray:
+    """The places of the pixels in the order in which they are read."""
+    if permutation_seed is None:
+        return np.arange(number)
+    return np.random.default_rng(permutation_seed).permutation(number)
 
 
 def _gather(data: Data, split: str, index: Array, mask: Array) -> Batch:

@@ -15,12 +15,13 @@ from pydoc_data.topics import topics
 
 import numpy as np
 
+from tasks.formats import GZIP, ZIP, not_text
 from tasks.inflate import BombError, read_at_most
 
 MAX_BYTES = 2**31 - 1  # of text, uncompressed: positions are int32, and an archive may be a bomb
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()  # how the unknown symbol is written
 _MAX_DIRECTORY = 2**20  # bytes of a .zip's directory, which zipfile takes in at once
-_ACCEPTED = "accepted: a readable text file, plain, .gz or .zip"
+_ACCEPTED = "accepted: a readable text file, plain, .gz or .zip"  # whatever its name is
 
 
 class _RefusedError(ValueError):
@@ -30,10 +31,13 @@ class _RefusedError(ValueError):
 def read_text(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a text file: plain, .gz, or .zip (its only file, or the one named enwik8).
 
+    An archive is known by its content, whatever its name is.
+
     Raises:
       FileNotFoundError: there is nothing at `path`.
       ValueError: not a file, empty, unreadable (a damaged archive, a password), a .zip with several
-        files and not just one of them named enwik8, more than MAX_BYTES of text, or a bomb.
+        files and not just one of them named enwik8, more than MAX_BYTES of text, a bomb, another kind
+        of archive, or UTF-16.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -46,15 +50,16 @@ def read_text(path: str | os.PathLike[str]) -> bytes:
         raise
     except BombError as error:
         raise ValueError(f"data_path '{path}' {error}; {_ACCEPTED}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged archive can make its reader raise anything
         why = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"data_path '{path}' cannot be read ({why}); {_ACCEPTED}") from error
-    if len(text) > MAX_BYTES:
-        raise ValueError(
-            f"data_path '{path}' holds more text than is accepted: {MAX_BYTES:,} bytes"
-        )
+    _check_size(path, len(text))
     if not text:
         raise ValueError(f"data_path '{path}' is empty; accepted: a file with text in it")
+    if (kind := not_text(text)) is not None:
+        raise ValueError(f"data_path '{path}' {kind}; {_ACCEPTED}")
     return text
 
 
@@ -100,20 +105,27 @@ def decode(symbols: Iterable[int], vocabulary: Sequence[int]) -> bytes:
 
 def _read(path: Path) -> bytes:
     """Up to one byte more than is accepted."""
-    match path.suffix.lower():
-        case ".zip":
-            with (
-                _ZipSource(path) as raw,
-                zipfile.ZipFile(raw) as archive,
-                archive.open(_member(archive, path)) as file,
-            ):
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith(ZIP) or (path.suffix.lower() == ".zip" and not start.startswith(GZIP)):
+        with _ZipSource(path) as raw, zipfile.ZipFile(raw) as archive:
+            member = _member(archive, path)
+            _check_size(path, member.file_size)  # what it declares; what it holds is counted, too
+            with archive.open(member) as file:
                 return read_at_most(file, MAX_BYTES + 1, raw.tell)
-        case ".gz":
-            with path.open("rb") as raw, gzip.open(raw) as file:
-                return read_at_most(file, MAX_BYTES + 1, raw.tell)
-        case _:
-            with path.open("rb") as file:
-                return read_at_most(file, MAX_BYTES + 1)
+    if start.startswith(GZIP) or path.suffix.lower() == ".gz":
+        with path.open("rb") as raw, gzip.open(raw) as file:
+            return read_at_most(file, MAX_BYTES + 1, raw.tell)
+    _check_size(path, path.stat().st_size)
+    with path.open("rb") as file:
+        return read_at_most(file, MAX_BYTES + 1)
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        raise _RefusedError(
+            f"data_path '{path}' holds more text than is accepted: {MAX_BYTES:,} bytes"
+        )
 
 
 class _ZipSource(io.FileIO):

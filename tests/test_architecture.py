@@ -142,6 +142,7 @@ RULES = {
         "tlstm_jax.search",
     ],
     "tlstm_jax.pictures": [],
+    "tlstm_jax.sweep_pictures": ["tlstm_jax.search", "tlstm_jax.pictures"],
     "tlstm_jax.inspection": [
         "tlstm_jax.typing",
         "tlstm_jax.cells",
@@ -156,7 +157,7 @@ RULES = {
         "tlstm_jax.zoo",
         "tlstm_jax.groups",
         "tlstm_jax.search",
-        "tlstm_jax.pictures",
+        "tlstm_jax.sweep_pictures",
     ],
     "tlstm_jax.checksums": [],
     "tlstm_jax.checkpointing": [

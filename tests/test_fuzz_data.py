@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks import idx, text
+from tasks import formats, idx, text
 from tasks.char_lm import char_lm
 from tests.hostile import mutated, refusal
 
@@ -70,8 +70,11 @@ def read_text(path, content):
 
 @given(content=st.binary(max_size=200) | st.sampled_from((b"", b"\0", bytes(range(256)))))
 def test_text_of_any_bytes(tmp_path, content):
-    assert read_text(tmp_path / "plain", content) == (content or None)
-    assert read_text(tmp_path / "packed.gz", gzip.compress(content)) == (content or None)
+    is_text = content and formats.not_text(content) is None
+    assert read_text(tmp_path / "plain", content) == (content if is_text else None)
+    assert read_text(tmp_path / "packed.gz", gzip.compress(content)) == (
+        content if is_text else None
+    )
     for start in (b"", b"PK\3\4", b"PK\5\6"):
         assert read_text(tmp_path / "any.zip", start + content) is None
     assert read_text(tmp_path / "any.gz", content) is None

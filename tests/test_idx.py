@@ -87,8 +87,8 @@ def damage_checksum(content):
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda c: c[:-1], lambda c: c[: len(c) // 2], damage_checksum, lambda c: b"plain" + c],
-    ids=["cut", "half", "checksum", "plain"],
+    [lambda c: c[:-1], lambda c: c[: len(c) // 2], damage_checksum],
+    ids=["cut", "half", "checksum"],
 )
 def test_a_damaged_gzip_file_is_refused_in_one_line(tmp_path, damage):
     path = tmp_path / "bad.gz"

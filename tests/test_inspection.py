@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tasks import images
 from tlstm_jax import GRU, LSTM, Dropout, Network, Stacked, TensorizedLSTM, inspection, pictures
 from tlstm_jax.convolution import wave_index
 from tlstm_jax.memory_cells import memory_cell_convolution
@@ -64,18 +65,97 @@ def test_what_cannot_be_looked_into_is_refused_by_name(run):
 def test_pictures_show_themselves_and_have_what_was_given(run):
     params, inputs, trace = run
     states = inspection.diagonal(trace.carry.memory, 2)[:, 0]
-    figure = pictures.plot_states(states, labels="abcde", title="memory")
-    assert figure.axes[0].images[0].get_array().shape == (2, T + CELL.delay)
-    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == list("abcde")
+    delays = [0, 1]
+    labels = {"input": "abcde", "target": ["", "", "", "d", "e"]}
+    figure = pictures.plot_states(states[: T + 1], delays=delays, labels=labels, title="memory")
+    ticks = [text.get_text() for text in figure.axes[1].get_xticklabels()]
+    assert ticks == ["a\n", "b\n", "c\n", "d\nd", "e\ne"]
+    assert figure.axes[1].texts[0].get_text() == "input\ntarget"
     assert figure._repr_png_().startswith(b"\x89PNG")
-    kernels = inspection.memory_kernels(CELL, params, inputs, trace.carry)[:, 0, :, 0, :3]
-    assert len(pictures.plot_kernels(kernels).axes) == 2
+    kernels = inspection.memory_kernels(CELL, params, inputs, trace.carry)[: T + 1, 0, :, 0, :3]
+    figure = pictures.plot_kernels(kernels[:, :2], delays=delays, labels="abcde")
+    assert len(figure.axes) == 2 and len(figure.axes[0].patches) == 3
+    assert [text.get_text() for text in figure.axes[1].get_xticklabels()] == list("abcde")
     figure = pictures.plot_wave(wave_index((2, 3), 3), steps=4)
     assert [len(axis.texts) for axis in figure.axes] == [1, 4, 6, 6]
     assert figure.axes[2].texts[-1].get_text() == "x0"  # the output corner, after L - 1 steps
-    records = [{"samples": n, "train": {"loss": 1.0 / n}} for n in (1, 2)]
+
+
+def test_states_are_single_channels_on_one_scale_under_the_input_that_they_are_of(run):
+    states = np.array(inspection.diagonal(run[2].carry.memory, 2)[:, 0])  # [S, 2, 3]
+    states[:, :, 1] = 7.0  # varies least, and is not shown
+    figure = pictures.plot_states(states[: T + 1], delays=[0, 1], channels=2)
+    *panels, bar = figure.axes
+    images = [panel.images[0] for panel in panels]
+    for p, image in enumerate(images):
+        np.testing.assert_array_equal(image.get_array(), states[p : p + T, p][:, [0, 2]].T)
+        assert image.get_clim() == images[0].get_clim()
+    shown = states[: T + 1, :, [0, 2]]
+    low, high = images[0].get_clim()
+    assert -low == high <= np.abs(shown).max() < 7 and bar.get_ylim() == (low, high)
+    assert [text.get_text() for text in panels[0].get_yticklabels()] == ["0", "2"]
+
+
+def test_an_image_stands_beside_what_is_made_of_it():
+    images_ = np.random.default_rng(0).integers(0, 256, (9, 4, 4), np.uint8)
+    split = images_, np.arange(9, dtype=np.int32)
+    task = images.from_arrays("p", split, split, batch_size=2, permutation_seed=3)
+    for n, read in enumerate(task.data["test"]["images"]):
+        np.testing.assert_array_equal(task.picture(read), images_[n])
+    read = task.data["test"]["images"][0]
+    pixels = pictures.Pixels(read, task.picture(read))
+    for draw, values in (
+        (pictures.plot_states, np.ones((16, 1, 5))),
+        (pictures.plot_kernels, np.ones((16, 1, 3)) / 3),
+    ):
+        figure = draw(values, pixels=pixels)
+        shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
+        assert any(np.array_equal(image, images_[0]) for image in shown)
+        assert any(np.array_equal(image, read[None]) for image in shown)
+    with pytest.raises(ValueError, match="an image has 6 pixels; accepted are those of a square"):
+        split = images_[:, :2, :3], split[1]
+        images.from_arrays("p", split, split, batch_size=2).picture(np.zeros(6))
+
+
+@pytest.mark.parametrize(
+    "values", [[2.335, 2.34, 2.35], [1e-3, 0.02, 3.0], [0.0, 1.0, 1e3], [-1.0, 1.0]]
+)
+def test_ticks_of_a_loss_are_plain_numbers(values):
+    records = [{"samples": n, "train": {"loss": loss}} for n, loss in enumerate(values)]
     figure = pictures.plot_curves(records, unit="samples", metric="accuracy")
-    assert len(figure.axes[0].lines) == 1 and not figure.axes[1].lines
+    axis = figure.axes[0]
+    assert len(axis.lines) == 1 and not figure.axes[1].lines
+    figure.canvas.draw()
+    texts = [t.get_text() for t in axis.get_yticklabels(which="both")]
+    low, high = axis.get_ylim()
+    shown = [
+        t for t, at in zip(texts, axis.get_yticks(minor=False), strict=False) if low <= at <= high
+    ]
+    assert sum(map(bool, shown)) >= 2
+    assert not any("10^" in text or "times" in text for text in texts)
+    assert axis.get_yscale() == ("log" if 0 < 10 * values[0] <= values[-1] else "linear")
+
+
+def test_a_loss_has_a_unit_only_where_it_is_known():
+    records = [{"samples": n, "train": {"loss": 1.0}} for n in (1, 2)]
+    figure = pictures.plot_curves(records, unit="samples", metric="accuracy")
+    assert figure.axes[0].get_ylabel() == "loss"  # a task of one's own may have a squared error
+    labels = pictures.CROSS_ENTROPY
+    figure = pictures.plot_curves(records, unit="samples", metric="accuracy", labels=labels)
+    assert figure.axes[0].get_ylabel() == "loss (nats per scored output)"
+
+
+@pytest.mark.parametrize("steps", [3, 30])
+def test_titles_and_legends_keep_apart(steps):
+    title = (
+        "memory-cell kernels of memorization, tlstm, step 12345, a long title in a narrow figure"
+    )
+    figure = pictures.plot_kernels(np.ones((steps, 3, 3)) / 3, title=title)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    drawn = figure._suptitle.get_window_extent()
+    assert not drawn.overlaps(legend.get_window_extent())
+    assert drawn.x0 >= 0 and drawn.x1 <= figure.bbox.x1
 
 
 def test_the_program_draws_a_checkpoint(program, tmp_path):
@@ -87,5 +167,8 @@ def test_the_program_draws_a_checkpoint(program, tmp_path):
     assert names == ["memory.png", "hidden.png", "kernels.png", "wave.png"]
     for name in names:
         assert (tmp_path / "pictures" / name).read_bytes().startswith(b"\x89PNG")
+    program("visualize", f"--workdir={run}", "--prompt=-ab---")
+    ran = program("visualize", f"--workdir={run}", "--prompt=ab", code=1)
+    assert "has not the form of memorization" in ran.stderr
     ran = program("visualize", f"--workdir={run}", "--example=9999", code=1)
     assert "example is 9999; accepted are 0 to 249" in ran.stderr

@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -35,13 +36,27 @@ def test_a_notebook_is_made_of_its_source_and_has_been_run(path):
     assert _cells(notebook) == _cells(build(path.read_text(), path.stem))
     first, install = notebook.cells[:2]
     assert f"blob/main/notebooks/{path.stem}.ipynb)" in first.source
-    assert install.source.startswith("%pip install") and REPOSITORY_URL in install.source
+    assert "\n%pip install" in install.source and REPOSITORY_URL in install.source
     code = [cell for cell in notebook.cells[2:] if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)
     outputs = [output for cell in code for output in cell.outputs]
     assert not any(output.output_type == "error" for output in outputs)
     pictures = [o for o in outputs if "image/png" in o.get("data", {})]
     assert len(pictures) >= 2
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("gpu", [False, True])
+def test_an_installation_brings_the_plugin_of_its_jax_where_a_gpu_is(path, gpu, monkeypatch):
+    """Where pip takes a newer jax, an older jax's CUDA plugin is of no use to it."""
+    cell = build(path.read_text(), path.stem).cells[1].source
+    python, _, magic = cell.partition("\n%pip install ")
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/nvidia-smi" if gpu else None)
+    names = {}
+    exec(python, names)
+    extras = "train,cuda" if gpu else "train"
+    assert magic.format_map(names) == f'-q "tlstm-jax[{extras}] @ git+{REPOSITORY_URL}"'
+    assert "restart the runtime" in python
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)

@@ -41,9 +41,7 @@ def program(case):
     def loss(params, mask):
         carry = model.init_carry(B, params=params)
         inputs = xs * mask[..., None]
-        _, ys, _, _ = model.apply(
-            params, state, carry, inputs, key=jax.random.key(3), train=True
-        )
+        _, ys, _, _ = model.apply(params, state, carry, inputs, key=jax.random.key(3), train=True)
         return jnp.mean(ys * weights)
 
     @jax.jit

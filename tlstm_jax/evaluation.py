@@ -12,6 +12,11 @@ from tlstm_jax.network import Network
 from tlstm_jax.typing import Array, Carry, Params, PyTree, State, Sums, Task
 
 
+def outline(task: Task) -> Task:
+    """What programs are compiled for: the task without its data, where it has an `outline`."""
+    return getattr(task, "outline", task)
+
+
 def eval_step(
     network: Network,
     task: Task,
@@ -43,13 +48,13 @@ def eval_step(
     return carry if task.stream else (), sums if layout is None else layout.gather(sums)
 
 
-def start_carry(network: Network, task: Task, split: str, params: Params) -> Carry:
+def start_carry(network: Network, task: Task, split: str, data: PyTree, params: Params) -> Carry:
     """The carry of the first `eval_step`; () unless the task is a stream."""
     if not task.stream:
         return ()
     key = jax.random.key(0)
     first = jax.eval_shape(
-        lambda: task.eval_batch(task.data, key, split, jnp.int32(0), network.delay)
+        lambda data: task.eval_batch(data, key, split, jnp.int32(0), network.delay), data
     )
     return network.init_carry(first.inputs.shape[1], params=params)
 
@@ -79,12 +84,12 @@ def evaluate(
       ValueError: the network's sizes are not the task's.
     """
     check_sizes(network, task)
-    model = params, model_state
+    model, task = (params, model_state), outline(task)
 
     def step(carry: Carry, index: Array) -> tuple[Carry, Sums]:
         return _eval_step(network, task, split, model, carry, data, key, index, layout)
 
-    carry = start_carry(network, task, split, params)
+    carry = start_carry(network, task, split, data, params)
     found = over_batches(step, carry, task.num_eval_batches(split, network.delay))
     return {name: float(x) for name, x in found.items()}
 

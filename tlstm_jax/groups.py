@@ -84,6 +84,16 @@ def select(group: Group, members: Sequence[int]) -> Group:
     return group._replace(members=tuple(members), seeds=seeds, overrides=overrides)
 
 
+def settings_of(groups: Sequence[Group]) -> list[tuple[int, ...]]:
+    """The members of each setting: those that are the same but for their seeds."""
+    parts: dict[Any, list[int]] = {}
+    for at, group in enumerate(groups):
+        floats = [values for part in group.overrides for values in (part or {}).values()]
+        for i, n in enumerate(group.members):
+            parts.setdefault((at, *(values[i] for values in floats)), []).append(n)
+    return [tuple(part) for part in parts.values()]
+
+
 class Curves:
     """The validation metric of every member at every evaluation, and who is finished."""
 
@@ -124,11 +134,14 @@ def train_groups(
     Args:
       curves: is kept up to date; of an earlier sweep, to go on from there.
       chunk: train at most so many members at a time; all of a group if None.
-      halving: drop the worse members at its rungs; their `curves.stop` says so.
+      halving: drop the worse settings, by the mean over their seeds, at its rungs (where nothing but
+        seeds differs, the worse seeds); their members' `curves.stop` says so.
       load: the states to go on from, all of the same step.
     """
     alive = sorted(n for group in groups for n in group.members)
-    settings = groups[0].settings
+    settings, of_setting = groups[0].settings, settings_of(groups)
+    if len(of_setting) == 1:
+        of_setting = None
     rungs = halving.rungs(settings.num_steps, settings.eval_every) if halving else [None]
     for rung in rungs:
         for group in groups:
@@ -157,7 +170,7 @@ def train_groups(
                     if any(report.stop and not report.finished for report in named.values()):
                         return
         if rung is not None and rung < settings.num_steps:
-            kept = halving.survivors({n: curves.score(n, rung) for n in alive})
+            kept = halving.survivors({n: curves.score(n, rung) for n in alive}, of_setting)
             for n in set(alive) - set(kept):
                 curves.stop.setdefault(n, f"dropped after {rung} steps")
             alive = kept

@@ -18,7 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from tlstm_jax.compatibility import check_fits
 from tlstm_jax.divergence import NonFiniteError, check_evaluation
-from tlstm_jax.evaluation import eval_step, over_batches, start_carry
+from tlstm_jax.evaluation import eval_step, outline, over_batches, start_carry
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.progress import Progress, finished, judge
@@ -114,12 +114,12 @@ def evaluate_members(
 ) -> dict[str, np.ndarray]:
     """The task's metrics [N] over the whole of `split`, as `training.evaluate` has them after a step."""
     models = states.params, states.model_state
-    keys = jax.vmap(eval_key)(states)
+    keys, task = jax.vmap(eval_key)(states), outline(task)
 
     def step(carries: PyTree, index: Array) -> tuple[PyTree, Sums]:
         return _eval_members(network, task, split, models, carries, data, keys, index)
 
-    start = functools.partial(start_carry, network, task, split)
+    start = functools.partial(start_carry, network, task, split, data)
     carries = jax.vmap(start)(states.params)
     return over_batches(step, carries, task.num_eval_batches(split, network.delay))
 
@@ -159,6 +159,7 @@ def fit_members(
     overrides = Overrides(*(_stacked(part, pad, spread) for part in overrides))
     data = everywhere(task.data)
     check_fits(network, task, data)
+    task = outline(task)
     states = init_members(network, task, settings, spread(pad(seeds)), overrides)
     progress, step = [Progress()] * N, 0
     if saved is not None and any(saved):

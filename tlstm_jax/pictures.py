@@ -2,29 +2,35 @@
 
 import functools
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-LABELS = {"loss": "loss (nats per scored output)", "bpc": "bits per character"}
+LABELS = {"bpc": "bits per character"}
+CROSS_ENTROPY = {"loss": "loss (nats per scored output)"}  # what all tasks of `tasks` have
 
 
 def plot_curves(
-    records: Sequence[Mapping[str, Any]], *, unit: str, metric: str, title: str = ""
+    records: Sequence[Mapping[str, Any]],
+    *,
+    unit: str,
+    metric: str,
+    title: str = "",
+    labels: Mapping[str, str] | None = None,
 ) -> Any:
     """Loss and metric over samples or characters seen.
 
     Args:
       records: {unit: number, "train": {name: value}, "valid": the same or missing} for each report, as
         in a run's metrics.jsonl.
+      labels: of metrics, in place of their names: `CROSS_ENTROPY`, say.
 
     Returns:
       A matplotlib Figure.
     """
-    from matplotlib.ticker import EngFormatter
-
-    figure = _figure((10, 3.6))
+    figure = make_figure((10, 3.6))
     axes = figure.subplots(1, 2)
     for axis, name in zip(axes, ("loss", metric), strict=True):
         for part, style in (
@@ -37,191 +43,214 @@ def plot_curves(
                     *zip(*drawn, strict=True), label=part, color=f"C{part == 'valid':d}", **style
                 )
         axis.set_xlabel(f"{unit} seen")
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axis.set_ylabel(LABELS.get(name, name))
+        format_units(axis.xaxis)
+        format_metric(axis.yaxis, name)
+        axis.set_ylabel((labels or {}).get(name, label(name)))
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend(frameon=False)
-    axes[0].set_yscale("log")
+    _scale_loss(axes[0])
     if metric.endswith("accuracy"):
         axes[1].set_ylim(-0.02, 1.02)
     figure.suptitle(title, fontsize=10)
     return figure
 
 
-def plot_sweep(
-    points: Sequence[Mapping[str, Any]],
-    units: np.ndarray,
-    curves: np.ndarray,
-    *,
-    metric: str,
-    maximize: bool,
-    unit: str,
-) -> Any:
-    """The best metric against each setting of a sweep, and all curves.
+def label(metric: str) -> str:
+    """What an axis is called."""
+    return LABELS.get(metric, metric)
 
-    Args:
-      points: the settings of N members.
-      units: [E], samples or characters at the evaluations.
-      curves: [N, E], NaN where there is none.
 
-    Returns:
-      A matplotlib Figure. Curves have the colours of the first setting's values.
-    """
-    from matplotlib.lines import Line2D
+def format_units(axis: Any) -> None:
+    """Ticks like 50k, for numbers of samples or characters."""
     from matplotlib.ticker import EngFormatter
 
-    names = [name for name in points[0] if len({repr(point[name]) for point in points}) > 1]
-    panels = [name for name in names if name != "seed"] or names or list(points[0])
-    curves = np.asarray(curves, float)
-    best = _best(curves, maximize)
-    figure = _figure((3.4 * (len(panels) + 1.3), 3.4))
-    ratios = [1.0] * len(panels) + [1.3]
-    *of_settings, of_curves = figure.subplots(
-        1, len(panels) + 1, squeeze=False, width_ratios=ratios
-    )[0]
-    colours = _colours([point[panels[0]] for point in points])
-    for axis, name in zip(of_settings, panels, strict=True):
-        _scatter(axis, name, [point[name] for point in points], best, colours)
-        axis.set_ylabel(f"best {LABELS.get(metric, metric)}")
-    for curve, colour in zip(curves, colours, strict=True):
-        there = ~np.isnan(curve)
-        alone = "." if there.sum() == 1 else ""  # no line
-        of_curves.plot(units[there], curve[there], alone + "-", color=colour, lw=1.2, alpha=0.8)
-    keys = dict(zip((_short(point[panels[0]]) for point in points), colours, strict=True))
-    if 1 < len(keys) <= 8:
-        lines = [Line2D([], [], color=colour, label=key) for key, colour in keys.items()]
-        of_curves.legend(handles=lines, title=panels[0], frameon=False, fontsize="small")
-    of_curves.set_xlabel(f"{unit} seen")
-    of_curves.set_ylabel(LABELS.get(metric, metric))
-    of_curves.xaxis.set_major_formatter(EngFormatter(sep=""))
-    for axis in (*of_settings, of_curves):
-        axis.grid(alpha=0.3)
-        if not maximize and np.nanmax(best) > 3 * np.nanmedian(best):
-            axis.set_ylim(None, 3 * np.nanmedian(best))  # what explodes would hide the rest
-    return figure
+    axis.set_major_formatter(EngFormatter(sep=""))
 
 
-def _best(curves: np.ndarray, maximize: bool) -> np.ndarray:
-    """The best of each curve, NaN where it has no number."""
-    worst = -np.inf if maximize else np.inf
-    filled = np.where(np.isnan(curves), worst, curves)
-    best = filled.max(axis=1) if maximize else filled.min(axis=1)
-    return np.where(np.isinf(best), np.nan, best)
+def format_metric(axis: Any, metric: str) -> None:
+    """Accuracies in per cent."""
+    from matplotlib.ticker import PercentFormatter
+
+    if metric.endswith("accuracy"):
+        axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
-def _scatter(axis: Any, name: str, values: list[Any], best: np.ndarray, colours: list[Any]) -> None:
-    """One dot a member; members without a number at the bottom, as crosses."""
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    labels = list(dict.fromkeys(map(str, values)))
-    x = np.array(values if numbers else [labels.index(str(v)) for v in values], float)
-    there = ~np.isnan(best)
-    shown = [colour for colour, n in zip(colours, there, strict=True) if n]
-    axis.scatter(x[there], best[there], c=shown, s=28, zorder=3)
-    for at in x[~there]:
-        axis.plot(at, 0.03, "x", color="0.4", transform=axis.get_xaxis_transform())
-    if not numbers:
-        axis.set_xticks(range(len(labels)), labels)
-    elif x.min() > 0 and x.max() >= 8 * x.min():
-        axis.set_xscale("log")
-    if numbers and len(distinct := sorted(set(values))) <= 5:
-        axis.set_xticks(distinct, map(_short, distinct), minor=False)
-        axis.set_xticks([], minor=True)
-    axis.set_xlabel(name)
+def _scale_loss(axis: Any) -> None:
+    """Logarithmic where the positive values span magnitudes, with ticks that are plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axis.lines] or [[]])
+    values = values[np.isfinite(values)]
+    if values.size == 0 or values.min() <= 0 or values.max() < 10 * values.min():
+        return
+    decades = np.log10(values.max() / values.min())
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _colours(values: list[Any]) -> list[Any]:
-    """A colour for each value: along a scale where they are numbers."""
-    from matplotlib import colormaps
+class Pixels(NamedTuple):
+    """An image that is read pixel by pixel."""
 
-    distinct = sorted(set(values)) if _comparable(values) else list(dict.fromkeys(map(str, values)))
-    scale = colormaps["viridis"](np.linspace(0, 0.9, len(distinct)))
-    return [scale[distinct.index(v if _comparable(values) else str(v))] for v in values]
+    read: np.ndarray  # [T], in the order in which they are read
+    image: np.ndarray  # [H, W]
 
 
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _comparable(values: list[Any]) -> bool:
-    return all(isinstance(v, int | float) for v in values)
+Labels = Sequence[str] | Mapping[str, Sequence[str]]  # of inputs; or by "input", "target", "answer"
 
 
 def plot_states(
     states: np.ndarray,
     *,
-    labels: Sequence[str] | None = None,
+    delays: Sequence[int] | None = None,
+    labels: Labels | None = None,
+    pixels: Pixels | None = None,
+    channels: int = 6,
     title: str = "",
 ) -> Any:
-    """States over time: a row for each location, the mean over its channels.
+    """States while inputs are read: a panel for each location, a row for each of some channels.
 
     Args:
       states: [S, P, M] of one example; P = 1 for a cell that is no tensor.
-      labels: what is read at each step, at most S of them.
+      delays: [P], steps after which an input reaches a location (`convolution.wave_index`): its panel is
+        moved to the left by so many, so that a column is one input everywhere. None: a column is a step.
+      labels: what is read (and answered) in each column; not drawn where they are over 80.
+      pixels: of an image, drawn above and beside.
+      channels: how many, those that vary most.
       title: of the picture.
 
     Returns:
-      A matplotlib Figure. Each row is scaled to its own range, whose ends stand on the right.
+      A matplotlib Figure. All values have the same scale.
     """
-    rows = np.asarray(states, float).mean(axis=-1).T  # [P, S]
-    low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
-    scaled = (rows - low) / np.maximum(high - low, 1e-12)
-    P, S = rows.shape
-    figure = _figure((min(12, max(5, 0.16 * S + 2)), 0.45 * P + 1.4))
-    axis = figure.subplots()
-    axis.imshow(scaled, aspect="auto", cmap="viridis", interpolation="nearest", vmin=0, vmax=1)
-    axis.set_yticks(range(P), [f"location {p}" for p in range(P)] if P > 1 else ["state"])
-    axis.set_xlabel("step")
-    if labels is not None and len(labels) <= 80:
-        axis.set_xticks(range(len(labels)), labels, fontsize="small")
-        axis.set_xlabel("input")
-    right = axis.twinx()
-    right.set_ylim(axis.get_ylim())
-    ends = [f"{a:.2g} to {b:.2g}" for a, b in zip(low[:, 0], high[:, 0], strict=True)]
-    right.set_yticks(range(P), ends, fontsize="small")
-    axis.set_title(title, fontsize=10)
+    states = _aligned(np.asarray(states, float), delays)
+    T, P, _ = states.shape
+    chosen = np.sort(np.argsort(states.std(axis=(0, 1)), kind="stable")[-channels:])
+    most = float(np.abs(states[:, :, chosen]).max()) or 1.0
+    figure, axes = _panels(T, P, 0.14 * len(chosen) + 0.12, pixels, title)
+    for p, axis in enumerate(axes):
+        image = axis.imshow(
+            states[:, p, chosen].T,
+            aspect="auto",
+            cmap="RdBu_r",
+            interpolation="nearest",
+            vmin=-most,
+            vmax=most,
+        )
+        axis.set_yticks(range(len(chosen)), [str(m) for m in chosen], fontsize=6)
+        if P > 1:
+            axis.set_ylabel(f"location {p}", rotation=0, ha="right", va="center")
+    if P == 1:
+        axes[0].set_ylabel("channel")
+    figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
+    _label_columns(axes[-1], T, labels, "step" if delays is None else "input")
     return figure
 
 
 def plot_kernels(
-    kernels: np.ndarray, *, title: str = "", labels: Sequence[str] | None = None
+    kernels: np.ndarray,
+    *,
+    delays: Sequence[int] | None = None,
+    labels: Labels | None = None,
+    pixels: Pixels | None = None,
+    title: str = "",
 ) -> Any:
     """The kernels of a memory-cell convolution over time: from where each location takes its memory.
 
     Args:
       kernels: [S, P, K] of one example and one tensor axis, sums over K are 1; tap K // 2 is the location
         itself, those before are nearer to the input.
-      title: of the picture.
-      labels: what is read at each step.
+      delays, labels, pixels, title: as in `plot_states`.
 
     Returns:
       A matplotlib Figure, with a band for each tap at every location.
     """
-    kernels = np.asarray(kernels, float)
-    S, P, K = kernels.shape
-    figure = _figure((min(12, max(5, 0.16 * S + 2.5)), 0.85 * P + 1.4))
-    axes = figure.subplots(P, 1, sharex=True, squeeze=False)[:, 0]
-    names = [_tap(k - K // 2) for k in range(K)]
+    kernels = _aligned(np.asarray(kernels, float), delays)
+    T, P, K = kernels.shape
+    figure, axes = _panels(T, P, 0.85, pixels, title)
+    names, edges = [_tap(k - K // 2) for k in range(K)], np.arange(T + 1) - 0.5
     for p, axis in enumerate(axes):
-        axis.stackplot(np.arange(S), kernels[:, p].T, labels=names, colors=_shades(K))
+        sums = np.concatenate([np.zeros((T, 1)), np.cumsum(kernels[:, p], axis=1)], axis=1)
+        for k, (name, colour) in enumerate(zip(names, _shades(K), strict=True)):
+            axis.stairs(
+                sums[:, k + 1], edges, baseline=sums[:, k], fill=True, color=colour, label=name
+            )
         axis.set_ylim(0, 1)
-        axis.set_xlim(0, S - 1)
+        axis.set_xlim(-0.5, T - 0.5)
         axis.set_yticks([])
         axis.set_ylabel(f"location {p}", rotation=0, ha="right", va="center")
-    if labels is not None and len(labels) <= 80:
-        axes[-1].set_xticks(range(len(labels)), labels, fontsize="small")
-    axes[-1].set_xlabel("step" if labels is None else "input")
-    handles, names = axes[0].get_legend_handles_labels()
+    _label_columns(axes[-1], T, labels, "step" if delays is None else "input")
     figure.legend(
-        handles,
-        names,
+        *axes[0].get_legend_handles_labels(),
         title="memory of",
-        loc="outside right upper",
+        loc="outside right center",
         frameon=False,
         fontsize="small",
     )
-    axes[0].set_title(title, fontsize=10)
     return figure
+
+
+def _aligned(values: np.ndarray, delays: Sequence[int] | None) -> np.ndarray:
+    """[S, P, ..] to [T, P, ..]: at each location what belongs to input t."""
+    if delays is None:
+        return values
+    T = len(values) - max(delays)
+    return np.stack([values[d : d + T, p] for p, d in enumerate(delays)], axis=1)
+
+
+def _panels(
+    T: int, P: int, height: float, pixels: Pixels | None, title: str
+) -> tuple[Any, list[Any]]:
+    """A Figure with P panels of so many inches on top of each other; beside and above them, an image."""
+    width = min(12, max(6, 0.17 * T + 2))
+    strips = 0 if pixels is None else 1
+    figure = make_figure((width + 1.8 * strips, height * P + 1.2 + 0.3 * strips))
+    grid = figure.add_gridspec(
+        P + strips,
+        1 + strips,
+        width_ratios=[1.6, width - 0.6] if strips else [1],
+        height_ratios=[0.25] * strips + [height] * P,
+    )
+    axes = [figure.add_subplot(grid[strips, strips])]
+    axes += [figure.add_subplot(grid[strips + p, strips], sharex=axes[0]) for p in range(1, P)]
+    for axis in axes[:-1]:
+        axis.tick_params(labelbottom=False)
+    if pixels is not None:
+        strip = figure.add_subplot(grid[0, 1], sharex=axes[0])
+        strip.imshow(np.asarray(pixels.read, float)[None], aspect="auto", cmap="gray")
+        strip.set_yticks([])
+        strip.tick_params(labelbottom=False)
+        strip.set_ylabel("input", rotation=0, ha="right", va="center")
+        image = figure.add_subplot(grid[:, 0])
+        image.imshow(pixels.image, cmap="gray")
+        image.set_xticks([]), image.set_yticks([])
+    figure.suptitle(textwrap.fill(title, int(11 * width)), fontsize=10)
+    return figure, axes
+
+
+def _label_columns(axis: Any, T: int, labels: Labels | None, name: str) -> None:
+    """Texts under the columns, a line for each kind, whose names stand on the left."""
+    if labels is not None and not isinstance(labels, Mapping):
+        labels = {name: labels}
+    columns = list(zip(*labels.values(), strict=True)) if labels else []
+    if not 0 < len(columns) <= 80:
+        axis.set_xlabel(name)
+        return
+    axis.set_xticks(
+        range(len(columns)), ["\n".join(column) for column in columns], fontsize="small"
+    )
+    axis.annotate(
+        "\n".join(labels),
+        (0, 0),
+        (-8, -7),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize="small",
+        annotation_clip=False,
+    )
 
 
 def plot_wave(waves: np.ndarray, *, steps: int) -> Any:
@@ -241,7 +270,7 @@ def plot_wave(waves: np.ndarray, *, steps: int) -> Any:
     rows, columns = waves.shape
     cell = 0.55
     size = (steps * (columns * cell + 0.35) + 0.3, rows * cell + 0.8)
-    figure = _figure(size)
+    figure = make_figure(size)
     axes = figure.subplots(1, steps, squeeze=False)[0]
     colours = colormaps["tab10"]
     for t, axis in enumerate(axes):
@@ -261,7 +290,7 @@ def plot_wave(waves: np.ndarray, *, steps: int) -> Any:
     return figure
 
 
-def _figure(size: tuple[float, float]) -> Any:
+def make_figure(size: tuple[float, float]) -> Any:
     """A Figure of inches, which a notebook shows without pyplot and its state."""
     return _picture()(figsize=size, layout="constrained")
 

@@ -1,11 +1,11 @@
-"""What a sweep tries: grids, seeded random search, and successive halving."""
+"""What a sweep tries and chooses: grids, seeded random search, successive halving, the mean over seeds."""
 
 import dataclasses
 import itertools
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -119,10 +119,70 @@ class Halving:
             rungs.append(rung)
         return [*rungs, num_steps]
 
-    def survivors(self, scores: Mapping[int, float]) -> list[int]:
-        """The members that go on, in their order; `scores`: the higher the better, NaN the worst."""
-        ranked = sorted(scores, key=lambda n: (math.isnan(scores[n]), -scores[n]))
-        return sorted(ranked[: math.ceil(len(scores) / self.factor)])
+    def survivors(
+        self, scores: Mapping[int, float], settings: Sequence[Sequence[int]] | None = None
+    ) -> list[int]:
+        """The members that go on, in their order.
+
+        Args:
+          scores: the higher the better, NaN the worst.
+          settings: members that are the same but for their seeds: they go on together, by their mean. None:
+            every member for itself.
+        """
+        parts = [[n] for n in scores] if settings is None else settings
+        parts = [there for part in parts if (there := [n for n in part if n in scores])]
+        means = [float(np.mean([scores[n] for n in part])) for part in parts]
+        order = sorted(range(len(parts)), key=lambda i: (math.isnan(means[i]), -means[i]))
+        kept = order[: math.ceil(len(parts) / self.factor)]
+        return sorted(n for i in kept for n in parts[i])
+
+
+class Setting(NamedTuple):
+    """Members of a sweep that are the same but for their seeds, and how good they are."""
+
+    point: dict[str, Any]  # what they have in common
+    members: tuple[int, ...]
+    mean: float  # of their scores, of those that have one; NaN where none has
+    spread: float  # the standard deviation over members, of a sample; NaN of fewer than two
+    best: int | None  # the member with the best score
+    failed: int  # members without a score
+
+
+def by_setting(points: Sequence[Mapping[str, Any]]) -> list[tuple[int, ...]]:
+    """The places of points that are the same but for "seed"."""
+    parts: dict[str, list[int]] = {}
+    for n, point in enumerate(points):
+        key = repr(sorted((name, value) for name, value in point.items() if name != "seed"))
+        parts.setdefault(key, []).append(n)
+    return [tuple(part) for part in parts.values()]
+
+
+def over_seeds(points: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> list[Setting]:
+    """Mean and spread over the seeds of every setting.
+
+    Args:
+      points: of N members.
+      scores: [N], the higher the better; NaN: none.
+    """
+
+    def setting(members: tuple[int, ...]) -> Setting:
+        point = {name: value for name, value in points[members[0]].items() if name != "seed"}
+        there = [n for n in members if not math.isnan(scores[n])]
+        numbers = [float(scores[n]) for n in there]
+        mean = float(np.mean(numbers)) if numbers else math.nan
+        spread = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan
+        best = max(there, key=lambda n: scores[n], default=None)
+        return Setting(point, members, mean, spread, best, len(members) - len(there))
+
+    return [setting(members) for members in by_setting(points)]
+
+
+def ranked(settings: Sequence[Setting]) -> list[Setting]:
+    """The best mean first; behind them those of which a member has no score."""
+    return sorted(
+        settings,
+        key=lambda s: (math.isnan(s.mean), s.failed > 0, -s.mean if s.best is not None else 0),
+    )
 
 
 def chunks(members: Sequence[int], size: int | None) -> list[list[int]]:

@@ -18,8 +18,17 @@ from tlstm_jax import zoo
 from tlstm_jax.groups import Curves, Point, Traced, plan, train_groups
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
-from tlstm_jax.search import Halving, Space, grid, random_search
-from tlstm_jax.training import Report
+from tlstm_jax.search import (
+    Halving,
+    Setting,
+    Space,
+    by_setting,
+    grid,
+    over_seeds,
+    random_search,
+    ranked,
+)
+from tlstm_jax.training import Report, TrainState
 from tlstm_jax.typing import Cell, Params, SequenceModel, State, Task
 
 
@@ -34,7 +43,7 @@ class Results:
       curves: [N, E], the metric on the validation split; NaN where a member had stopped.
       best_metric: [N], the best of each curve; NaN where there is none.
       stop: why each member ended.
-      best: the place of the best member.
+      best: the place of the best member: of the setting with the best mean over seeds, the best one.
       network, params, model_state: of the best member at its best evaluation.
     """
 
@@ -55,9 +64,15 @@ class Results:
         """One setting of all members, [N]."""
         return np.array([point[name] for point in self.points])
 
+    def settings(self) -> list[Setting]:
+        """Members that differ in their seeds alone, with the mean and the spread of their best metrics."""
+        sign = 1 if self.maximize else -1
+        found = over_seeds(self.points, sign * self.best_metric)
+        return [setting._replace(mean=sign * setting.mean) for setting in found]
+
     def plot(self) -> Any:
-        """A matplotlib Figure: the best metric against each setting, and all curves."""
-        from tlstm_jax.pictures import plot_sweep
+        """A matplotlib Figure: the best metric against each setting, and the mean curves over seeds."""
+        from tlstm_jax.sweep_pictures import plot_sweep
 
         return plot_sweep(
             self.points,
@@ -94,7 +109,7 @@ def sweep(
       samples: None: the whole grid; else so many points of a random search.
       search_seed: of the random search.
       chunk: train at most so many members at a time.
-      halving: drop the worse members early.
+      halving: drop the worse settings early, by the mean over their seeds.
       on_reports: called with the reports of every compiled call, under the members' numbers.
 
     Raises:
@@ -107,7 +122,8 @@ def sweep(
     groups = plan(points, lambda n: maker.make(points[n]), lambda n: maker.traced(points[n]))
     curves = Curves(range(len(points)), metric=task.metric, maximize=task.maximize)
     saved: dict[int, Any] = {}  # for halving, which comes back to them
-    best: tuple[float, Any] = (-np.inf, None)
+    setting_of = {n: members for members in by_setting(points) for n in members}
+    best: dict[tuple[int, ...], tuple[float, Any]] = {}  # of each setting, the best member's state
     for _, reports in train_groups(
         groups,
         curves,
@@ -120,16 +136,17 @@ def sweep(
                 continue
             if halving is not None:
                 saved[n] = report.state, report.progress
-            if report.improved and curves.score(n) > best[0]:
-                best = curves.score(n), report.state
+            if report.improved and curves.score(n) > best.get(setting_of[n], (-np.inf,))[0]:
+                best[setting_of[n]] = curves.score(n), _model(report.state)
         if on_reports is not None:
             on_reports(reports)
     scores = np.array([curves.score(n) for n in range(len(points))])
-    if best[1] is None:
+    if not best:
         raise ValueError(f"no member of the sweep has a {task.metric} that is a number")
-    place = int(np.nanargmax(scores))
+    chosen = ranked(over_seeds(points, scores))[0]
+    place = chosen.best
     steps = sorted(set().union(*curves.valid.values()))
-    of_best = jax.tree.map(jax.numpy.asarray, (best[1].params, best[1].model_state))
+    of_best = jax.tree.map(jax.numpy.asarray, best[chosen.members][1])
     return Results(
         points=points,
         metric=task.metric,
@@ -146,6 +163,11 @@ def sweep(
         params=of_best[0],
         model_state=of_best[1],
     )
+
+
+def _model(state: TrainState) -> tuple[Params, State]:
+    """Copies, since a member's arrays are parts of all members'."""
+    return jax.tree.map(np.array, (state.params, state.model_state))
 
 
 @dataclasses.dataclass(frozen=True)

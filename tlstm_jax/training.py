@@ -17,7 +17,7 @@ import optax
 
 from tlstm_jax.compatibility import check_fits
 from tlstm_jax.divergence import NonFiniteError, check_evaluation
-from tlstm_jax.evaluation import evaluate, means
+from tlstm_jax.evaluation import evaluate, means, outline
 from tlstm_jax.layout import Layout, tracing
 from tlstm_jax.network import Network
 from tlstm_jax.optimization import TrainSettings
@@ -68,7 +68,6 @@ def _key(state_key: Array, purpose: str) -> Array:
     return jax.random.fold_in(state_key, ("init", "data", "eval", "model").index(purpose))
 
 
-@functools.partial(jax.jit, static_argnames=("network", "task", "settings", "layout"))
 def init_state(
     network: Network,
     task: Task,
@@ -83,6 +82,18 @@ def init_state(
       key: the run's key, `jax.random.key(settings.seed)`.
       layout: over which devices it lies; None: on that of `key`.
     """
+    return _init_state(network, outline(task), settings, key, overrides, layout)
+
+
+@functools.partial(jax.jit, static_argnames=("network", "task", "settings", "layout"))
+def _init_state(
+    network: Network,
+    task: Task,
+    settings: TrainSettings,
+    key: Array,
+    overrides: Overrides,
+    layout: Layout | None,
+) -> TrainState:
     hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), overrides.init)
     params, model_state = network.init(_key(key, "init"), hyper=hyper)
     carry = network.init_carry(task.batch_size, params=params) if task.stream else ()
@@ -170,7 +181,8 @@ def train_call(
 ) -> tuple[TrainState, dict[str, Any]]:
     """`steps_per_call` steps in one compiled call, with a leading axis of steps on what they return.
 
-    `state` is donated: its buffers are gone after the call.
+    `state` is donated: its buffers are gone after the call. Compiled for `task`, which it keeps: give it
+    `evaluation.outline(task)`.
     """
     step = functools.partial(train_step, network, task, settings, data=data, layout=layout)
     with tracing(layout):
@@ -245,6 +257,7 @@ def fit(
     progress = progress or Progress()
     data = place(task.data)
     check_fits(network, task, data)
+    task = outline(task)
     under_way: tuple[Progress, dict[str, Any]] | None = None
     while finished(settings, progress) is None:
         state, steps = train_call(network, task, settings, state, data, layout)

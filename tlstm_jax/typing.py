@@ -140,6 +140,9 @@ class Task(Protocol):
     `data` is a pytree of host arrays (() for synthetic tasks) that the training loop puts on the
     device once and hands back to the pure functions below, which run inside the compiled step. A
     training batch is a function of `(data, key, step)` alone, so that a run can resume anywhere.
+
+    A task may also have an `outline`, itself without the arrays, hashable, equal to that of any task that has
+    the same batches for the same `data`: programs are then compiled for it, and keep no data.
     """
 
     name: str

@@ -10,7 +10,7 @@ import tqdm
 
 from scripts.compare import members
 from scripts.compare.page import line, render
-from scripts.files import replacing
+from scripts.files import write_text
 from scripts.run_directory import read_json, write_json
 from tlstm_jax import zoo
 
@@ -44,8 +44,7 @@ def compare(
             write_json(paths[name], row)
         print(line(name, row), flush=True)
     page = workdir / "comparison.md"
-    with replacing(page) as temporary:
-        temporary.write_text(render(rows, conditions))
+    write_text(page, render(rows, conditions))
     print(f"page: {page}")
 
 

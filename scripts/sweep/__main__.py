@@ -6,8 +6,8 @@ python -m scripts.sweep --preset=memorization/quickstart --over=channels=20,40 -
 python -m scripts.sweep --workdir=runs/sweep        # goes on with the sweep that lies there
 
 A folder holds a run directory for every member, as `scripts.train` makes them, and what all found:
-results.jsonl, results.csv, sweep.png; `best` is the best member's, for `scripts.evaluate`, `scripts.generate`
-and `scripts.train`.
+results.jsonl, results.csv, settings.csv (mean and spread over seeds, where they are swept over), sweep.png;
+`best` is the best setting's best member's, for `scripts.evaluate`, `scripts.generate` and `scripts.train`.
 """
 
 import pathlib

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scripts import settings
@@ -171,6 +171,11 @@ class Sweep:
             return tasks.setdefault(key, task), network, training
 
         return plan(self.points, make, lambda n: zoo.traced_settings(self.runs[n].model))
+
+    def units_per_step(self, groups: Sequence[Group]) -> list[int]:
+        """What each member counts in a step: samples or characters."""
+        tasks = {n: group.task for group in groups for n in group.members}
+        return [tasks[n].units_per_step for n in range(len(self.points))]
 
 
 def _without_idle(runs: list[RunSettings], space: Mapping[str, Any]) -> list[RunSettings]:

@@ -3,17 +3,20 @@
 import csv
 import io
 import json
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from scripts.files import replacing
+from scripts.display import describe, number
+from scripts.files import replacing, write_text
 from scripts.plotting import save_figure
 from scripts.run_directory import RunDirectory, read_json
 from tlstm_jax.groups import Curves
-from tlstm_jax.pictures import plot_sweep
+from tlstm_jax.search import Setting, over_seeds, ranked
+from tlstm_jax.sweep_pictures import plot_sweep
 from tlstm_jax.typing import Task
 
 
@@ -23,18 +26,25 @@ def write_report(
     curves: Curves,
     task: Task,
     directories: Sequence[RunDirectory],
+    units_per_step: Sequence[int],
 ) -> str:
-    """Writes results.jsonl, results.csv, sweep.png and the link `best`; describes the best member.
+    """Writes results.jsonl, results.csv, sweep.png and the link `best`; describes the best.
+
+    Members that differ in their seeds alone are one setting: the best is that with the best mean, and `best`
+    is its best member. Where there are such, settings.csv has the mean and the spread of each.
+
+    Args:
+      units_per_step: what each member counts in a step.
 
     Raises:
       ValueError: no member has a metric that is a number.
     """
-    scores = np.array([curves.score(n) for n in range(len(points))])
+    scores = [curves.score(n) for n in range(len(points))]
     rows = [_row(n, point, curves, task, directories[n]) for n, point in enumerate(points)]
-    with replacing(workdir / "results.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
-    with replacing(workdir / "results.csv") as temporary:
-        temporary.write_text(_csv(rows))
+    write_text(
+        workdir / "results.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+    )
+    write_text(workdir / "results.csv", _csv(rows))
     if np.isnan(scores).all():
         raise ValueError(
             f"no member has a {task.metric} that is a number; see {workdir / 'results.csv'}"
@@ -42,22 +52,69 @@ def write_report(
     steps = sorted(set().union(*curves.valid.values()))
     figure = plot_sweep(
         points,
-        np.array(steps) * task.units_per_step,
+        np.outer(units_per_step, steps),
         np.array([[curve.get(step, np.nan) for step in steps] for curve in curves.valid.values()]),
         metric=task.metric,
         maximize=task.maximize,
         unit=task.unit,
     )
     save_figure(workdir / "sweep.png", figure)
-    best = int(np.nanargmax(scores))
+    settings = ranked(over_seeds(points, scores))
+    best = settings[0].best
     with replacing(workdir / "best") as link:
         link.unlink(missing_ok=True)
         link.symlink_to(directories[best].path.relative_to(workdir), target_is_directory=True)
-    found = ", ".join(
-        f"{k} not finite" if v is None else f"{k} {v:.4g}" for k, v in rows[best]["test"].items()
+    found = describe(rows[best]["test"])
+    chosen = f"{best} ({_named(points[best])}), in {workdir / 'best'}; on test: {found}"
+    if len(settings) == len(points):
+        return f"best member: {chosen}"
+    write_text(workdir / "settings.csv", _csv([_summary(s, rows, task) for s in settings]))
+    return f"best setting: {_describe(settings[0], rows, task)}\nbest member of it: {chosen}"
+
+
+def _summary(setting: Setting, rows: Sequence[Mapping[str, Any]], task: Task) -> dict[str, Any]:
+    """A setting's line of settings.csv."""
+    sign = 1 if task.maximize else -1
+    line = setting.point | {
+        "seeds": len(setting.members),
+        f"mean_best_{task.metric}": sign * setting.mean,
+        f"std_best_{task.metric}": setting.spread,
+        "best_member": setting.best,
+    }
+    tests = _over_tests(setting, rows)
+    means = {f"mean_test_{name}": mean for name, (mean, _) in tests.items()}
+    return line | means | {f"std_test_{name}": spread for name, (_, spread) in tests.items()}
+
+
+def _describe(setting: Setting, rows: Sequence[Mapping[str, Any]], task: Task) -> str:
+    mean = setting.mean if task.maximize else -setting.mean
+    named = f"{_named(setting.point)}: " if setting.point else ""
+    tests = _over_tests(setting, rows)
+    on_test = ", ".join(f"{name} {number(name, *found)}" for name, found in tests.items())
+    return (
+        f"{named}{task.metric} {number(task.metric, mean, setting.spread)} over "
+        f"{len(setting.members)} seeds; on test: {on_test}"
     )
-    chosen = ", ".join(f"{k}={v}" for k, v in points[best].items())
-    return f"{best} ({chosen}), in {workdir / 'best'}; on test: {found}"
+
+
+def _over_tests(
+    setting: Setting, rows: Sequence[Mapping[str, Any]]
+) -> dict[str, tuple[float, float]]:
+    """Mean and spread of each metric on the test split, over the members that have it."""
+    tests = [rows[n]["test"] for n in setting.members if rows[n]["test"]]
+    names = list(dict.fromkeys(name for test in tests for name in test))
+    values = {
+        name: [math.nan if test[name] is None else test[name] for test in tests if name in test]
+        for name in names
+    }
+    return {
+        name: (float(np.mean(x)), float(np.std(x, ddof=1)) if len(x) > 1 else float("nan"))
+        for name, x in values.items()
+    }
+
+
+def _named(point: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in point.items())
 
 
 def _row(
@@ -83,7 +140,7 @@ def _row(
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     flat = [
         {k: v for k, v in row.items() if k != "test"}
-        | {f"test_{k}": v for k, v in row["test"].items()}
+        | {f"test_{k}": v for k, v in row.get("test", {}).items()}
         for row in rows
     ]
     text = io.StringIO()

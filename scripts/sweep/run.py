@@ -53,7 +53,7 @@ def _run(workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group], chunk: in
             should_stop=lambda: signals.reason,
         ):
             members.write(group, reports)
-            table.show(reports)
+            table.show(reports, members.group_of(group))
             stopped = next((r.stop for r in reports.values() if not r.finished and r.stop), None)
     members.close()
     if stopped:
@@ -61,8 +61,8 @@ def _run(workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group], chunk: in
         print(f"resume with: python -m scripts.sweep --workdir={workdir}")
         return cli.exit_code(stopped)
     members.finish()
-    best = write_report(workdir, sweep.points, members.curves, task, members.directories)
-    print(f"best member: {best}")
+    units = sweep.units_per_step(groups)
+    print(write_report(workdir, sweep.points, members.curves, task, members.directories, units))
     print(f"all members: {workdir / 'results.csv'}, {workdir / 'sweep.png'}")
     return 0
 
@@ -102,6 +102,10 @@ class Members:
             for record in records
             if self.curves.metric in record.get("valid", {}) and record["step"] <= until
         }
+
+    def group_of(self, part: Group) -> tuple[int, ...]:
+        """All members of the group of which some are trained."""
+        return self._group[part.members[0]].members
 
     def load(self, group: Group) -> list[Saved]:
         """The members' checkpoints of the last step that all have; their logs go on from there."""

@@ -177,7 +177,7 @@ def scatter_biases(key: Array, gates: Params, scale: Any) -> Params:
 
 
 def init_gate_norms(features: int, forget_bias: Any) -> dict[str, dict[str, Array]]:
-    """"norm" and "memory_norm" of a `GateNormLSTM`."""
+    """ "norm" and "memory_norm" of a `GateNormLSTM`."""
     norm = init_norm(4 * features)
     bias = norm["bias"].at[features : 2 * features].set(forget_bias)
     return {"norm": {**norm, "bias": bias}, "memory_norm": init_norm(features)}
