@@ -25,7 +25,7 @@ def tlstm(
     tensor_shape: tuple[int, ...] = (3,),
     kernel_size: int = 3,
     memory_convolution: bool = True,
-    normalization: str = "none",
+    normalization: str = "channel",
     forget_bias: float = 1.0,
     input_scale: float | None = None,
     dtype: Any = None,
