@@ -12,7 +12,8 @@ import dataclasses
 import functools
 import gc
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 from absl import flags
@@ -174,13 +175,19 @@ def _finish(run: Run, why: str | None) -> None:
         f"{results['seconds'] / 60:.1f} minutes"
     )
     if task.target is not None:
-        reached = results["units_to_target"]
-        what = f"{task.unit} to {100 * task.target:g} % {task.metric}"
-        print(f"{what}: {'not reached' if reached is None else f'{reached:,}'}")
+        print(_describe_reached(task, results))
     print(f"best checkpoint, step {results['best_step']}, on test: {describe(results['test'])}")
     if isinstance(task, CharLM):
         print(f"characters of the test part without a prediction: {task.excluded('test')}")
     print(f"learning curves: {run.directory.curves}")
+
+
+def _describe_reached(task: Task, results: Mapping[str, Any]) -> str:
+    """When the target was reached, and of what it is."""
+    of = " of symbols" if "sequence_accuracy" in results["test"] else ""
+    reached = results["units_to_target"]
+    what = f"{task.unit} to {100 * task.target:g} % {task.metric}{of}"
+    return f"{what}: {'not reached' if reached is None else f'{reached:,}'}"
 
 
 def _describe_model(name: str) -> str:
