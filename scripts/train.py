@@ -209,7 +209,8 @@ def _finish(run: Run, why: str | None) -> None:
 def describe_target(task: Task, results: Mapping[str, Any]) -> str:
     """How long it took to the task's target, if it was reached; of what results.json holds."""
     reached, best = results["units_to_target"], results["best_metric"]
-    what = f"{task.unit} to {100 * task.target:g} % {task.metric} in two evaluations in a row"
+    of = " of symbols" if "sequence_accuracy" in results["test"] else ""
+    what = f"{task.unit} to {100 * task.target:g} % {task.metric}{of} in two evaluations in a row"
     if reached is not None:
         return f"{what}: {reached:,}"
     if best is None:

@@ -20,7 +20,7 @@ from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
-from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.lstm import LSTM1997
 from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
@@ -82,6 +82,7 @@ ZOO = [
     Case("peephole", PeepholeLSTM(M), zoo_oracles.peephole_lstm),
     Case("irnn", IRNN(M), zoo_oracles.irnn),
     Case("layer-norm", LayerNormLSTM(M), zoo_oracles.layer_norm_lstm),
+    Case("gate-norm", GateNormLSTM(M), zoo_oracles.gate_norm_lstm),
     Case("mi", MILSTM(M), zoo_oracles.mi_lstm),
     Case("mlstm", MultiplicativeLSTM(M), zoo_oracles.multiplicative_lstm),
     *(Case(f"mut{n}", MUT(M, n), functools.partial(zoo_oracles.mut, variant=n)) for n in (1, 2, 3)),
@@ -92,6 +93,13 @@ ZOO = [
         "fast-slow-3",
         FastSlowLSTM(M, 4, num_fast=3),
         functools.partial(zoo_oracles.fast_slow_lstm, num_fast=3),
+    ),
+    Case(
+        "fast-slow-gates",
+        FastSlowLSTM(M, 4, num_fast=3, normalization="gates"),
+        functools.partial(
+            zoo_oracles.fast_slow_lstm, num_fast=3, step=zoo_oracles.gate_norm_lstm_step
+        ),
     ),
     *(
         Case(

@@ -16,7 +16,7 @@ from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
-from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.lstm import LSTM1997
 from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
@@ -28,6 +28,7 @@ from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.cells.zoneout import Zoneout
+from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 
 
 @each(CASES)
@@ -99,7 +100,16 @@ def test_hyper_replaces_initial_settings_under_vmap(cell):
 
 
 SIZED = [LSTM1997, PeepholeLSTM, IRNN, LayerNormLSTM, MILSTM, MultiplicativeLSTM, MUT, SkipRNN, RHN]
-SIZED += [HyperLSTM, FastSlowLSTM, GridLSTM, HMLSTM, UnitaryRNN, FullCapacityURNN, SRUCell]
+SIZED += [
+    GateNormLSTM,
+    HyperLSTM,
+    FastSlowLSTM,
+    GridLSTM,
+    HMLSTM,
+    UnitaryRNN,
+    FullCapacityURNN,
+    SRUCell,
+]
 REFUSED = [
     (
         lambda: TensorizedLSTM(4, (3,), kernel_size=1),
@@ -118,7 +128,17 @@ REFUSED = [
     ),
     (
         lambda: TensorizedLSTM(4, (3,), epsilon=-1e-5),
-        "epsilon is -1e-05; accepted are numbers >= 0",
+        "epsilon is -1e-05; accepted are numbers > 0",
+    ),
+    *(
+        (lambda cell=cell, e=e: cell(4, epsilon=e), f"epsilon is {e}; accepted are numbers > 0")
+        for cell in (LayerNormLSTM, GateNormLSTM, HyperLSTM, BatchNormLSTM)
+        for e in (0.0, 1e-50, float("nan"), float("inf"))
+    ),
+    (lambda: TensorizedLSTM(4, (3,), epsilon=0), "epsilon is 0; accepted are numbers > 0"),
+    (
+        lambda: FastSlowLSTM(4, normalization="channel"),
+        "normalization is 'channel'; accepted are products, gates",
     ),
     (
         lambda: TensorizedRNN(4, (3,), convolution_gradient="fast"),

@@ -13,7 +13,7 @@ from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
-from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.lstm import LSTM1997
 from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
@@ -49,7 +49,9 @@ def name_of(value):
 SCALED = {"input_scale": 0.5}
 HYPER, GRID, WAVENET = HyperLSTM(WIDE, 30, 5), GridLSTM(WIDE), WaveNet(WIDE, 30, (1, 2))
 FAST_SLOW, FAST_SLOW_SCALED = FastSlowLSTM(WIDE, 30, 3), FastSlowLSTM(WIDE, 30, **SCALED)
+FAST_SLOW_NONE = FastSlowLSTM(WIDE, 30, 3, forget_bias=0.0, bias_scale=0.3)
 HM = HMLSTM(WIDE, 3)
+FAST_SLOW_PARTS = ("fast_0", "fast_1", "fast_2", "slow")
 Z = slice(4 * WIDE, None)  # an HM layer's boundary
 
 # (model, leaf, its standard deviation, which rows, which columns).
@@ -73,6 +75,12 @@ NORMAL = [
     (HyperLSTM(WIDE, **SCALED), "input/kernel", 0.5),
     (HyperLSTM(WIDE, **SCALED), "hyper/input/kernel", 0.5, slice(WIDE, None)),
     (HYPER, "embed_b/kernel", 0.01),
+    (HYPER, "recurrent/bias", 0.1),
+    (HYPER, "hyper/recurrent/bias", 0.1),
+    (LayerNormLSTM(WIDE, forget_bias=0.0), "recurrent/bias", 0.1),
+    (LayerNormLSTM(WIDE, forget_bias=0.0, bias_scale=0.3), "recurrent/bias", 0.3),
+    (GateNormLSTM(WIDE), "recurrent/bias", 0.1),
+    *((FAST_SLOW_NONE, f"{part}/recurrent/bias", 0.3) for part in ("fast_0", "fast_2", "slow")),
     (FAST_SLOW, "fast_0/input/kernel", 50**-0.5),
     (FAST_SLOW, "slow/input/kernel", 40**-0.5),
     (FAST_SLOW, "fast_1/input/kernel", 30**-0.5),
@@ -122,7 +130,10 @@ def test_normal_kernels(row):
 # (cell, leaf, gates, which rows, factor).
 ORTHOGONAL = [
     (LSTM1997(WIDE), "recurrent/kernel", 3),
-    *((cell(WIDE), "recurrent/kernel", 4) for cell in (PeepholeLSTM, LayerNormLSTM, MILSTM)),
+    *(
+        (cell(WIDE), "recurrent/kernel", 4)
+        for cell in (PeepholeLSTM, LayerNormLSTM, GateNormLSTM, MILSTM)
+    ),
     (MultiplicativeLSTM(WIDE), "recurrent/kernel", 4),
     (MultiplicativeLSTM(WIDE), "recurrent_factor/kernel", 1),
     *((MUT(WIDE, n), "recurrent/kernel", 2 if n == 1 else 3) for n in (1, 2, 3)),
@@ -170,7 +181,7 @@ DRAWN = [
     RHN(WIDE, 2),
     HYPER,
 ]
-DRAWN += [FAST_SLOW, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
+DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
 
 
 @pytest.mark.parametrize("model", DRAWN, ids=name_of)
@@ -206,15 +217,16 @@ def forget(size, value=1.0, blocks=4, at=1):
     return np.repeat(np.where(np.arange(blocks) == at, value, 0.0), size)
 
 
-# (model, its leaves that are constant: those of biases are 0, and of scales 1, if they are not here).
+# (model, its leaves that are constant: those of biases are 0, and of scales 1, if they are not here; None
+# says that they are drawn).
 F = forget(WIDE)
 CONSTANT = [
     *((cell(WIDE), {}) for cell in (LSTM1997, SkipRNN, UnitaryRNN, SRU, QRNN)),
     *((MUT(WIDE, n), {}) for n in (1, 2, 3)),
-    *(
-        (cell(WIDE), {"recurrent/bias": F})
-        for cell in (PeepholeLSTM, LayerNormLSTM, MultiplicativeLSTM)
-    ),
+    *((cell(WIDE), {"recurrent/bias": F}) for cell in (PeepholeLSTM, MultiplicativeLSTM)),
+    (LayerNormLSTM(WIDE, bias_scale=0.0), {"recurrent/bias": F}),
+    (LayerNormLSTM(WIDE), {"recurrent/bias": None}),
+    (GateNormLSTM(WIDE), {"recurrent/bias": None, "norm/bias": F}),
     (PeepholeLSTM(WIDE, forget_bias=-3.0), {"recurrent/bias": -3 * F}),
     (FullCapacityURNN(WIDE), {}),
     (IRNN(WIDE), {"recurrent/kernel": np.eye(WIDE)}),
@@ -235,6 +247,8 @@ CONSTANT = [
         {
             "norm/bias": F,
             "hyper/norm/bias": forget(30),
+            "recurrent/bias": None,
+            "hyper/recurrent/bias": None,
             **{f"embed_{of}/kernel": 0.0 for of in "hx"},
             **{f"embed_{of}/bias": 1.0 for of in "hx"},
             **{f"scale_{of}/kernel": 0.1 / 5 for of in "hx"},
@@ -242,8 +256,15 @@ CONSTANT = [
         },
     ),
     (
-        FAST_SLOW,
+        FastSlowLSTM(WIDE, 30, 3, bias_scale=0.0),
         {f"fast_{n}/recurrent/bias": F for n in range(3)} | {"slow/recurrent/bias": forget(30)},
+    ),
+    (FAST_SLOW, {f"{part}/recurrent/bias": None for part in FAST_SLOW_PARTS}),
+    (
+        FastSlowLSTM(WIDE, 30, 3, normalization="gates"),
+        {f"{part}/recurrent/bias": None for part in FAST_SLOW_PARTS}
+        | {f"fast_{n}/norm/bias": F for n in range(3)}
+        | {"slow/norm/bias": forget(30)},
     ),
     (GRID, {f"layer_{n}/{of}/bias": F for n in (0, 1) for of in ("time", "depth")}),
     (GridLSTM(WIDE, tied=True), {f"layer/{of}/bias": F for of in ("time", "depth")}),

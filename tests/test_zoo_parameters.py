@@ -14,7 +14,7 @@ from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
-from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.lstm import LSTM1997
 from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
@@ -39,8 +39,8 @@ def name_of(value):
 HYPERS = [
     (MILSTM(M), {"alpha": 2.0, "beta": 0.1, "forget_bias": 3.0}),
     (RHN(M, 2), {"transform_bias": -4.0, "input_scale": 0.5}),
-    (HyperLSTM(M, 4, 2), {"forget_bias": 2.0, "input_scale": 0.5}),
-    (FastSlowLSTM(M), {"forget_bias": 2.0, "input_scale": 0.5}),
+    (HyperLSTM(M, 4, 2), {"forget_bias": 2.0, "input_scale": 0.5, "bias_scale": 0.2}),
+    (FastSlowLSTM(M), {"forget_bias": 2.0, "input_scale": 0.5, "bias_scale": 0.2}),
     (PeepholeLSTM(M), {"peephole_scale": 0.5}),
     (IRNN(M), {"recurrent_scale": 0.5, "input_scale": 0.1}),
     (SRUCell(M), {"highway_bias": -1.0}),
@@ -82,6 +82,7 @@ COUNTS = [
     (PeepholeLSTM(M), lstm(J, M) + 3 * M),
     (IRNN(M), M * (J + M + 1)),
     (LayerNormLSTM(M), norm_lstm(J, M)),
+    (GateNormLSTM(M), lstm(J, M) + 10 * M),
     (MILSTM(M), lstm(J, M) + 12 * M),
     (MultiplicativeLSTM(M), lstm(J, M) + M * (J + M)),
     (MUT(M, 1), 3 * J * M + 2 * M * M + 3 * M),
@@ -91,7 +92,7 @@ COUNTS = [
     (RHN(M, L), 2 * J * M + L * 2 * M * (M + 1)),
     (
         HyperLSTM(M, N, E),
-        lstm(J, M) + 10 * M + 4 * N * (M + J + N) + 10 * N + 3 * N * 4 * E + 8 * E + 12 * E * M,
+        lstm(J, M) + 10 * M + 4 * N * (M + J + N + 1) + 10 * N + 3 * N * 4 * E + 8 * E + 12 * E * M,
     ),
     (
         FastSlowLSTM(M, S, 4),

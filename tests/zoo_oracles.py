@@ -173,21 +173,40 @@ def rhn(params, xs):
     return run(states)
 
 
-def norm_gates_update(params, pre_activations, c):
+def norm_gates_update(params, pre_activations, c, epsilon=1e-5):
     """c' = f c + i g, h' = o tanh(LN(c')), after LN of i, f, g, o, each over its own values."""
     scales, biases = blocks(params["norm"]["scale"], 4), blocks(params["norm"]["bias"], 4)
     i, f, g, o = (
-        layer_norm({"scale": scales[y], "bias": biases[y]}, pre_activations[y]) for y in range(4)
+        layer_norm({"scale": scales[y], "bias": biases[y]}, pre_activations[y], epsilon)
+        for y in range(4)
     )
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    return sigmoid(o) * np.tanh(layer_norm(params["memory_norm"], c)), c
+    return sigmoid(o) * np.tanh(layer_norm(params["memory_norm"], c, epsilon)), c
+
+
+def gate_norm_lstm_step(params, x, h, c):
+    """a = x W + h U + b, then `norm_gates_update` with an epsilon of 1e-3; x None: no first term."""
+    a = h @ params["recurrent"]["kernel"] + params["recurrent"]["bias"]
+    if x is not None:
+        a = a + project(params["input"], x)
+    return norm_gates_update(params, blocks(a, 4), c, 1e-3)
+
+
+def gate_norm_lstm(params, xs):
+    """`gate_norm_lstm_step` at every time."""
+    h = c = zeros(xs, len(params["recurrent"]["kernel"]))
+    states = []
+    for x in xs:
+        h, c = gate_norm_lstm_step(params, x, h, c)
+        states.append((h, c))
+    return run(states)
 
 
 def hyper_lstm(params, xs):
     """Gate y is LN((z_h D_h) (h U_y) + (z_x D_x) (x W_y) + z_b D_b + b_y); h' = o tanh(LN(c')).
 
     z_h, z_x, z_b = e' A + a (z_b without a), and e' is of the small LSTM, whose gate is
-    LN([h, x] W_y + e U_y), and whose e' = o tanh(LN(its c')).
+    LN([h, x] W_y + e U_y + b_y), and whose e' = o tanh(LN(its c')).
     """
     M = len(params["recurrent"]["kernel"])
     small = params["hyper"]
@@ -199,6 +218,7 @@ def hyper_lstm(params, xs):
     for x in xs:
         both = np.concatenate([h, project({"kernel": np.eye(I)}, x)], axis=-1)  # one-hot
         a = both @ small["input"]["kernel"] + e @ small["recurrent"]["kernel"]
+        a = a + small["recurrent"]["bias"]
         e, small_c = norm_gates_update(small, blocks(a, 4), small_c)
         z_h = blocks(project(params["embed_h"], e), 4)
         z_x = blocks(project(params["embed_x"], e), 4)
@@ -216,17 +236,17 @@ def hyper_lstm(params, xs):
     return run(states)
 
 
-def fast_slow_lstm(params, xs, *, num_fast):
+def fast_slow_lstm(params, xs, *, num_fast, step=layer_norm_lstm_step):
     """(h, c) through F_0(x), F_1(h of S), F_2(no input), ..; S(h of F_0) has its own (h, c)."""
     h = c = zeros(xs, len(params["fast_0"]["recurrent"]["kernel"]))
     slow_h = slow_c = zeros(xs, len(params["slow"]["recurrent"]["kernel"]))
     states = []
     for x in xs:
-        h, c = layer_norm_lstm_step(params["fast_0"], x, h, c)
-        slow_h, slow_c = layer_norm_lstm_step(params["slow"], h, slow_h, slow_c)
-        h, c = layer_norm_lstm_step(params["fast_1"], slow_h, h, c)
+        h, c = step(params["fast_0"], x, h, c)
+        slow_h, slow_c = step(params["slow"], h, slow_h, slow_c)
+        h, c = step(params["fast_1"], slow_h, h, c)
         for n in range(2, num_fast):
-            h, c = layer_norm_lstm_step(params[f"fast_{n}"], None, h, c)
+            h, c = step(params[f"fast_{n}"], None, h, c)
         states.append((h, c, slow_h, slow_c))
     return run(states)
 

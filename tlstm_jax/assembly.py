@@ -31,7 +31,7 @@ class Wrapping:
       recurrent_dropout: rate of variational dropout on a cell's state.
       zoneout_hidden, zoneout_memory: rates of zoneout on a cell's state.
       learned_carry: whether a cell's first carry is learned.
-      carry_scale: such a carry starts uniformly in [-carry_scale, carry_scale].
+      carry_scale: such a carry starts uniformly in [-carry_scale, carry_scale]; None: as the cell has it.
       remat_every, engine: of a cell over time, see `tlstm_jax.unroll`.
     """
 
@@ -45,7 +45,7 @@ class Wrapping:
     zoneout_hidden: float = 0.0
     zoneout_memory: float = 0.0
     learned_carry: bool = False
-    carry_scale: float = 0.0
+    carry_scale: float | None = None
     remat_every: int | None = None
     engine: str = "auto"
 

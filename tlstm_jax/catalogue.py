@@ -55,8 +55,7 @@ _TENSORIZED = (
     'He et al., "Wider and Deeper, Cheaper and Faster: Tensorized LSTMs for Sequence Learning", '
     "NIPS 2017"
 )
-# The paper's sqrt(3 / 2M) at M = 50 complex units.
-_LEARNED = {"learned_carry": True, "carry_scale": 0.17}
+_LEARNED = {"learned_carry": True}
 MODELS: Mapping[str, Entry] = {
     "tlstm": Entry(
         tlstm,

@@ -25,7 +25,7 @@ def tlstm(
     tensor_shape: tuple[int, ...] = (3,),
     kernel_size: int = 3,
     memory_convolution: bool = True,
-    normalization: str = "none",
+    normalization: str = "channel",
     forget_bias: float = 1.0,
     input_scale: float | None = None,
     dtype: Any = None,
@@ -72,9 +72,13 @@ def gru(
     input_scale: float | None = None,
     dtype: Any = None,
 ) -> Cell:
+    return _gru(reset)(channels, input_scale, dtype)
+
+
+def _gru(reset: str) -> type[GRU | ResetBeforeGRU]:
     if reset not in ("before", "after"):
         raise ValueError(f"reset is {reset!r}; accepted are before, after")
-    return (GRU if reset == "after" else ResetBeforeGRU)(channels, input_scale, dtype)
+    return GRU if reset == "after" else ResetBeforeGRU
 
 
 def stacked_lstm(
@@ -104,8 +108,9 @@ def dilated(
     num_layers: int = 4,
     input_scale: float | None = None,
     dtype: Any = None,
+    reset: str = "after",
 ) -> SequenceModel:
-    cells = {"elman": Elman, "gru": GRU, "lstm": LSTM}
+    cells = {"elman": Elman, "gru": _gru(reset), "lstm": LSTM}
     if cell not in cells:
         raise ValueError(f"cell is {cell!r}; accepted are {', '.join(cells)}")
     check_size("num_layers", num_layers)

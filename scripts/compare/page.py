@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from scripts.bench.report import environment
-from scripts.compare.members import SETTINGS
+from scripts.compare.members import COLUMNS, SETTINGS
 
 INTRODUCTION = """
 Every model has the width M that brings it nearest to {parameters:,} parameters (on digits; the text has more
@@ -53,8 +53,10 @@ def line(name: str, row: Mapping[str, Any]) -> str:
 def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any]) -> str:
     minutes = sum(row["seconds"] for row in rows.values()) / 60
     first = next(iter(rows.values()))["columns"]
+    of_symbols = [c.title for c in COLUMNS if c.task in ("memorization", "addition")]
     heads = [
         f"{title}: {'bits per character' if column['metric'] == 'bpc' else '%'}"
+        f"{' of symbols' if title in of_symbols else ''}"
         for title, column in first.items()
     ]
     heads = ["model", "M", "parameters", "ms a step (times the LSTM's)", *heads]

@@ -53,7 +53,6 @@ def labml_norms(p, prefix=""):
 
 
 def hyper_lstm(I, M, dtype, hyper_features, embedding_features):
-    """labml's small cell has a bias, which ours has not; it is zero."""
     N, E = hyper_features, embedding_features
     module = load("labml_nn.hypernetworks.hyper_lstm").HyperLSTMCell(I, M, N, E).to(dtype)
 
@@ -61,7 +60,7 @@ def hyper_lstm(I, M, dtype, hyper_features, embedding_features):
         small = {
             "input_lin.weight": p["hyper/input/kernel"].T,
             "hidden_lin.weight": p["hyper/recurrent/kernel"].T,
-            "hidden_lin.bias": x.new_zeros(4 * N),
+            "hidden_lin.bias": p["hyper/recurrent/bias"],
             **labml_norms(p, "hyper/"),
         }
         weights = {f"hyper.{name}": value for name, value in small.items()}
@@ -81,6 +80,7 @@ def hyper_lstm(I, M, dtype, hyper_features, embedding_features):
         return call(module, weights, x, *states)
 
     small = {"input/kernel": (M + I, 4 * N), "recurrent/kernel": (N, 4 * N)}
+    small |= {"recurrent/bias": (4 * N,)}
     small |= norm_shapes(N, norm=4, memory_norm=1)
     shapes = {**plain_shapes(I, M, 4), **{f"hyper/{name}": shape for name, shape in small.items()}}
     shapes |= {"embed_h/bias": (4 * E,), "embed_x/bias": (4 * E,)}

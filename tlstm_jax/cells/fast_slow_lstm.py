@@ -8,9 +8,11 @@ Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 2017.
     h^i = Fi(h^{i-1})  for i = 3 .. k, without input        y_t = h^k_t
 
 F1 .. Fk are layer-normalized LSTMs with weights of their own that hand one (h, c) through the step; S has
-its own. Each has zoneout (Krueger et al., ICLR 2017). The paper cites Ba et al. for the normalization, of x W and
-of h U; the authors' code (amujika/Fast-Slow-LSTM) normalizes each gate's sum with its bias, with an epsilon of
-1e-3: `normalization="gates"`. It also starts every W orthogonal, and drops out between the cells.
+its own. Each has zoneout (Krueger et al., ICLR 2017).
+
+The paper cites Ba et al. for the normalization, of x W and of h U; the authors' code (amujika/Fast-Slow-LSTM)
+normalizes each gate's sum with its bias, with an epsilon of 1e-3: `normalization="gates"`. That code also
+starts every W orthogonal, and drops out between the cells.
 """
 
 import dataclasses
@@ -46,8 +48,8 @@ class FastSlowLSTM:
     """The FS-LSTM-k.
 
     Parameters: those of a `LayerNormLSTM` or `GateNormLSTM` under "fast_0", "slow", "fast_1" and so on; from
-    "fast_2" on without "input" and "input_norm". Its products with the state follow one another, so that it has no
-    project / mix / update.
+    "fast_2" on without "input" and "input_norm". Its products with the state follow one
+    another, so that it has no project / mix / update.
 
     Attributes:
       features: M, of the fast cells.

@@ -9,9 +9,9 @@ Ha, Dai and Le, "HyperNetworks", ICLR 2017; with layer normalization.
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(LN(c_t))                                      y_t = h_t
 
-The paper prints e_{t-1} where its code (hardmaru/supercell) has e_t; this is the code's, as is the normalization
-of the small LSTM, which the paper calls a layer-normalized one. Its bias is in the paper, not in that code, where
-also epsilon is 1e-3.
+The paper prints e_{t-1} where its code (hardmaru/supercell) has e_t; this is the code's, as is the
+normalization of the small LSTM, which the paper calls a layer-normalized one. The small LSTM's bias is in
+the paper, and in some versions of that code; there, epsilon is 1e-3.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.layer_norm_lstm import gate_norm_update, init_gate_norms, scatter_biases
 from tlstm_jax.cells.linear import (
     add_bias,
     check_epsilon,
@@ -29,7 +30,6 @@ from tlstm_jax.cells.linear import (
     recurrent_kernel,
     scaled_normal,
 )
-from tlstm_jax.cells.layer_norm_lstm import gate_norm_update, init_gate_norms, scatter_biases
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
 from tlstm_jax.hyper import STATIC, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
@@ -46,9 +46,9 @@ class HyperLSTM:
 
     Parameters: the LSTM's; "norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias" [M]}; "hyper":
     {"input": {"kernel" [M + I, 4N]} over [h, x], "recurrent": {"kernel" [N, 4N], "bias" [4N]}, "norm":
-    {"scale", "bias" [4N]}, "memory_norm": {"scale", "bias" [N]}}; "embed_h", "embed_x": {"kernel" [N, 4E], "bias" [4E]},
-    "embed_b": {"kernel" [N, 4E]}; "scale_h", "scale_x", "scale_b": {"kernel" [4, E, M]}. Its products with
-    the state follow one another, so that it has no project / mix / update.
+    {"scale", "bias" [4N]}, "memory_norm": {"scale", "bias" [N]}}; "embed_h", "embed_x": {"kernel" [N, 4E],
+    "bias" [4E]}, "embed_b": {"kernel" [N, 4E]}; "scale_h", "scale_x", "scale_b": {"kernel" [4, E, M]}. Its
+    products with the state follow one another, so that it has no project / mix / update.
 
     Attributes:
       features: M.
@@ -87,7 +87,7 @@ class HyperLSTM:
             self.hyper_features,
             self.embedding_features,
         )
-        gates, small_h, small_x, small_u, b = jax.random.split(key, 5)
+        gates, small_h, small_x, small_u, b, small_b = jax.random.split(key, 6)
         # The small LSTM reads h and x, which may be of different scales.
         of_h = scaled_normal(small_h, (M, 4 * N), 1.0)
         of_x = input_kernel(small_x, (input_size, 4 * N), s.input_scale)
@@ -107,7 +107,7 @@ class HyperLSTM:
             **scatter_biases(gates, main, s.bias_scale),
             "hyper": {
                 "input": {"kernel": jnp.concatenate([of_h, of_x])},
-                **scatter_biases(small_u, small, s.bias_scale),
+                **scatter_biases(small_b, small, s.bias_scale),
                 **init_gate_norms(N, s.forget_bias),
             },
             "embed_h": embed,

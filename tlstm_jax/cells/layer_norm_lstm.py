@@ -7,8 +7,8 @@ Ba, Kiros and Hinton, "Layer Normalization", 2016.
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(LN(c_t))                  y_t = h_t
 
-`GateNormLSTM` normalizes each gate's sum instead, as the code of Ha, Dai and Le, "HyperNetworks", and of Mujika,
-Meier and Steger, "Fast-Slow Recurrent Neural Networks", does:
+`GateNormLSTM` normalizes each gate's sum instead, as the code of Ha, Dai and Le, "HyperNetworks", ICLR 2017,
+and of Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 2017, does:
 
     a = LN(x_t W + h_{t-1} U + b)            for each gate
 """

@@ -6,7 +6,8 @@ Hershey, Le Roux and Atlas, "Full-Capacity Unitary Recurrent Neural Networks", N
     h_t = modReLU(h_{t-1} T + x_t V)        h complex, y_t = [Re h_t, Im h_t]
     modReLU(z) = max(|z| + b, 0) z / |z|
     T = D1 F R1 P D2 F^-1 R2 D3             uRNN, from the left: D = diag(e^iw), R = I - 2 v^H v / |v|^2,
-                                            v a row (I where v = 0), P a fixed permutation, F the unitary Fourier transform
+                                            v a row (I where it is 0), P a fixed permutation, F the
+                                            unitary Fourier transform
     T = W                                   full capacity: any unitary matrix
 
 Complex numbers are kept as their real and imaginary parts, so that every parameter, carry and gradient is
@@ -73,6 +74,11 @@ class UnitaryRNN:
             "reflections": {"kernel": uniform(reflections, (2, 2, M), 1.0)},
             "modrelu": {"bias": jnp.zeros((M,), jnp.float32)},
         }
+
+    @property
+    def carry_scale(self) -> float:
+        """Where a learned h_0 starts: uniformly in plus, minus this; |h_0| is 1 on average."""
+        return (3 / self.features) ** 0.5
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> UnitaryCarry:
         return _zero_carry(self, batch_size, dtype)
@@ -156,6 +162,11 @@ class FullCapacityURNN:
             "unitary": {"real": real, "imag": imag},
             "modrelu": params["modrelu"],
         }
+
+    @property
+    def carry_scale(self) -> float:
+        """Where a learned h_0 starts: uniformly in plus, minus this; |h_0| is 1 on average."""
+        return (3 / self.features) ** 0.5
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> UnitaryCarry:
         return _zero_carry(self, batch_size, dtype)

@@ -61,7 +61,8 @@ class BatchNormLSTM:
         have no variance. It needs a key.
       momentum: the weight of a batch in the running means.
       scale: every BN's scale at the start.
-      identity: whether U starts as the identity for each gate, as on sequential MNIST; else orthogonal.
+      identity: whether U starts as the identity for g, as in the authors' code for sequential MNIST
+        (cooijmanstim/recurrent-batch-normalization); else, and for the gates, orthogonal.
       forget_bias: initial bias of the f gate; the others start at 0.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       epsilon: added to the variances; > 0.
@@ -104,8 +105,9 @@ class BatchNormLSTM:
         s, M, N = with_hyper(self, hyper), self.features, self.max_steps
         params = init_gates(key, input_size, M, s.input_scale, s.forget_bias)
         if self.identity:
-            eye = jnp.tile(jnp.eye(M, dtype=jnp.float32), (1, 4))
-            params["recurrent"] = {**params["recurrent"], "kernel": eye}
+            kernel = params["recurrent"]["kernel"]
+            kernel = kernel.at[:, 2 * M : 3 * M].set(jnp.eye(M, dtype=jnp.float32))
+            params["recurrent"] = {**params["recurrent"], "kernel": kernel}
 
         def scales(size: int) -> Array:
             return jnp.full((size,), s.scale, jnp.float32)

@@ -21,12 +21,13 @@ class LearnedCarry:
 
     Attributes:
       cell: a Cell without delay, whose carry is of floats.
-      scale: the carry starts uniformly in [-scale, scale].
+      scale: the carry starts uniformly in [-scale, scale]; None: the cell's own `carry_scale`, or 0 where it
+        has none.
       remat_every, engine: see `unroll`.
     """
 
     cell: Cell
-    scale: float = 0.0
+    scale: float | None = None
     remat_every: int | None = None
     engine: str = "auto"
 
@@ -54,14 +55,19 @@ class LearnedCarry:
     def causal(self) -> bool:
         return self.cell.causal
 
+    @property
+    def carry_scale(self) -> float:
+        """What `scale` comes to."""
+        return getattr(self.cell, "carry_scale", 0.0) if self.scale is None else self.scale
+
     def init(
         self, key: Array, input_size: int, *, hyper: Hyper | None = None
     ) -> tuple[Params, State]:
         of_cell, of_carry = jax.random.split(key)
         leaves = jax.tree_util.tree_leaves_with_path(self._shapes())
-        keys = jax.random.split(of_carry, len(leaves))
+        keys, scale = jax.random.split(of_carry, len(leaves)), self.carry_scale
         carry = {
-            _name(path): jax.random.uniform(k, leaf.shape[1:], jnp.float32, -self.scale, self.scale)
+            _name(path): jax.random.uniform(k, leaf.shape[1:], jnp.float32, -scale, scale)
             for k, (path, leaf) in zip(keys, leaves, strict=True)
         }
         return {"cell": self.cell.init(of_cell, input_size, hyper=hyper), "carry": carry}, ()

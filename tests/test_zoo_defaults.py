@@ -1,0 +1,33 @@
+"""The tensorized LSTM's defaults are what one should use; what was measured names its settings itself."""
+
+import json
+
+import pytest
+
+from scripts.bench import sweeps
+from scripts.compare import members
+from scripts.settings import resolve
+from tlstm_jax import zoo
+from tlstm_jax.presets import PRESETS
+
+RECORDED = {
+    **{name: p.settings for name, p in PRESETS.items() if p.model == "tlstm"},
+    "comparison": members.SETTINGS["tlstm"],
+    **{f"sweep {s}": s for model, s in sweeps.MODELS if model == "tlstm"},
+    **{
+        f"trained {name}": json.loads((zoo.TRAINED / f"{name}.json").read_text())["model_settings"]
+        for name in zoo.trained()
+    },
+}
+
+
+def test_channel_normalization_is_the_default_where_models_are_named():
+    assert zoo.model_settings("tlstm")["normalization"] == "channel"
+    assert zoo.make_model("tlstm").cell.normalization == "channel"
+    assert resolve({"task": "addition"}, None).model_settings["normalization"] == "channel"
+    assert zoo.make_model("tlstm", normalization="none").cell.normalization is None
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_was_measured_does_not_hang_on_the_default(name):
+    assert "normalization" in RECORDED[name]
