@@ -46,7 +46,7 @@ def test_every_flag_named_there_exists():
         "workdir",
         "list_presets",
         "list_models",
-        "helpfull",
+        "help",
         "split",
         "prompt",
         "temperature",
