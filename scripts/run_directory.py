@@ -21,10 +21,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from scripts.events import EventLog
-from scripts.files import is_unclaimed, naming, replacing
+from scripts.events import NAME as EVENTS
+from scripts.files import is_unclaimed, replacing
 from scripts.settings import RunSettings
-from tlstm_jax.training import Report
 from tlstm_jax.typing import Task
 
 _MOST_JSON = 2**22  # bytes of a file, or of one line of metrics; what is written has some thousands
@@ -78,7 +77,7 @@ class RunDirectory:
         self.config = self.path / "config.json"
         self.data = self.path / "data.json"
         self.metrics = self.path / "metrics.jsonl"
-        self.events = self.path / "events.out.tfevents"  # the beginning of their names
+        self.events = self.path / EVENTS  # the beginning of their names
         self.checkpoints = self.path / "checkpoints"
         self.curves = self.path / "curves.png"
         self.results = self.path / "results.json"
@@ -192,42 +191,6 @@ class _Thinned:
             self.kept, self._every = self.kept[::2], 2 * self._every
 
 
-class MetricsLog:
-    """Appends reports to metrics.jsonl and to TensorBoard's events, from step `start` on."""
-
-    def __init__(self, directory: RunDirectory, start: int) -> None:
-        kept = [r for r in directory.read_metrics() if r["step"] <= start]
-        with replacing(directory.metrics) as temporary:
-            temporary.write_text("".join(_line(record) for record in kept))
-        self.seconds = kept[-1]["seconds"] if kept else 0.0
-        self._directory = directory
-        self._file = directory.metrics.open("a")
-        with naming(directory.events):
-            self._events = EventLog(directory.path, start)
-
-    def write(self, report: Report, unit: str, seconds: float) -> None:
-        """One report; `seconds` of training since the run's beginning.
-
-        Raises:
-          OSError: it cannot be written.
-          ValueError: a number in it is not finite.
-        """
-        record = report.record(unit) | {"seconds": round(seconds, 3)}
-        with naming(self._directory.metrics):
-            self._file.write(_line(record))
-            self._file.flush()
-        parts = {part: record.get(part, {}) for part in ("train", "valid")}
-        numbers = {f"{part}/{k}": v for part, values in parts.items() for k, v in values.items()}
-        with naming(self._directory.events):
-            self._events.write(report.progress.step, numbers)
-
-    def close(self) -> None:
-        with naming(self._directory.metrics):
-            self._file.close()
-        with naming(self._directory.events):
-            self._events.close()
-
-
 @functools.lru_cache(maxsize=8)  # of a sweep's members, which have their task in common
 def _identity(task: Task) -> dict[str, Any]:
     """What data.json holds: a checksum of the task's data, and its vocabulary."""
@@ -242,10 +205,6 @@ def _is_vocabulary(value: Any) -> bool:
         return True
     bytes_ = isinstance(value, list) and all(type(b) is int and 0 <= b < 256 for b in value)
     return bytes_ and bool(value) and value == sorted(set(value))
-
-
-def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, allow_nan=False) + "\n"
 
 
 def _is_record(value: Any) -> bool:

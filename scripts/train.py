@@ -127,8 +127,8 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
     start = saved.progress.step if saved else 0
     if saved:
         print(f"resuming from step {start}")
-    checkpoints, num_steps = run.directory.checkpoints, run.train.num_steps
-    journal = Journal(run.directory, run.task, run.chosen.model, num_steps=num_steps, start=start)
+    checkpoints = run.directory.checkpoints
+    journal = Journal(run.directory, run.task, run.chosen.model, run.train, start=start)
     limit = math.inf if MAX_MINUTES.value is None else MAX_MINUTES.value
     gc.freeze()  # what was imported stays, so that a collection has little to look at
     report = None
