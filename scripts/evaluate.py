@@ -3,16 +3,15 @@
 python -m scripts.evaluate --workdir=runs/quickstart --split=test --checkpoint=best
 """
 
-import dataclasses
 import json
 
 import jax
 from absl import flags
 
 from scripts import cli
+from scripts.changed import define_path_flags, with_moved_data
 from scripts.results import or_none
 from scripts.run_directory import RunDirectory
-from scripts.settings import PATHS
 from tasks.char_lm import CharLM
 from tlstm_jax import checkpointing, training
 
@@ -22,19 +21,13 @@ CHECKPOINT = cli.define_checkpoint_flag()
 EVAL_SEED = flags.DEFINE_integer(
     "eval_seed", 0, "Of the samples of tasks on fresh ones.", *cli.INT32
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie now, if not where they did.")
-DATA_PATH = flags.DEFINE_string("data_path", None, "Where the text lies now, if not where it did.")
+define_path_flags()
 
 
 def main() -> int:
     with cli.one_line_errors():
         directory = RunDirectory(WORKDIR.value)
-        chosen = directory.read_config()
-        moved = {name: flags.FLAGS[name].value for name in PATHS}
-        moved = {name: value for name, value in moved.items() if value is not None}
-        if unknown := moved.keys() - chosen.task_settings.keys():
-            raise ValueError(f"--{min(unknown)} is not a setting of task {chosen.task}")
-        chosen = dataclasses.replace(chosen, task_settings={**chosen.task_settings, **moved})
+        chosen = with_moved_data(directory.read_config())
         task, network, _ = chosen.make()
         directory.check_data(task)
         params, state, progress = checkpointing.restore_params(

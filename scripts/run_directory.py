@@ -23,7 +23,7 @@ import numpy as np
 
 from scripts.events import NAME as EVENTS
 from scripts.files import is_unclaimed, replacing
-from scripts.settings import RunSettings
+from scripts.settings import PATHS, RunSettings
 from tlstm_jax.typing import Task
 
 _MOST_JSON = 2**22  # bytes of a file, or of one line of metrics; what is written has some thousands
@@ -108,7 +108,8 @@ class RunDirectory:
           OSError: it cannot be written.
         """
         if self.config.is_file():
-            _check_same(self.path, self.read_config(), settings)
+            moves = PATHS if self.data.is_file() else set()  # whose checksum is compared
+            _check_same(self.path, self.read_config(), settings, but=moves)
             self.check_data(task)
             if not all(task.unit in record for record in self.read_metrics()):
                 raise ValueError(f"{self.metrics} is damaged: it should count {task.unit}")
@@ -218,14 +219,14 @@ def _is_record(value: Any) -> bool:
     return all(type(n) is float or (type(n) is int and abs(n) < 2**63) for n in numbers)
 
 
-def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings) -> None:
-    """Raises ValueError unless a run of settings `new` can go on from one of `old`."""
+def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings, but: set[str]) -> None:
+    """Raises ValueError unless a run of settings `new` can go on from one of `old`; `but` may differ."""
     before, after = _flat(old), _flat(new)
     steps = [part.get("num_steps", 0) for part in (before, after)]
     if after.get("schedule") == "constant" and steps[0] < steps[1]:
         before.pop("num_steps", None), after.pop("num_steps")
     for name in (*before, *after):  # task and model first
-        if before.get(name) != after.get(name):
+        if name not in but and before.get(name) != after.get(name):
             raise ValueError(
                 f"{path} already holds another run: its {name} is {before.get(name)}, here it is "
                 f"{after.get(name)}; accepted are the same settings or another --workdir"

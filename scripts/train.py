@@ -3,6 +3,7 @@
 python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
 python -m scripts.train --task=addition --num_digits=5 --tensor_shape=4,4 --normalization=channel
 python -m scripts.train --workdir=runs/quickstart        # goes on with the run that lies there
+python -m scripts.train --workdir=runs/quickstart --num_steps=2000      # makes it longer
 python -m scripts.train --preset=char_lm/hour-tlstm --mesh=8     # on 8 devices
 python -m scripts.train --list_presets
 python -m scripts.train --list_models
@@ -19,6 +20,7 @@ import jax
 from absl import flags
 
 from scripts import cli, devices, settings
+from scripts.changed import changed
 from scripts.display import describe
 from scripts.journal import Journal
 from scripts.ownership import owning_run
@@ -92,13 +94,14 @@ def _prepare() -> Run:
 
 
 def _settings() -> tuple[RunDirectory, settings.RunSettings]:
-    """The folder and the settings of the run: of the one that lies there, if nothing else is given."""
+    """The folder and the settings of the run: of the one that lies there, if no other task is given."""
     given = settings.given_flags(RUN_FLAGS)
     if MAX_MINUTES.value is not None and not MAX_MINUTES.value > 0:  # NaN too
         raise ValueError(f"max_minutes is {MAX_MINUTES.value}; accepted are numbers > 0")
-    if WORKDIR.value and not given and PRESET.value is None:
+    if WORKDIR.value and PRESET.value is None and not given.keys() & {"task", "model"}:
         directory = RunDirectory(WORKDIR.value)
-        return directory, directory.read_config()
+        if not given or directory.config.is_file():
+            return directory, changed(directory.read_config(), given)
     chosen = settings.resolve(given, PRESET.value)
     name = (PRESET.value or f"{chosen.task}/{chosen.model}").replace("/", "-")
     return RunDirectory(WORKDIR.value or f"runs/{name}"), chosen

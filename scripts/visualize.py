@@ -12,6 +12,7 @@ import numpy as np
 from absl import flags
 
 from scripts import cli
+from scripts.changed import define_path_flags, with_moved_data
 from scripts.plotting import save_figure
 from scripts.run_directory import RunDirectory
 from tlstm_jax import checkpointing, convolution, inspection, pictures
@@ -23,12 +24,13 @@ SPLIT = flags.DEFINE_enum("split", "test", ("valid", "test"), "Where the example
 EXAMPLE = flags.DEFINE_integer("example", 0, "Which one of the split's first batch.", 0)
 OUTPUT = flags.DEFINE_string("output", None, "Folder of the pictures; the run's if unset.")
 CHECKPOINT = cli.define_checkpoint_flag()
+define_path_flags()
 
 
 def main() -> int:
     with cli.one_line_errors():
         directory = RunDirectory(WORKDIR.value)
-        chosen = directory.read_config()
+        chosen = with_moved_data(directory.read_config())
         task, network, _ = chosen.make()
         directory.check_data(task)
         cell = inspection.cell_of(network)

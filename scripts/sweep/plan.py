@@ -124,7 +124,9 @@ class Sweep:
         """
         path = workdir / "sweep.json"
         if path.is_file():
-            if json.loads(json.dumps(dataclasses.asdict(self))) != read_json(path):
+            if _unplaced(json.loads(json.dumps(dataclasses.asdict(self)))) != _unplaced(
+                read_json(path)
+            ):
                 raise ValueError(
                     f"{workdir} already holds another sweep; accepted are the same settings or another "
                     "--workdir"
@@ -147,3 +149,14 @@ class Sweep:
             return tasks.setdefault(key, task), network, training
 
         return plan(self.points, make, lambda n: zoo.traced_settings(self.runs[n].model))
+
+
+def _unplaced(plan: Any) -> Any:
+    """A sweep's JSON without where its data lie: each member compares their checksum."""
+    try:
+        for run in plan["runs"]:
+            for name in settings.PATHS & run["task_settings"].keys():
+                del run["task_settings"][name]
+    except (KeyError, TypeError, AttributeError):
+        return None  # damaged, and so like nothing
+    return plan
