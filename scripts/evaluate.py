@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from absl import flags
 
 from scripts import cli, stored
+from scripts.changed import define_path_flags, moved_data
 from scripts.results import or_none
 from scripts.run_directory import RunDirectory
-from scripts.settings import PATHS
 from tasks.char_lm import CharLM
 from tasks.synthetic import Synthetic
 from tlstm_jax import checkpointing, training
@@ -28,19 +28,13 @@ EVAL_SEED = flags.DEFINE_integer(
     "Of other samples, for tasks on fresh ones; if unset, those of the run's own evaluation.",
     *cli.INT32,
 )
-DATA_DIR = cli.define_path_flag("data_dir", None, "Where the data lie now, if not where they did.")
-DATA_PATH = cli.define_path_flag("data_path", None, "Where the text lies now, if not where it did.")
+define_path_flags()
 
 
 def main() -> int:
     with cli.one_line_errors():
         directory = RunDirectory(WORKDIR.value)
-        chosen = directory.read_config()
-        moved = {name: flags.FLAGS[name].value for name in PATHS}
-        moved = {name: value for name, value in moved.items() if value is not None}
-        if unknown := moved.keys() - chosen.task_settings.keys():
-            raise ValueError(f"--{min(unknown)} is not a setting of task {chosen.task}")
-        _, task, network, train = stored.make(directory, moved)
+        _, task, network, train = stored.make(directory, moved_data())
         fresh, seed = isinstance(task, Synthetic), EVAL_SEED.value
         if seed is not None and not fresh:
             raise ValueError(

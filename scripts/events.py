@@ -6,38 +6,68 @@ leaves the program waiting for it.
 
 import os
 import pathlib
+import re
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar
 
-FLUSH_SECONDS = 30
+NAME = "events.out.tfevents"  # the beginning of their names
+_UNUSED = "events.unused"  # a name that TensorBoard does not read
+_START = re.compile(rf"{NAME}\.(\d{{1,12}})\.")
 
 
 class EventLog:
-    """Appends numbers to a new file of events, from step `start` on."""
+    """One file of events, that tells what the lines of metrics.jsonl tell, from the first on.
 
-    def __init__(self, directory: pathlib.Path, start: int) -> None:
-        # The process's number: another start in the same second has a file of its own.
-        self._writer = EventsWriter(str(directory / "events"), f".{os.getpid()}")
-        self._flushed = time.monotonic()
-        begin = SessionLog(status=SessionLog.START)  # what is later than `start` is not shown
-        self._writer.write_event(Event(wall_time=time.time(), step=start + 1, session_log=begin))
+    It takes the place of those of earlier starts: what was lost of them, or is later than where a run goes on
+    from, is nobody's care then.
+    """
 
-    def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Numbers under their names.
+    def __init__(
+        self, directory: pathlib.Path, before: Iterable[Mapping[str, Any]], *, keep: bool
+    ) -> None:
+        """Writes the file, with the numbers of the records `before`; then gives up those that are there.
+
+        Args:
+          keep: the earlier ones get another name; else they are removed.
+        """
+        old = sorted(directory.glob(f"{NAME}.*"))
+        starts = [int(m.group(1)) for path in old if (m := _START.match(path.name))]
+        # Sorts behind the others, which TensorBoard may be reading, even if the clock was set back.
+        start = max(int(time.time()), *(s + 1 for s in starts), 0)
+        name = f"{NAME}.{start:010d}.{socket.gethostname()}.{os.getpid()}"
+        self._writer, self._time = RecordWriter(str(directory / name)), float(start)
+        self._write(file_version="brain.Event:2")
+        self._write(step=1, session_log=SessionLog(status=SessionLog.START))  # forget what was read
+        for record in before:
+            self.write(record, flush=False)
+        self._writer.flush()
+        for path in old:
+            if keep:
+                path.rename(path.with_name(path.name.replace(NAME, _UNUSED)))
+            else:
+                path.unlink()
+
+    def write(self, record: Mapping[str, Any], *, flush: bool = True) -> None:
+        """The numbers of one line of metrics.jsonl.
 
         Raises:
           OSError: they cannot be written.
         """
-        for name, value in numbers.items():
-            summary = scalar(name, value)
-            self._writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self._flushed = time.monotonic()
+        for part in ("train", "valid"):
+            for name, value in record.get(part, {}).items():
+                self._write(step=record["step"], summary=scalar(f"{part}/{name}", value))
+        if flush:  # lest a kill leave less of them than of the metrics
             self._writer.flush()
+
+    def _write(self, **content: Any) -> None:
+        self._time = max(self._time, time.time())
+        self._writer.write(Event(wall_time=self._time, **content).SerializeToString())
 
     def close(self) -> None:
         self._writer.close()

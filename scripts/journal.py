@@ -4,9 +4,11 @@ import gc
 import time
 
 from scripts.display import Display
+from scripts.metrics_log import MetricsLog
 from scripts.plotting import save_figure
-from scripts.run_directory import MetricsLog, RunDirectory
+from scripts.run_directory import RunDirectory
 from tlstm_jax import processes
+from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.pictures import CROSS_ENTROPY, plot_curves
 from tlstm_jax.training import Report
 from tlstm_jax.typing import Task
@@ -18,14 +20,16 @@ class Journal:
     """The metrics, the screen and the learning curves of a run that goes on from step `start`."""
 
     def __init__(
-        self, directory: RunDirectory, task: Task, model: str, *, num_steps: int, start: int
+        self, directory: RunDirectory, task: Task, model: str, train: TrainSettings, *, start: int
     ) -> None:
         self._directory, self._task, self._model = directory, task, model
         self._writes = processes.is_first()
         self._begun = time.monotonic()
         if self._writes:
-            self._log = MetricsLog(directory, start)
-            self._display = Display(task, num_steps=num_steps, start=start)
+            self._log = MetricsLog(directory, start, every=train.steps_per_call)
+            if self._log.lacking is not None:
+                print(f"{self._log.lacking}; the learning curves have a gap there", flush=True)
+            self._display = Display(task, num_steps=train.num_steps, start=start)
 
     @property
     def minutes(self) -> float:

@@ -22,10 +22,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from scripts.events import EventLog
-from scripts.files import is_unclaimed, naming, replacing
-from scripts.settings import RunSettings
-from tlstm_jax.training import Report
+from scripts.events import NAME as EVENTS
+from scripts.files import is_unclaimed, replacing
+from scripts.settings import PATHS, RunSettings
 from tlstm_jax.typing import Task
 
 _MOST_JSON = 2**22  # bytes of a file, or of one line of metrics; what is written has some thousands
@@ -79,7 +78,7 @@ class RunDirectory:
         self.config = self.path / "config.json"
         self.data = self.path / "data.json"
         self.metrics = self.path / "metrics.jsonl"
-        self.events = self.path / "events.out.tfevents"  # the beginning of their names
+        self.events = self.path / EVENTS  # the beginning of their names
         self.checkpoints = self.path / "checkpoints"
         self.curves = self.path / "curves.png"
         self.results = self.path / "results.json"
@@ -113,7 +112,7 @@ class RunDirectory:
         if not self.config.is_file():
             return os.path.lexists(self.path) and not is_unclaimed(self.path, self.config)
         try:
-            _check_same(self.path, self.read_config(), settings)
+            _check_same(self.path, self.read_config(), settings, but=set())
         except _OtherRunError:
             return True
         return False
@@ -126,7 +125,8 @@ class RunDirectory:
           OSError: it cannot be written.
         """
         if self.config.is_file():
-            _check_same(self.path, self.read_config(), settings)
+            moves = PATHS if self.data.is_file() else set()  # whose checksum is compared
+            _check_same(self.path, self.read_config(), settings, but=moves)
             self.check_data(task)
             if not all(task.unit in record for record in self.read_metrics()):
                 raise ValueError(f"{self.metrics} is damaged: it should count {task.unit}")
@@ -209,43 +209,7 @@ class _Thinned:
             self.kept, self._every = self.kept[::2], 2 * self._every
 
 
-class MetricsLog:
-    """Appends reports to metrics.jsonl and to TensorBoard's events, from step `start` on."""
-
-    def __init__(self, directory: RunDirectory, start: int) -> None:
-        kept = [r for r in directory.read_metrics() if r["step"] <= start]
-        with replacing(directory.metrics) as temporary:
-            temporary.write_text("".join(_line(record) for record in kept))
-        self.seconds = kept[-1]["seconds"] if kept else 0.0
-        self._directory = directory
-        self._file = directory.metrics.open("a")
-        with naming(directory.events):
-            self._events = EventLog(directory.path, start)
-
-    def write(self, report: Report, unit: str, seconds: float) -> None:
-        """One report; `seconds` of training since the run's beginning.
-
-        Raises:
-          OSError: it cannot be written.
-          ValueError: a number in it is not finite.
-        """
-        record = report.record(unit) | {"seconds": round(seconds, 3)}
-        with naming(self._directory.metrics):
-            self._file.write(_line(record))
-            self._file.flush()
-        parts = {part: record.get(part, {}) for part in ("train", "valid")}
-        numbers = {f"{part}/{k}": v for part, values in parts.items() for k, v in values.items()}
-        with naming(self._directory.events):
-            self._events.write(report.progress.step, numbers)
-
-    def close(self) -> None:
-        with naming(self._directory.metrics):
-            self._file.close()
-        with naming(self._directory.events):
-            self._events.close()
-
-
-@functools.lru_cache(maxsize=1)  # of a sweep's members, which have their task in common
+@functools.lru_cache(maxsize=8)  # of a sweep's members, which have their task in common
 def _identity(task: Task) -> dict[str, Any]:
     """What data.json holds: a checksum of the task's data, and its vocabulary."""
     digest = hashlib.sha256()
@@ -259,10 +223,6 @@ def _is_vocabulary(value: Any) -> bool:
         return True
     bytes_ = isinstance(value, list) and all(type(b) is int and 0 <= b < 256 for b in value)
     return bytes_ and bool(value) and value == sorted(set(value))
-
-
-def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, allow_nan=False) + "\n"
 
 
 def _is_record(value: Any) -> bool:
@@ -280,14 +240,14 @@ class _OtherRunError(ValueError):
     """A folder holds a run of other settings."""
 
 
-def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings) -> None:
-    """Raises ValueError unless a run of settings `new` can go on from one of `old`."""
+def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings, but: set[str]) -> None:
+    """Raises ValueError unless a run of settings `new` can go on from one of `old`; `but` may differ."""
     before, after = _flat(old), _flat(new)
     steps = [part.get("num_steps", 0) for part in (before, after)]
     if after.get("schedule") == "constant" and steps[0] < steps[1]:
         before.pop("num_steps", None), after.pop("num_steps")
     for name in (*before, *after):  # task and model first
-        if before.get(name) != after.get(name):
+        if name not in but and before.get(name) != after.get(name):
             raise _OtherRunError(
                 f"{path} already holds another run: its {name} is {before.get(name)}, here it is "
                 f"{after.get(name)}; accepted are the same settings or another --workdir"

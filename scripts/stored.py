@@ -1,9 +1,9 @@
 """A run that lies in a folder, made again from what its config.json says."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from scripts.changed import changed
 from scripts.run_directory import RunDirectory
 from scripts.settings import RunSettings
 from tlstm_jax.network import Network
@@ -12,24 +12,23 @@ from tlstm_jax.typing import Task
 
 
 def make(
-    directory: RunDirectory, moved: Mapping[str, Any] | None = None
+    directory: RunDirectory, given: Mapping[str, Any] | None = None
 ) -> tuple[RunSettings, Task, Network, TrainSettings]:
     """Its settings, and what they make.
 
     Args:
-      moved: settings of the task in place of its own: where the data lie now.
+      given: settings in place of its own: more steps, or where the data lie now.
 
     Raises:
       FileNotFoundError: no run lies there.
-      ValueError, OSError: its settings cannot be read, or not be made; names the file.
+      ValueError, OSError: its settings cannot be read, or not be made; names the file, unless others are
+        given.
     """
-    settings = directory.read_config()
-    settings = dataclasses.replace(
-        settings, task_settings={**settings.task_settings, **(moved or {})}
-    )
+    settings = changed(directory.read_config(), given or {})
     try:
         return settings, *settings.make()
-    except ValueError as e:
-        raise ValueError(f"{directory.config}: {e}") from e
-    except OSError as e:
-        raise OSError(f"{directory.config}: {e}") from e
+    except (ValueError, OSError) as e:
+        if given:
+            raise
+        kind = ValueError if isinstance(e, ValueError) else OSError
+        raise kind(f"{directory.config}: {e}") from e

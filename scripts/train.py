@@ -3,6 +3,7 @@
 python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
 python -m scripts.train --task=addition --num_digits=5 --tensor_shape=4,4 --normalization=channel
 python -m scripts.train --workdir=runs/quickstart        # goes on with the run that lies there
+python -m scripts.train --workdir=runs/quickstart --num_steps=2000      # makes it longer
 python -m scripts.train --preset=char_lm/hour-tlstm --mesh=8     # on 8 devices
 python -m scripts.train --list_presets
 python -m scripts.train --list_models
@@ -91,10 +92,10 @@ class Run(NamedTuple):
 
 def _prepare() -> Run:
     directory, chosen = _settings()
-    if chosen is None:
-        chosen, task, network, train = stored.make(directory)
-    else:
+    if isinstance(chosen, settings.RunSettings):
         task, network, train = chosen.make()
+    else:
+        chosen, task, network, train = stored.make(directory, chosen)
     layout = devices.layout()
     if layout is not None:
         layout.check(task.batch_size)
@@ -104,14 +105,16 @@ def _prepare() -> Run:
     return Run(directory, chosen, task, network, train, layout, like)
 
 
-def _settings() -> tuple[RunDirectory, settings.RunSettings | None]:
-    """The folder and the settings of the run; None: of the one that lies there, as nothing is given."""
+def _settings() -> tuple[RunDirectory, settings.RunSettings | dict[str, Any]]:
+    """The folder and the settings of the run; of one that lies there, what is given in place of its own."""
     given = settings.given_flags(RUN_FLAGS)
     if MAX_MINUTES.value is not None and not MAX_MINUTES.value > 0:  # NaN too
         raise ValueError(f"max_minutes is {MAX_MINUTES.value}; accepted are numbers > 0")
     check_folder(WORKDIR.value)
-    if WORKDIR.value and not given and PRESET.value is None:
-        return RunDirectory(WORKDIR.value), None
+    if WORKDIR.value and PRESET.value is None and not given.keys() & {"task", "model"}:
+        directory = RunDirectory(WORKDIR.value)
+        if not given or directory.config.is_file():
+            return directory, given
     chosen = settings.resolve(given, PRESET.value)
     name = (PRESET.value or f"{chosen.task}/{chosen.model}").replace("/", "-")
     free = functools.partial(_is_taken, chosen=chosen)
@@ -145,8 +148,8 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
     start = saved.progress.step if saved else 0
     if saved:
         print(f"resuming from step {start}")
-    checkpoints, num_steps = run.directory.checkpoints, run.train.num_steps
-    journal = Journal(run.directory, run.task, run.chosen.model, num_steps=num_steps, start=start)
+    checkpoints = run.directory.checkpoints
+    journal = Journal(run.directory, run.task, run.chosen.model, run.train, start=start)
     if not (saved and finished(run.train, saved.progress)):
         journal.begin()
     limit = math.inf if MAX_MINUTES.value is None else MAX_MINUTES.value

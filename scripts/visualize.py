@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from scripts import cli, prompts, stored
+from scripts.changed import define_path_flags, moved_data
 from scripts.plotting import save_figure
 from scripts.run_directory import RunDirectory
 from tasks.images import Images
@@ -29,6 +30,7 @@ EXAMPLE = flags.DEFINE_integer("example", 0, "Which one of the split's first bat
 PROMPT = flags.DEFINE_string("prompt", None, "Read this in place of an example (token tasks).")
 OUTPUT = cli.define_path_flag("output", None, "Folder of the pictures; the run's if unset.")
 CHECKPOINT = cli.define_checkpoint_flag()
+define_path_flags()
 
 
 class Example(NamedTuple):
@@ -42,7 +44,7 @@ class Example(NamedTuple):
 def main() -> int:
     with cli.one_line_errors():
         directory = RunDirectory(WORKDIR.value)
-        chosen, task, network, _ = stored.make(directory)
+        chosen, task, network, _ = stored.make(directory, moved_data())
         directory.check_data(task)
         cell = inspection.cell_of(network)
         params, state, progress = checkpointing.restore_params(

@@ -160,9 +160,11 @@ RULES = {
         "tlstm_jax.sweep_pictures",
     ],
     "tlstm_jax.checksums": [],
+    "tlstm_jax.stored": ["tlstm_jax.typing"],
     "tlstm_jax.checkpointing": [
         "tlstm_jax.typing",
         "tlstm_jax.checksums",
+        "tlstm_jax.stored",
         "tlstm_jax.processes",
         "tlstm_jax.network",
         "tlstm_jax.progress",

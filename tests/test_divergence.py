@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from scripts.metrics_log import MetricsLog
 from scripts.results import write_results
-from scripts.run_directory import MetricsLog, RunDirectory, read_json, write_json
+from scripts.run_directory import RunDirectory, read_json, write_json
 from tasks.memorization import memorization
 from tlstm_jax import checkpointing, training, zoo
 from tlstm_jax.members import DIVERGED, fit_members
@@ -82,7 +83,7 @@ def test_no_file_of_a_run_holds_a_number_that_is_not_finite(tmp_path, number):
     assert list(tmp_path.iterdir()) == []
     directory = RunDirectory(tmp_path / "run")
     directory.path.mkdir()
-    log = MetricsLog(directory, 0)
+    log = MetricsLog(directory, 0, every=2)
     report = training.Report(None, Progress(step=2), {"loss": number}, None, False, None, False)
     with pytest.raises(ValueError, match="not JSON compliant"):
         log.write(report, "samples", 1.0)

@@ -8,6 +8,7 @@ damaged is named, never used; `recover` moves it aside, so that a training goes 
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import shutil
@@ -18,11 +19,14 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from tlstm_jax import checksums, processes
+from tlstm_jax import checksums, processes, stored
 from tlstm_jax.network import Network
 from tlstm_jax.progress import Progress
 from tlstm_jax.training import TrainState
 from tlstm_jax.typing import Params, PyTree, State
+
+_TRIES = 20
+_UNFINISHED = "unfinished"  # where a checkpoint lies while it is being saved
 
 
 class Checkpoint(NamedTuple):
@@ -73,13 +77,22 @@ def save(
     try:
         if processes.together(is_there):
             return
-        with _manager(directory, writes=True) as manager:
+        # Elsewhere until it is whole, so that no reader takes what is being written for damage.
+        unfinished = directory / _UNFINISHED
+        processes.first(lambda: shutil.rmtree(unfinished, ignore_errors=True))
+        with _manager(unfinished, writes=True) as manager:
             manager.save(progress.step, args=args, force=True)
-        processes.first(lambda: checksums.write(path))
+        processes.first(lambda: _finish(unfinished / path.name, path))
         outdated = _outdated(directory, progress, keep)  # in all of them, as Orbax wants it
         processes.first(lambda: _remove(directory, outdated))
     except Exception as e:  # a full disk can make the writer raise anything
         raise OSError(f"checkpoint {path} could not be saved: {_first_line(e)}") from e
+
+
+def _finish(unfinished: pathlib.Path, path: pathlib.Path) -> None:
+    checksums.write(unfinished)
+    os.replace(unfinished, path)
+    shutil.rmtree(unfinished.parent, ignore_errors=True)
 
 
 def _manager(directory: pathlib.Path, *, writes: bool = False) -> Any:
@@ -106,8 +119,9 @@ def _remove(directory: pathlib.Path, outdated: set[int]) -> None:
     """Removes checkpoints, under a name that is no step's first, lest half of one remain."""
     for step in outdated:
         os.replace(directory / str(step), _free(directory / f"{step}.removed"))
-    for removed in directory.glob("*.removed*"):
-        shutil.rmtree(removed, ignore_errors=True)
+    for pattern in ("*.removed*", "*.orbax-checkpoint-tmp*"):  # the latter of earlier versions
+        for left in directory.glob(pattern):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def steps(directory: str | pathlib.Path) -> list[int]:
@@ -183,8 +197,9 @@ def restore(
       FileNotFoundError: there is no such checkpoint.
       ValueError: it is damaged, or of another configuration.
     """
-    args = ocp.args.StandardRestore(_placed(like._asdict()))
-    state, progress = _restore(pathlib.Path(directory), step, args)
+    tree = like._asdict()
+    args = ocp.args.StandardRestore(_placed(tree))
+    state, progress = _restore(pathlib.Path(directory), step, args, tree)
     return Checkpoint(TrainState(**state), progress)
 
 
@@ -199,16 +214,7 @@ def restore_params(
         restore_args=ocp.checkpoint_utils.construct_restore_args(like),
         partial_restore=True,
     )
-    found, progress = _restore(pathlib.Path(directory), step, args)
-    missing = [
-        jax.tree_util.keystr(path)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(found["params"])
-        if not isinstance(leaf, jax.Array)
-    ]
-    if missing:
-        raise ValueError(
-            f"checkpoint {directory} is of another configuration: it has no {missing[0]}"
-        )
+    found, progress = _restore(pathlib.Path(directory), step, args, like, within=tuple(like))
     return found["params"], model_state and found["model_state"], progress
 
 
@@ -223,29 +229,54 @@ def _placed(like: PyTree) -> PyTree:
     return jax.tree.map(place, like)
 
 
-def _restore(directory: pathlib.Path, step: int | str, args: Any) -> tuple[Any, Progress]:
-    there = steps(directory)
-    if not there:
+def _restore(
+    directory: pathlib.Path, which: int | str, args: Any, like: PyTree, within: tuple[str, ...] = ()
+) -> tuple[Any, Progress]:
+    """The state and the progress; begins again where a training has removed what was being read."""
+    for _ in range(_TRIES):
+        step = _last(directory)
+        try:
+            if which == "best":
+                best = _good_progress(directory, step).best_step
+                step = step if best is None else best
+            elif which != "latest":
+                step = which
+            if step not in (there := steps(directory)):
+                known = ", ".join(map(str, there))
+                raise FileNotFoundError(f"no checkpoint {step} in {directory}; there are {known}")
+            progress = _good_progress(directory, step)
+            read = functools.partial(_state, directory, step, args, like, within)
+            return _read(directory / str(step), read), progress
+        except ValueError:
+            if os.path.lexists(directory / str(step)):
+                raise
+    raise OSError(f"checkpoints in {directory} are removed sooner than they can be read")
+
+
+def _last(directory: pathlib.Path) -> int:
+    if not (there := steps(directory)):
         raise FileNotFoundError(f"no checkpoint in {directory}")
-    if step == "best":
-        best = _good_progress(directory, there[-1]).best_step
-        step = there[-1] if best is None else best
-    elif step == "latest":
-        step = there[-1]
-    if step not in there:
-        known = ", ".join(map(str, there))
-        raise FileNotFoundError(f"no checkpoint {step} in {directory}; there are {known}")
-    progress = _good_progress(directory, step)
-    composite = ocp.args.Composite(state=args)
+    return there[-1]
+
+
+def _state(
+    directory: pathlib.Path, step: int, args: Any, like: PyTree, within: tuple[str, ...]
+) -> Any:
+    found = stored.arrays(directory / str(step) / "state")
+    if difference := stored.difference(found, like, within=within):
+        raise _OtherError(difference)
     with _manager(directory) as manager:
-        state = _read(directory / str(step), lambda: manager.restore(step, args=composite)["state"])
-    return state, progress
+        return manager.restore(step, args=ocp.args.Composite(state=args))["state"]
+
+
+class _OtherError(ValueError):
+    """A checkpoint of another model, or of another optimizer."""
 
 
 def _good_progress(directory: pathlib.Path, step: int) -> Progress:
     """The progress of a checkpoint all of whose files are those that were saved."""
     path = directory / str(step)
-    if (what := checksums.problem(path)) is not None:
+    if (what := checksums.problem(path) or stored.problem(path)) is not None:
         raise ValueError(f"checkpoint {path} is damaged: {what}")
     return _progress(directory, step)
 
@@ -253,8 +284,12 @@ def _good_progress(directory: pathlib.Path, step: int) -> Progress:
 def _progress(directory: pathlib.Path, step: int) -> Progress:
     path = directory / str(step)
     args = ocp.args.Composite(progress=ocp.args.JsonRestore())
-    with _manager(directory) as manager:
-        return _read(path, lambda: _to_progress(manager.restore(step, args=args)["progress"], step))
+
+    def read() -> Progress:
+        with _manager(directory) as manager:
+            return _to_progress(manager.restore(step, args=args)["progress"], step)
+
+    return _read(path, read)
 
 
 def _to_progress(read: Any, step: int) -> Progress:
@@ -274,13 +309,10 @@ def _read(path: pathlib.Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except Exception as e:  # a damaged file can make the reader raise anything
-        message = _first_line(e)
-        other = isinstance(e, ValueError) and message.startswith(
-            ("Requested shape", "Structure mismatch")
-        )
-        what = "is of another configuration" if other else "is damaged"
-        raise ValueError(f"checkpoint {path} {what}: {message}") from e
+        what = "is of another configuration" if isinstance(e, _OtherError) else "is damaged"
+        raise ValueError(f"checkpoint {path} {what}: {_first_line(e)}") from e
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    lines = str(error).splitlines() or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])

@@ -8,8 +8,10 @@ another name first: a folder without it was cut off in being written.
 import hashlib
 import os
 import pathlib
+from collections.abc import Iterator
 
 NAME = "SHA256SUMS"
+_MOST_FILES = 2**20
 _MOST = 2**24  # bytes of SHA256SUMS; a checkpoint's has some thousands
 
 
@@ -36,10 +38,19 @@ def write(folder: pathlib.Path) -> None:
 def problem(folder: pathlib.Path) -> str | None:
     """The first thing that is wrong with the files of `folder`, or None.
 
-    Files that were added later are none of it.
+    It has files and folders only, no links, pipes or devices, and no file that the checksums do not name;
+    nothing is read before this is certain.
     """
     path = folder / NAME
-    if not path.is_file():
+    if folder.is_symlink():
+        return "it is a link; accepted are folders"
+    try:
+        there = set(_files(folder))
+    except ValueError as e:
+        return str(e)
+    except OSError as e:
+        return f"{folder} cannot be read: {e}"
+    if NAME not in there:
         return f"{NAME} is missing, as if its writing had been cut off"
     try:
         with path.open("rb") as file:
@@ -47,12 +58,15 @@ def problem(folder: pathlib.Path) -> str | None:
         lines = content.splitlines(keepends=True)
         if not lines or content != "".join(lines[:-1]) + _last("".join(lines[:-1])):
             return f"{NAME} differs from its own checksum"
+        named = {line.rstrip("\n").partition("  ")[2] for line in lines[:-1]}
+        if unnamed := sorted(there - named - {NAME}):
+            return f"{unnamed[0]} is not named in {NAME}"
         for line in lines[:-1]:
             digest, _, name = line.rstrip("\n").partition("  ")
             file = folder / name
             if not name or pathlib.PurePosixPath(name).is_absolute() or ".." in file.parts:
                 return f"{NAME} names {name!r}; accepted are files below it"
-            if not file.is_file():
+            if name not in there:
                 return f"{name} is missing"
             if _sha256(file) != digest:
                 return f"{name} differs from its checksum"
@@ -61,6 +75,24 @@ def problem(folder: pathlib.Path) -> str | None:
     except (OSError, ValueError) as e:  # a disk that cannot read; a name with a null byte
         return f"{path} cannot be checked: {e}"
     return None
+
+
+def _files(folder: pathlib.Path) -> Iterator[str]:
+    """The names of all files below; raises ValueError at what is neither a file nor a folder."""
+    waiting, number = [folder], 0
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                path = pathlib.Path(entry.path)
+                name, number = path.relative_to(folder).as_posix(), number + 1
+                if number > _MOST_FILES:
+                    raise ValueError(f"it has over {_MOST_FILES:,} files")
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield name
+                else:
+                    raise ValueError(f"{name} is neither a file nor a folder")
 
 
 def _sha256(path: pathlib.Path) -> str:

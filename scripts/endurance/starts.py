@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from tlstm_jax.checksums import NAME
-
 ROOT = pathlib.Path(__file__).parent.parent.parent
 TIMEOUT = 300  # seconds; longer than any start takes
 _POLL = 0.001
@@ -95,9 +93,10 @@ def saving(checkpoints: pathlib.Path) -> set[tuple[str, int]]:
     found = set()
     with contextlib.suppress(FileNotFoundError), os.scandir(checkpoints) as entries:
         for entry in entries:
-            half = ".orbax-checkpoint-tmp" in entry.name or ".removed" in entry.name
-            if half or (entry.name.isdecimal() and not os.path.exists(f"{entry.path}/{NAME}")):
+            if ".removed" in entry.name:
                 found.add((entry.name, entry.inode()))
+    with contextlib.suppress(FileNotFoundError), os.scandir(checkpoints / "unfinished") as entries:
+        found |= {(f"unfinished/{entry.name}", entry.inode()) for entry in entries}
     return found
 
 

@@ -10,11 +10,13 @@ results.jsonl, results.csv, settings.csv (mean and spread over seeds, where they
 `best` is the best setting's best member's, for `scripts.evaluate`, `scripts.generate` and `scripts.train`.
 """
 
+import dataclasses
 import pathlib
 
 from absl import flags
 
 from scripts import cli, settings
+from scripts.changed import changed
 from scripts.files import check_folder, free_folder
 from scripts.sweep import space
 from scripts.sweep.plan import Sweep
@@ -39,11 +41,16 @@ def main() -> int:
     with cli.one_line_errors():
         check_folder(WORKDIR.value)
         given = settings.given_flags(RUN_FLAGS)
-        fresh = given or OVER.value or PRESET.value is not None
-        if WORKDIR.value and not fresh:
-            return run(
-                pathlib.Path(WORKDIR.value), Sweep.read(pathlib.Path(WORKDIR.value)), CHUNK.value
-            )
+        moves = given.keys() <= settings.PATHS and not OVER.value and PRESET.value is None
+        if WORKDIR.value and moves:
+            sweep = Sweep.read(pathlib.Path(WORKDIR.value))
+            if swept := given.keys() & sweep.points[0].keys():
+                raise ValueError(
+                    f"--{min(swept)} is given, and swept over; accepted is --workdir alone"
+                )
+            runs = [changed(run_, given) for run_ in sweep.runs]
+            sweep = dataclasses.replace(sweep, runs=runs)
+            return run(pathlib.Path(WORKDIR.value), sweep, CHUNK.value)
         sweep = Sweep.make(
             given,
             PRESET.value,

@@ -138,7 +138,8 @@ class Sweep:
         return os.path.lexists(workdir) and not is_unclaimed(workdir, path)
 
     def _is_in(self, path: pathlib.Path) -> bool:
-        return json.loads(json.dumps(dataclasses.asdict(self))) == read_json(path)
+        own = json.loads(json.dumps(dataclasses.asdict(self)))
+        return _unplaced(own) == _unplaced(read_json(path))
 
     def claim(self, workdir: pathlib.Path) -> None:
         """Makes the folder, or sees that it holds this very sweep or nothing.
@@ -195,3 +196,13 @@ def _without_idle(runs: list[RunSettings], space: Mapping[str, Any]) -> list[Run
         )
         for run, of_run in zip(runs, idle, strict=True)
     ]
+
+def _unplaced(plan: Any) -> Any:
+    """A sweep's JSON without where its data lie: each member compares their checksum."""
+    try:
+        for run in plan["runs"]:
+            for name in settings.PATHS & run["task_settings"].keys():
+                del run["task_settings"][name]
+    except (KeyError, TypeError, AttributeError):
+        return None  # damaged, and so like nothing
+    return plan

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scripts import cli
+from scripts.metrics_log import MetricsLog
 from scripts.ownership import owning
 from scripts.results import recover, write_results
-from scripts.run_directory import MetricsLog, RunDirectory, read_json, write_json
+from scripts.run_directory import RunDirectory, read_json, write_json
 from scripts.sweep.plan import Sweep
 from scripts.sweep.report import write_report
 from scripts.sweep.table import Table
@@ -121,7 +122,10 @@ class Members:
         self._begun = time.monotonic()
         for n in training_:
             self._read_curve(n, step)
-            self._logs[n] = MetricsLog(self.directories[n], step)
+            every = group.settings.steps_per_call
+            self._logs[n] = MetricsLog(self.directories[n], step, every=every)
+            if (lacking := self._logs[n].lacking) is not None:
+                print(f"{lacking}; the curves have a gap there", flush=True)
         return [
             checkpointing.restore(self.directories[n].checkpoints, like, step=step)
             if step and n in training_
