@@ -39,7 +39,12 @@ from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 def deferred(
     cell: Cell, params: Params, carry: Carry, xs: Array, start: Array | None, live: Array | None
 ) -> tuple[Carry, Array]:
-    """(the last carry, ys) of `engine.run`."""
+    """(the last carry, ys) of `engine.run`.
+
+    Its gradient is plain JAX, and can be differentiated again in either mode; but the first derivative has
+    to be a backward one. Before it, forward mode (jvp, jacfwd, linearize) ends in JAX's TypeError, and
+    engine="scan" takes its place.
+    """
 
     # By platform as `_fwd` is, for the compiled loop's steps, and since JAX wants the outputs of both
     # batched along the same axes under vmap.
