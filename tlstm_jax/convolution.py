@@ -285,7 +285,7 @@ def _product(choices: Choices, read: Array, kernel: Array) -> Array:
     inner, outer = (-n % choices.multiple for n in kernel.shape)
     rows = jnp.pad(rows, ((0, 0), (0, inner)))
     kernel = jnp.pad(kernel, ((0, inner), (0, outer)))
-    turned = len(rows) <= choices.few_rows
+    turned = platforms.is_at_most(rows.shape[0], choices.few_rows)
     out = lax.dot_general(
         rows,
         kernel.T if turned else kernel,
