@@ -70,7 +70,7 @@ def main() -> int:
 
 def _own_key(train: TrainSettings, step: int) -> Array:
     """The key of the run's own evaluation after `step` steps, whose figures results.json has."""
-    key = jax.random.key(train.seed)
+    key = training.run_key(train.seed)
     return training.eval_key(training.TrainState(jnp.int32(step), key, (), (), (), ()))
 
 

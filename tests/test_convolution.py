@@ -146,9 +146,10 @@ def test_cross_layer_convolution_of_bfloat16_sums_in_float32(by, gradient):
 
     assert [leaf.dtype for leaf in jax.eval_shape(gradients, *inputs)] == [jnp.bfloat16] * 4
     # A CPU sums in float32 unasked, so that the numbers would not tell.
-    jaxpr = str(jax.make_jaxpr(gradients)(*inputs))
-    made = jaxpr.count("conv_general_dilated[") + jaxpr.count("dot_general[")
-    assert jaxpr.count("preferred_element_type=float32") == made >= 3
+    lines = jax.jit(gradients).lower(*inputs).as_text().splitlines()
+    made = [x for x in lines if "stablehlo.convolution" in x or "stablehlo.dot_general" in x]
+    assert len(made) >= 3
+    assert all(line.endswith("xf32>") for line in made)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ def test_pages_say_of_what_99_percent_are(page):
 def test_a_training_says_of_what_its_target_is():
     task = memorization(5, 8)
     results = {"units_to_target": 6000, "test": {"accuracy": 1.0, "sequence_accuracy": 1.0}}
-    text = train._describe_reached(task, results)
-    assert text == "samples to 99 % accuracy of symbols: 6,000"
-    others = {"units_to_target": None, "test": {"accuracy": 0.5}}  # a task that counts otherwise
-    assert train._describe_reached(task, others) == "samples to 99 % accuracy: not reached"
+    text = train.describe_target(task, results | {"best_metric": 1.0})
+    assert text == "samples to 99 % accuracy of symbols in two evaluations in a row: 6,000"
+    others = {"units_to_target": None, "best_metric": None, "test": {"accuracy": 0.5}}
+    text = train.describe_target(task, others)  # a task that counts otherwise
+    assert text == "samples to 99 % accuracy in two evaluations in a row: not reached"

@@ -12,13 +12,15 @@ import functools
 import itertools
 import math
 import string
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 from tlstm_jax import platforms
 from tlstm_jax.layout import is_partitioned
@@ -152,48 +154,68 @@ def _margins(kernel: Array, before: tuple[int, ...]) -> tuple[tuple[int, int], .
     return tuple((n, K - 2 - n) for n, K in zip(before, kernel.shape, strict=False))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
 def _correlate(cat: Array, kernel: Array, before: tuple[int, ...], by: str, gradient: str) -> Array:
     """`_convolve`, with derivatives of our own, and its own form under vmap."""
+    settings = {"before": before, "by": by, "gradient": gradient, "mapped": ()}
+    return _correlate_p.bind(cat, kernel, **settings)
+
+
+# A primitive, since neither custom_jvp nor custom_vmap holds in second derivatives of a loop over time:
+# partial evaluation replaces the one by its function, and cannot take the other apart.
+_correlate_p = Primitive("cross_layer_convolution")
+
+
+def _mapped(function: Callable[..., Array], mapped: tuple[tuple[bool, bool], ...]) -> Callable:
+    """`function(cat, kernel)` under a vmap for each of `mapped`, the outermost first: of which operands."""
+    for operands in reversed(mapped):
+        function = jax.vmap(function, tuple(0 if is_mapped else None for is_mapped in operands))
+    return function
+
+
+def _forward(
+    cat: Array, kernel: Array, *, before: Any, by: str, gradient: str, mapped: Any
+) -> Array:
     del gradient
-
-    @jax.custom_batching.custom_vmap
-    def forward(cat: Array, kernel: Array) -> Array:
-        return _in_form("forward", by, before, cat, kernel)
-
-    @forward.def_vmap
-    def _(size: int, batched: tuple[bool, bool], cat: Array, kernel: Array) -> tuple[Array, bool]:
-        # With a kernel for each member, XLA's convolution is a grouped one, several times slower.
-        each = "products" if batched[1] else by
-        axes = tuple(0 if is_batched else None for is_batched in batched)
-        convolve = functools.partial(_in_form, "forward", each, before)
-        return jax.vmap(convolve, axes, axis_size=size)(cat, kernel), True
-
-    return forward(cat, kernel)
+    # With a kernel for each member, XLA's convolution is a grouped one, several times slower.
+    by = "products" if any(of_kernel for _, of_kernel in mapped) else by
+    return _mapped(functools.partial(_in_form, "forward", by, before), mapped)(cat, kernel)
 
 
-def _correlate_jvp(
-    before: tuple[int, ...],
-    by: str,
-    gradient: str,
-    primals: tuple[Array, Array],
-    tangents: tuple[Array, Array],
-) -> tuple[Array, Array]:
+def _jvp(primals: Any, tangents: Any, *, before: Any, by: str, gradient: str, mapped: Any) -> Any:
     form = "conv" if gradient == "xla" else gradient
     (cat, kernel), (dcat, dkernel) = primals, tangents
-    out, dout = _correlate(cat, kernel, before, by, gradient), []
-    if not isinstance(dcat, SymbolicZero):
-        dout.append(_in_form("by state", form, before, dcat, kernel))
-    if not isinstance(dkernel, SymbolicZero):
+    settings = {"before": before, "by": by, "gradient": gradient, "mapped": mapped}
+    out, dout = _correlate_p.bind(cat, kernel, **settings), []
+    if not isinstance(dcat, ad.Zero):
+        by_state = functools.partial(_in_form, "by state", form, before)
+        dout.append(_mapped(by_state, mapped)(dcat, kernel))
+    if not isinstance(dkernel, ad.Zero):
         # Checkpointed, so that cat alone is saved for the backward pass.
-        of_kernel = jax.checkpoint(
+        by_kernel = jax.checkpoint(
             functools.partial(_in_form, "by kernel", form, before), prevent_cse=False
         )
-        dout.append(of_kernel(cat, dkernel))
-    return out, sum(dout[1:], dout[0]) if dout else jnp.zeros_like(out)
+        dout.append(_mapped(by_kernel, mapped)(cat, dkernel))
+    return out, sum(dout[1:], dout[0])
 
 
-_correlate.defjvp(_correlate_jvp, symbolic_zeros=True)
+def _vmap(operands: Any, axes: Any, *, mapped: Any, **settings: Any) -> tuple[Array, int]:
+    is_mapped = tuple(axis is not None for axis in axes)
+    operands = [
+        jnp.moveaxis(x, axis, 0) if moved else x
+        for x, axis, moved in zip(operands, axes, is_mapped, strict=True)
+    ]
+    return _correlate_p.bind(*operands, **settings, mapped=(is_mapped, *mapped)), 0
+
+
+def _shape(cat: Any, kernel: Any, **settings: Any) -> Any:
+    return jax.make_jaxpr(functools.partial(_forward, **settings))(cat, kernel).out_avals[0]
+
+
+_correlate_p.def_impl(_forward)
+_correlate_p.def_abstract_eval(_shape)
+ad.primitive_jvps[_correlate_p] = _jvp
+batching.primitive_batchers[_correlate_p] = _vmap
+mlir.register_lowering(_correlate_p, mlir.lower_fun(_forward, multiple_results=False))
 
 
 def _in_form(use: str, form: str, before: tuple[int, ...], cat: Array, kernel: Array) -> Array:
@@ -263,7 +285,7 @@ def _product(choices: Choices, read: Array, kernel: Array) -> Array:
     inner, outer = (-n % choices.multiple for n in kernel.shape)
     rows = jnp.pad(rows, ((0, 0), (0, inner)))
     kernel = jnp.pad(kernel, ((0, inner), (0, outer)))
-    turned = len(rows) <= choices.few_rows
+    turned = platforms.is_at_most(rows.shape[0], choices.few_rows)
     out = lax.dot_general(
         rows,
         kernel.T if turned else kernel,

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.custom_batching import sequential_vmap
 from jax.experimental import rnn
@@ -220,7 +221,7 @@ def _one_hot(tokens: Array, number: int) -> Array:
     tokens = widened(tokens)
     known = ((tokens >= -1) & (tokens < number))[..., None]
     vectors = jax.nn.one_hot(tokens, number, dtype=jnp.float32)
-    return jnp.where(known, vectors, jnp.full_like(vectors, jnp.nan))
+    return jnp.where(known, vectors, np.float32(np.nan))
 
 
 def _on_mesh(arrays: PyTree) -> bool:

@@ -24,7 +24,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import export, lax
 
 from tlstm_jax import platforms
 from tlstm_jax.layout import whole
@@ -39,7 +39,12 @@ from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 def deferred(
     cell: Cell, params: Params, carry: Carry, xs: Array, start: Array | None, live: Array | None
 ) -> tuple[Carry, Array]:
-    """(the last carry, ys) of `engine.run`."""
+    """(the last carry, ys) of `engine.run`.
+
+    Its gradient is plain JAX, and can be differentiated again in either mode; but the first derivative has
+    to be a backward one. Before it, forward mode (jvp, jacfwd, linearize) ends in JAX's TypeError, and
+    engine="scan" takes its place.
+    """
 
     # By platform as `_fwd` is, for the compiled loop's steps, and since JAX wants the outputs of both
     # batched along the same axes under vmap.
@@ -194,11 +199,13 @@ def _backward(
 
 
 def steps_of_a_product(T: int, a: Array, choices: LoopChoices) -> int:
-    """Over how many of T steps a weight gradient is one product: a divisor, or T if none fits.
+    """Over how many of T steps a weight gradient is one product: a divisor, or T if none fits, or it is symbolic.
 
     Args:
       a: pre-activations of one step.
     """
+    if export.is_symbolic_dim(T) or export.is_symbolic_dim(a.size):
+        return T
     most = min(choices.weight_rows * a.shape[-1], choices.weight_numbers) // a.size
     largest = max((n for n in range(1, T + 1) if T % n == 0 and n <= most), default=1)
     return largest if 4 * largest >= most else T
@@ -206,6 +213,8 @@ def steps_of_a_product(T: int, a: Array, choices: LoopChoices) -> int:
 
 def _unroll(T: int, choices: LoopChoices) -> int:
     """How many of T steps are one of the compiled loop's: a divisor, and 1 for short loops."""
+    if export.is_symbolic_dim(T):
+        return 1
     most = choices.unroll if 8 * choices.unroll <= T else 1
     return max(n for n in range(1, most + 1) if T % n == 0)
 

@@ -115,6 +115,9 @@ def sample(key: Array, logits: Array, *, temperature: float, top_k: int | None =
     """One token from each row of logits [B, V]: [B] int32. Temperature and top_k are static."""
     if temperature == 0:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    # From the largest on, and by a normal number, since an infinite quotient or 0 / 0 would be no choice.
+    logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+    temperature = max(temperature, float(jnp.finfo(logits.dtype).tiny))
     if top_k is not None:
         logits, tokens = jax.lax.top_k(logits, top_k)
         choice = jax.random.categorical(key, logits / temperature)[..., None]

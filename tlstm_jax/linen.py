@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from tlstm_jax import typing
-from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.sequence import as_sequence, carry_dtype
 from tlstm_jax.typing import Array, Carry, Params, SequenceModel
 
 
@@ -66,7 +66,7 @@ class Cell(nn.RNNCellBase):
 
     @nn.nowrap
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Carry:
-        """`cell.init_carry(B)` for inputs of shape (B, I); `rng` is not used.
+        """`cell.init_carry(B)` for inputs of shape (B, I), as wide as the parameters; `rng` is not used.
 
         Raises:
           ValueError: input_shape has other than one batch axis.
@@ -74,7 +74,8 @@ class Cell(nn.RNNCellBase):
         del rng
         if len(input_shape) != 2:
             raise ValueError(f"input_shape is {input_shape}; accepted is (B, I), one batch axis")
-        return self.cell.init_carry(input_shape[0])
+        params = {} if self.scope is None else self.variables.get("params", {})
+        return self.cell.init_carry(input_shape[0], carry_dtype(params))
 
     @property
     def num_feature_axes(self) -> int:
@@ -125,7 +126,8 @@ class Recurrent(nn.Module):
 
         Args:
           inputs: [B, T, I] float, or tokens [B, T] int, where -1 is the zero input.
-          initial_carry: what an earlier call returned; None is `model.init_carry(B)`.
+          initial_carry: what an earlier call returned; None is `model.init_carry(B)`, as wide as
+            the parameters.
           seq_lengths: [B] int, how many of the T inputs belong to each example. Outputs beyond are
             zero, unlike those of flax's RNN.
           return_carry: whether to return the state after each example's last real input as well.
@@ -154,7 +156,7 @@ class Recurrent(nn.Module):
         stored = self._stored_state(lambda key: model.init(key, size)[1])
         xs = inputs if self.time_major else jnp.swapaxes(inputs, 0, 1)
         if initial_carry is None:
-            initial_carry = model.init_carry(xs.shape[1], params=params)
+            initial_carry = model.init_carry(xs.shape[1], carry_dtype(params), params=params)
         carry, ys, state, aux = model.apply(
             params,
             stored.value if stored else (),

@@ -28,6 +28,7 @@ from tlstm_jax.training import (
     TrainState,
     eval_key,
     init_state,
+    run_key,
     train_means,
     train_step,
 )
@@ -48,7 +49,7 @@ def init_members(
     """
 
     def init(seed: Array, overrides: Overrides) -> TrainState:
-        return init_state(network, task, settings, jax.random.key(seed), overrides)
+        return init_state(network, task, settings, run_key(seed), overrides)
 
     return jax.vmap(init)(seeds, overrides)
 

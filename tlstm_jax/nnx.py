@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tlstm_jax import typing
-from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.sequence import as_sequence, carry_dtype
 from tlstm_jax.typing import Array, Carry, SequenceModel
 
 
@@ -53,7 +53,7 @@ class Cell(nnx.RNNCellBase):
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: nnx.Rngs | nnx.RngStream | None = None
     ) -> Carry:
-        """`cell.init_carry(B)` for inputs of shape (B, I); `rngs` is not used.
+        """`cell.init_carry(B)` for inputs of shape (B, I), as wide as the parameters; `rngs` is not used.
 
         Raises:
           ValueError: input_shape has other than one batch axis.
@@ -61,7 +61,7 @@ class Cell(nnx.RNNCellBase):
         del rngs
         if len(input_shape) != 2:
             raise ValueError(f"input_shape is {input_shape}; accepted is (B, I), one batch axis")
-        return self.cell.init_carry(input_shape[0])
+        return self.cell.init_carry(input_shape[0], carry_dtype(nnx.as_pure(self.params)))
 
     @property
     def num_feature_axes(self) -> int:
@@ -121,7 +121,8 @@ class Recurrent(nnx.Module):
 
         Args:
           inputs: [B, T, I] float, or tokens [B, T] int, where -1 is the zero input.
-          initial_carry: what an earlier call returned; None is `model.init_carry(B)`.
+          initial_carry: what an earlier call returned; None is `model.init_carry(B)`, as wide as
+            the parameters.
           seq_lengths: [B] int, how many of the T inputs belong to each example. Outputs beyond are
             zero, unlike those of flax's RNN.
           return_carry: whether to return the state after each example's last real input as well.
@@ -144,7 +145,7 @@ class Recurrent(nnx.Module):
         params = nnx.as_pure(self.params)
         xs = inputs if self.time_major else jnp.swapaxes(inputs, 0, 1)
         if initial_carry is None:
-            initial_carry = self.model.init_carry(xs.shape[1], params=params)
+            initial_carry = self.model.init_carry(xs.shape[1], carry_dtype(params), params=params)
         carry, ys, state, aux = self.model.apply(
             params,
             nnx.as_pure(self.state),

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from jax import lax
+from jax import export, lax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +87,11 @@ PLAIN_LOOP = LoopChoices(remake=False, unroll=1, weight_rows=4096, weight_number
 # On a GPU every array that is stored is a kernel at every step, and every step of the compiled loop a
 # launch; a product with all steps at once is as good as free.
 CUDA_LOOP = LoopChoices(remake=True, unroll=4, weight_rows=2**62, weight_numbers=2**27)
+
+
+def is_at_most(number: Any, limit: int) -> bool:
+    """Whether a size is known to be at most `limit`; one of `jax.export`'s symbolic shapes is not."""
+    return not export.is_symbolic_dim(number) and number <= limit
 
 
 def choose(function: Callable[..., Any], *args: Any) -> Any:

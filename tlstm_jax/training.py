@@ -64,6 +64,11 @@ class Report(NamedTuple):
         return record if self.valid is None else record | {"valid": self.valid}
 
 
+def run_key(seed: int | Array) -> Array:
+    """A run's key: threefry whatever JAX's default is, since others draw otherwise under vmap."""
+    return jax.random.key(seed, impl="threefry2x32")
+
+
 def _key(state_key: Array, purpose: str) -> Array:
     return jax.random.fold_in(state_key, ("init", "data", "eval", "model").index(purpose))
 
@@ -79,7 +84,7 @@ def init_state(
     """The state before the first step.
 
     Args:
-      key: the run's key, `jax.random.key(settings.seed)`.
+      key: the run's key, `run_key(settings.seed)`.
       layout: over which devices it lies; None: on that of `key`.
     """
     return _init_state(network, outline(task), settings, key, overrides, layout)
@@ -107,7 +112,7 @@ def abstract_state(
 ) -> TrainState:
     """The shapes, dtypes and places of `init_state`, which `checkpointing.restore` wants to know."""
     init = functools.partial(init_state, network, task, settings)
-    state = jax.eval_shape(init, jax.random.key(0))
+    state = jax.eval_shape(init, run_key(0))
     if layout is None:
         return state
     return jax.tree.map(
@@ -252,7 +257,7 @@ def fit(
     if layout is not None:
         layout.check(task.batch_size)
     if state is None:
-        key = place(jax.random.key(settings.seed))
+        key = place(run_key(settings.seed))
         state = init_state(network, task, settings, key, layout=layout)
     progress = progress or Progress()
     data = place(task.data)

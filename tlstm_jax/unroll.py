@@ -58,9 +58,11 @@ def unroll(
       remat_every: save the carry every so many steps only, and recompute what lies between in the
         backward pass. None saves everything.
       engine: what runs over time; outputs are the same. "deferred" (`tlstm_jax.engine`) is a scan with a
-        fast gradient of its own, and can be differentiated once, backwards. "scan" is plain JAX, for
-        forward mode and second derivatives; cells without project / mix / update, cells that couple
-        examples, `noise`, `observe`, and `reset` with `initial` take it by themselves. "cudnn"
+        fast gradient of its own: it takes grad, vjp and jacrev, under jit and vmap, and what differentiates
+        such a gradient again (slower than the scan's), but forward mode first (jvp, jacfwd,
+        jacrev(jacfwd)) is JAX's TypeError on a custom_vjp. "scan" is plain JAX, for forward mode, second
+        derivatives (hessian, grad of grad, Hessian-vector products) and gradients of trainings; cells
+        without project / mix / update, cells that couple examples, `noise`, `observe`, and `reset` with `initial` take it by themselves. "cudnn"
         (`tlstm_jax.cudnn`) is cuDNN's LSTM, on one NVIDIA device: for `LSTM` in float32 with vectors, or
         tokens of up to 1,024 kinds, and lengths, without reset, noise, observe and remat_every.
         "fused" (`tlstm_jax.fused`) is one Pallas kernel for all steps, for some cells, on CUDA.

@@ -167,7 +167,7 @@ def _or_none(values: list[float]) -> list[float | None]:
 def _timed(network: Network, task: Task) -> Contender:
     """One training step, alone."""
     settings = TrainSettings()
-    state = training.init_state(network, task, settings, jax.random.key(0))
+    state = training.init_state(network, task, settings, training.run_key(0))
     data = jax.device_put(task.data)
     step = jax.jit(functools.partial(training.train_step, network, task, settings))
     return Contender("", lambda: jax.block_until_ready(step(state, data)), flops=0.0)

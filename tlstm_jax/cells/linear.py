@@ -124,7 +124,9 @@ def linear(x: Array, params: Params, dtype: Any) -> Array:
     kernel = kernel.astype(dtype)
     if jnp.issubdtype(x.dtype, jnp.integer):
         x = widened(x)
-        rows = kernel.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        # Of token -1 some row, lest NaN be made of it on the way (jax_debug_nans).
+        known = jnp.where(x == -1, jnp.zeros_like(x), x)
+        rows = kernel.at[known].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         out = jnp.where((x == -1)[..., None], jnp.zeros_like(rows), rows)
     else:
         if x.shape[-1] != kernel.shape[0]:

@@ -148,6 +148,12 @@ def memory_dtype(carry: Carry) -> Any:
     return max(floats, key=lambda dtype: dtype.itemsize, default=jnp.float32)
 
 
+def carry_dtype(params: Params) -> Any:
+    """Of a carry that goes with these parameters: float32, or wider if they are."""
+    dtypes = [jnp.dtype(jnp.float32), *(leaf.dtype for leaf in jax.tree.leaves(params))]
+    return max(dtypes, key=lambda dtype: dtype.itemsize)
+
+
 def as_sequence(model: Cell | SequenceModel, **settings: Any) -> SequenceModel:
     """`model` itself if it is a SequenceModel, else the cell lifted into one.
 
