@@ -21,7 +21,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["tlstm_jax*", "tasks*", "scripts*"]),
     package_data={"tlstm_jax": ["trained/*.json", "trained/*.npz"]},
-    install_requires=["jax>=0.10.2", "flax>=0.12.8", "optax>=0.2.8", "chex>=0.1.92", "numpy"],
+    install_requires=["jax>=0.8.0", "flax>=0.12.0", "optax>=0.2.8", "chex>=0.1.92", "numpy"],
     extras_require={
         "train": TRAIN,  # the command-line programs and all data
         "test": [*TRAIN, "pytest", "pytest-xdist", "hypothesis", "ruff", "jupytext"],
