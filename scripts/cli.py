@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
+from scripts import requirements
+
 INT32 = (-(2**31), 2**31 - 1)  # what JAX takes as a seed
 PLATFORMS = ("cpu", "gpu", "tpu")
 
@@ -95,6 +97,9 @@ def one_line_errors() -> Iterator[None]:
         raise
     except (ValueError, OSError) as e:
         fail(str(e))
+    except ImportError as e:
+        gone = isinstance(e, ModuleNotFoundError) and e.name is not None
+        fail(requirements.missing(e.name) if gone else str(e))
     except (OverflowError, MemoryError, RuntimeError) as e:
         # XLA's exception for too little memory is a RuntimeError like any other of its.
         if isinstance(e, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(e):
