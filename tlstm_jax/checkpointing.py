@@ -273,6 +273,8 @@ def _to_progress(read: Any, step: int) -> Progress:
 def _read(path: pathlib.Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
+    except (ImportError, MemoryError, PermissionError):  # which are no damage
+        raise
     except Exception as e:  # a damaged file can make the reader raise anything
         message = _first_line(e)
         other = isinstance(e, ValueError) and message.startswith(
