@@ -90,13 +90,17 @@ print("answer", task.text(answer))
 # %% [markdown]
 # ## Looking inside
 #
-# The memory of every location at every step, as the mean over its channels: what is read moves through the tensor,
-# and waits.
+# The memory of every location, in the channels that vary most. Location p works on an input p steps after it was read, so
+# its panel is moved by as many: a column is one input on its way through the tensor.
 
 # %%
 labels = list(task.text(example[:, 0]))
 trace = inspection.trace(cell, state.params["model"], example)
-pictures.plot_states(trace.carry.memory[:, 0], labels=labels, title="memory")
+beside = {
+    "delays": range(cell.depth),
+    "labels": {"input": labels, "answer": list(task.text(answer))},
+}
+pictures.plot_states(trace.carry.memory[:, 0], title="memory", **beside)
 
 # %% [markdown]
 # The tensorized LSTM convolves its memory with kernels that it makes anew at every step and location. Here is what
@@ -104,4 +108,4 @@ pictures.plot_states(trace.carry.memory[:, 0], labels=labels, title="memory")
 
 # %%
 kernels = inspection.memory_kernels(cell, state.params["model"], example, trace.carry)
-pictures.plot_kernels(kernels[:, 0], labels=labels, title="memory-cell kernels")
+pictures.plot_kernels(kernels[:, 0], title="memory-cell kernels", **beside)

@@ -169,7 +169,11 @@ print(last.valid)
 example = task.eval_batch((), jax.random.key(0), "test", jnp.int32(0), 0).inputs[:, :1]
 labels = list(task.text(example[:, 0]))
 trace = inspection.trace(cell, last.state.params["model"], example)
-pictures.plot_states(trace.carry.memory[:, 0], labels=labels, title="memory")
+beside = {
+    "delays": range(cell.depth),
+    "labels": labels,
+}  # location p works on an input p steps later
+pictures.plot_states(trace.carry.memory[:, 0], title="memory", **beside)
 
 # %% [markdown]
 # And the kernels that did this: while symbols are read, memory moves on from location to location; while they wait, each
@@ -177,7 +181,7 @@ pictures.plot_states(trace.carry.memory[:, 0], labels=labels, title="memory")
 
 # %%
 kernels = inspection.memory_kernels(cell, last.state.params["model"], example, trace.carry)
-pictures.plot_kernels(kernels[:, 0], labels=labels, title="memory-cell kernels")
+pictures.plot_kernels(kernels[:, 0], title="memory-cell kernels", **beside)
 
 # %% [markdown]
 # ## The same on an image

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from scripts import output
+from scripts import output, requirements
 
 INT32 = (-(2**31), 2**31 - 1)  # what JAX takes as a seed
 PLATFORMS = ("cpu", "gpu", "tpu")
@@ -96,6 +96,9 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (ValueError, OSError) as e:
         fail(str(e))
+    except ImportError as e:
+        gone = isinstance(e, ModuleNotFoundError) and e.name is not None
+        fail(requirements.missing(e.name) if gone else str(e))
     except (OverflowError, MemoryError, RuntimeError) as e:
         # XLA's exception for too little memory is a RuntimeError like any other of its.
         if isinstance(e, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(e):

@@ -15,6 +15,7 @@ import pytest
 
 from tasks import datasets, idx, text
 from tests.test_datasets import NAMES, assert_same, forbid, write_files
+from tlstm_jax import checkpointing, weights
 
 SAMPLE = ("Tensors, étendus.\n" * 40).encode()
 
@@ -222,6 +223,22 @@ def test_too_little_memory_is_not_taken_for_damage(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "_read_part", exhausted)
     with pytest.raises(MemoryError):
         datasets.load("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("error", [ImportError, MemoryError, PermissionError])
+def test_what_is_no_damage_is_not_called_so(tmp_path, error, monkeypatch):
+    def fails(*args):
+        raise error("no")
+
+    with pytest.raises(error):
+        checkpointing._read(tmp_path, fails)
+    with pytest.raises(ValueError, match="is damaged: KeyError"):
+        checkpointing._read(tmp_path, lambda: (_ for _ in ()).throw(KeyError))
+    if error is not PermissionError:
+        monkeypatch.setattr(weights, "_read", fails)
+        (tmp_path / "a.npz").write_bytes(b"x")
+        with pytest.raises(error):
+            weights.read_weights(tmp_path / "a.npz", {"a": np.zeros(1)})
 
 
 def test_files_are_found_under_the_accepted_names_only(tmp_path):

@@ -103,10 +103,10 @@ def test_one_checkpoint_has_one_test_figure_unless_other_samples_are_asked_for(p
 def test_a_target_that_was_reached_once_is_told_so():
     from scripts.train import describe_target
 
-    told = describe_target(TASK, {"units_to_target": None, "best_metric": 0.998})
+    told = describe_target(TASK, {"units_to_target": None, "best_metric": 0.998, "test": {}})
     assert told == (
         "samples to 99 % accuracy in two evaluations in a row: not reached; the best evaluation had "
         "accuracy 99.80 %"
     )
-    told = describe_target(TASK, {"units_to_target": 12000, "best_metric": 0.998})
+    told = describe_target(TASK, {"units_to_target": 12000, "best_metric": 0.998, "test": {}})
     assert told == "samples to 99 % accuracy in two evaluations in a row: 12,000"

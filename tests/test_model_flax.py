@@ -10,7 +10,7 @@ from model_cases import BY_NAME, MODELS, STEPS, L, ModelCase, each, model_params
 
 from tlstm_jax import BatchNormLSTM, Stacked, as_sequence, linen
 from tlstm_jax.models.chain import Chain
-from tlstm_jax.nnx import Recurrent
+from tlstm_jax.nnx import Recurrent, arrays
 
 BATCH_NORM = BatchNormLSTM(M, max_steps=3)
 ALL = [
@@ -73,8 +73,8 @@ def test_init_makes_the_functional_trees(case):
     variables = jax.eval_shape(linen.Recurrent(case.model).init, KEY, xs)
     assert variables == variables_of(params, state)
     module = nnx.eval_shape(lambda: Recurrent(case.model, case.size, rngs=nnx.Rngs(0)))
-    assert nnx.as_pure(module.params) == params
-    assert nnx.as_pure(module.state) == state
+    assert arrays(module.params) == params
+    assert arrays(module.state) == state
 
 
 ANNEALED = BY_NAME["annealed-hm"].model
@@ -105,9 +105,9 @@ def test_training_steps_are_kept_and_counted(model, state, after):
     def of_nnx(params, state, xs):
         module = module_of(case, params, state)
         module(xs)
-        evaluated = nnx.as_pure(module.state)
+        evaluated = arrays(module.state)
         module(xs, train=True)
-        return evaluated, nnx.as_pure(module.state)
+        return evaluated, arrays(module.state)
 
     counted = of_linen(params, state, xs)
     assert jax.tree.structure(counted) == jax.tree.structure(after)

@@ -29,7 +29,7 @@ from tlstm_jax.cells.gru import GRU
 from tlstm_jax.cells.lstm import LSTM
 from tlstm_jax.cells.tensorized import TensorizedLSTM
 from tlstm_jax.models.sequence import as_sequence
-from tlstm_jax.nnx import Cell, Recurrent
+from tlstm_jax.nnx import Cell, Recurrent, arrays
 
 
 def load(module, params):
@@ -101,7 +101,7 @@ def test_init_makes_the_functional_tree(model):
     expected = jax.eval_shape(lambda key: as_sequence(model).init(key, I)[0], jax.random.key(0))
     module = nnx.eval_shape(functools.partial(recurrent, model))
     assert nnx.to_pure_dict(nnx.state(module, nnx.Param)) == {"params": expected}
-    assert nnx.as_pure(module.params) == expected
+    assert arrays(module.params) == expected
     if model in CELLS:
         rnn = nnx.eval_shape(lambda: nnx.RNN(Cell(model, I, rngs=nnx.Rngs(0)), rngs=False))
         assert nnx.to_pure_dict(nnx.state(rnn, nnx.Param)) == {"cell": {"params": expected}}
@@ -111,7 +111,7 @@ def test_init_draws_as_the_functional_form_does():
     expected = LSTM(M).init(nnx.Rngs(7).params(), I)
     for kind in (Cell, Recurrent):
         module = kind(LSTM(M), I, rngs=nnx.Rngs(7))
-        assert_close(nnx.as_pure(module.params), expected, TOLERANCE)
+        assert_close(arrays(module.params), expected, TOLERANCE)
 
 
 def test_nnx_transforms():
@@ -179,6 +179,9 @@ def test_cell_refuses_other_than_one_batch_axis():
         nnx.RNN(cell(Elman(M), params))(jnp.zeros((T, I)))
 
 
+@pytest.mark.skipif(
+    not hasattr(nnx, "capture"), reason="flax is older than this test's way to read"
+)
 def test_training_updates_the_model_state():
     module, xs = recurrent(Running()), jnp.ones((B, T, I))
     assert jnp.all(module(xs) == 2)

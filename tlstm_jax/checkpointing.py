@@ -308,6 +308,8 @@ def _to_progress(read: Any, step: int) -> Progress:
 def _read(path: pathlib.Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
+    except (ImportError, MemoryError, PermissionError):  # which are no damage
+        raise
     except Exception as e:  # a damaged file can make the reader raise anything
         what = "is of another configuration" if isinstance(e, _OtherError) else "is damaged"
         raise ValueError(f"checkpoint {path} {what}: {_first_line(e)}") from e

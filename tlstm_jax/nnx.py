@@ -2,10 +2,12 @@
 
 Both keep the functional parameter tree, its leaves `nnx.Param`, in the attribute `params`, so that
 
-    nnx.update(module.params, params)      params = nnx.as_pure(module.params)
+    nnx.update(module.params, params)      params = arrays(module.params)
 
 load functional parameters into a module, and take them out again.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,18 @@ from flax import nnx
 
 from tlstm_jax import typing
 from tlstm_jax.models.sequence import as_sequence, carry_dtype
-from tlstm_jax.typing import Array, Carry, SequenceModel
+from tlstm_jax.typing import Array, Carry, PyTree, SequenceModel
+
+
+def arrays(tree: PyTree) -> PyTree:
+    """A tree of `nnx.Variable`s as one of arrays: `nnx.as_pure`, which older versions of flax have not."""
+
+    def value(x: Any) -> Any:
+        if not isinstance(x, nnx.Variable):
+            return x
+        return x.get_raw_value() if hasattr(x, "get_raw_value") else x.raw_value
+
+    return jax.tree.map(value, tree, is_leaf=lambda x: isinstance(x, nnx.Variable))
 
 
 class Cell(nnx.RNNCellBase):
@@ -22,11 +35,11 @@ class Cell(nnx.RNNCellBase):
     >>> import jax, jax.numpy as jnp
     >>> from flax import nnx
     >>> from tlstm_jax.cells.lstm import LSTM
-    >>> from tlstm_jax.nnx import Cell
+    >>> from tlstm_jax.nnx import Cell, arrays
     >>> cell = Cell(LSTM(features=4), in_features=3, rngs=nnx.Rngs(0))
     >>> nnx.RNN(cell)(jnp.ones((2, 5, 3))).shape
     (2, 5, 4)
-    >>> jax.tree.map(jnp.shape, nnx.as_pure(cell.params))
+    >>> jax.tree.map(jnp.shape, arrays(cell.params))
     {'input': {'kernel': (3, 16)}, 'recurrent': {'bias': (16,), 'kernel': (4, 16)}}
 
     Attributes:
@@ -48,7 +61,7 @@ class Cell(nnx.RNNCellBase):
 
     def __call__(self, carry: Carry, x: Array) -> tuple[Carry, Array]:
         """One step: x [B, I] float, or tokens [B]; returns the carry and y [B, M]."""
-        return self.cell.step(nnx.as_pure(self.params), carry, x)
+        return self.cell.step(arrays(self.params), carry, x)
 
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: nnx.Rngs | nnx.RngStream | None = None
@@ -142,13 +155,13 @@ class Recurrent(nnx.Module):
                 f"inputs are {inputs.dtype} {inputs.shape}; accepted are float [B, T, I] and "
                 "integer [B, T]"
             )
-        params = nnx.as_pure(self.params)
+        params = arrays(self.params)
         xs = inputs if self.time_major else jnp.swapaxes(inputs, 0, 1)
         if initial_carry is None:
             initial_carry = self.model.init_carry(xs.shape[1], carry_dtype(params), params=params)
         carry, ys, state, aux = self.model.apply(
             params,
-            nnx.as_pure(self.state),
+            arrays(self.state),
             initial_carry,
             xs,
             flush=flush,
@@ -159,7 +172,7 @@ class Recurrent(nnx.Module):
         if train:
             variables = jax.tree.leaves(self.state, is_leaf=lambda x: isinstance(x, nnx.Variable))
             for variable, value in zip(variables, jax.tree.leaves(state), strict=True):
-                variable.set_value(value)
+                variable[...] = value
         if train and aux:
             self.sow(nnx.Intermediate, "aux", aux)
         ys = ys if self.time_major else jnp.swapaxes(ys, 0, 1)

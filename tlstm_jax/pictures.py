@@ -139,10 +139,8 @@ def plot_states(
             vmax=most,
         )
         axis.set_yticks(range(len(chosen)), [str(m) for m in chosen], fontsize=6)
-        if P > 1:
-            axis.set_ylabel(f"location {p}", rotation=0, ha="right", va="center")
-    if P == 1:
-        axes[0].set_ylabel("channel")
+        where = f"location {p},\nchannel" if P > 1 else "channel"
+        axis.set_ylabel(where, rotation=0, ha="right", va="center")
     figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
     _label_columns(axes[-1], T, labels, "step" if delays is None else "input")
     return figure

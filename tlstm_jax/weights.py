@@ -68,6 +68,8 @@ def read_weights(path: str | pathlib.Path, like: Params) -> Params:
         raise ValueError(f"{path} has over {most:,} bytes, more than the network; {_ACCEPTED}")
     try:
         found = _read(content, wanted)
+    except (ImportError, MemoryError):
+        raise
     except Exception as e:  # a damaged archive can make its reader raise anything
         why = " ".join(str(e).split()) or type(e).__name__
         raise ValueError(f"{path} cannot be read: {why}; {_ACCEPTED}") from e
