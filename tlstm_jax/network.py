@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import linear, scaled_normal
-from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.sequence import as_sequence, last_output
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 
 
@@ -81,7 +81,8 @@ class Network:
 
         Args:
           inputs: [T, B, I] float, or tokens [T, B].
-          last_only: read out the last output of each example only.
+          last_only: read out one output of each example only: the last, and of what runs backwards in
+            time the first, which is its last (`last_output`).
 
         Returns:
           (carry, logits [T, B, V] or [1, B, V] float32, state, aux).
@@ -99,7 +100,7 @@ class Network:
             hyper=hyper,
         )
         if last_only:
-            ys = ys[-1:] if lengths is None else _at(ys, jnp.clip(lengths, 1, ys.shape[0]) - 1)
+            ys = last_output(self.model, ys, lengths)[None]
         return carry, self.readout(params, ys), state, aux
 
     def readout(self, params: Params, ys: Array) -> Array:
@@ -119,11 +120,6 @@ class Network:
         """One token or vector x to the logits [B, V] that answer it, free of delay."""
         carry, y = self.sequence.token_step(params["model"], state, carry, x)
         return carry, self.readout(params, y)
-
-
-def _at(ys: Array, index: Array) -> Array:
-    """ys[index[b], b]: [T, B, M] to [1, B, M]."""
-    return jnp.take_along_axis(ys, index[None, :, None].astype(jnp.int32), axis=0)
 
 
 def _not_causal(model: SequenceModel | Cell) -> str:

@@ -73,7 +73,11 @@ class Cell(Protocol):
 
 @runtime_checkable
 class SequenceModel(Protocol):
-    """Anything that maps a sequence to a sequence; `as_sequence(cell)` lifts a Cell into one."""
+    """Anything that maps a sequence to a sequence; `as_sequence(cell)` lifts a Cell into one.
+
+    A model with features that run backwards in time, complete at an example's first step, has
+    `finished_first`, a bool for each feature, True for these.
+    """
 
     @property
     def features(self) -> int:
@@ -147,7 +151,7 @@ class Task(Protocol):
     output_size: int  # classes
     tokens: bool  # inputs are integer tokens
     stream: bool  # the carry goes on from one batch to the next, and outputs come `delay` late
-    last_only: bool  # only the output at the last step is scored
+    last_only: bool  # only one output is scored, that has seen the whole sequence (`last_output`)
     batch_size: int
     unit: str  # what a run counts: "samples" or "characters"
     units_per_step: int

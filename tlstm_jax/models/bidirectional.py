@@ -15,7 +15,13 @@ import jax.numpy as jnp
 
 from tlstm_jax import cudnn
 from tlstm_jax.engine import run
-from tlstm_jax.models.sequence import as_sequence, cells_at_once, memory_dtype, split_key
+from tlstm_jax.models.sequence import (
+    as_sequence,
+    cells_at_once,
+    finished_first,
+    memory_dtype,
+    split_key,
+)
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 from tlstm_jax.unroll import check_inputs, within, zero_beyond
 
@@ -31,7 +37,8 @@ class Bidirectional:
 
     Each direction is flushed on its own, so that there is no delay. The backward one begins at each
     example's last input, whatever lies behind it. In a stream (flush=False) it begins anew with every
-    segment. It cannot generate.
+    segment. It cannot generate. What has seen a whole example is the last output of the forward half and
+    the first of the backward one: `last_output` reads these.
 
     Parameters: {"forward": .., "backward": ..}.
 
@@ -54,6 +61,11 @@ class Bidirectional:
     @property
     def causal(self) -> bool:
         return False
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        backward = (not first for first in finished_first(self.backward))
+        return (*finished_first(self.forward), *backward)
 
     @property
     def _models(self) -> tuple[SequenceModel, SequenceModel]:

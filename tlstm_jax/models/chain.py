@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from tlstm_jax import cudnn
 from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages, flushed
-from tlstm_jax.models.sequence import as_sequence, cells_at_once, split_key
+from tlstm_jax.models.sequence import as_sequence, cells_at_once, finished_first, split_key
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 from tlstm_jax.unroll import check_inputs, within, zero_beyond
 
@@ -53,6 +53,10 @@ class Chain:
     @property
     def causal(self) -> bool:
         return all(layer.causal for layer in self.layers)
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        return finished_first(self.layers[-1])
 
     @property
     def _models(self) -> tuple[SequenceModel, ...]:

@@ -18,7 +18,7 @@ from tlstm_jax.cells.linear import check_size, zero_input
 from tlstm_jax.loop import select
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.recurrence import starts
-from tlstm_jax.models.sequence import as_sequence, memory_dtype
+from tlstm_jax.models.sequence import as_sequence, finished_first, memory_dtype
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
 from tlstm_jax.unroll import check_inputs, within
 
@@ -52,6 +52,10 @@ class Dilated:
     @property
     def causal(self) -> bool:
         return self.model.causal
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        return finished_first(self.model)
 
     @property
     def _model(self) -> SequenceModel:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_rate
-from tlstm_jax.models.sequence import as_sequence, split_key
+from tlstm_jax.models.sequence import as_sequence, finished_first, split_key
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 
 
@@ -49,6 +49,10 @@ class Dropout:
     @property
     def causal(self) -> bool:
         return self.model.causal
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        return finished_first(self.model)
 
     @property
     def _model(self) -> SequenceModel:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages, flushed, hold_back
-from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.sequence import as_sequence, finished_first
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 from tlstm_jax.unroll import check_inputs, zero_beyond
 
@@ -49,6 +49,10 @@ class Residual:
     @property
     def causal(self) -> bool:
         return self.model.causal
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        return finished_first(self.model)
 
     @property
     def _model(self) -> SequenceModel:

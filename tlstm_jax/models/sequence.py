@@ -148,6 +148,35 @@ def memory_dtype(carry: Carry) -> Any:
     return max(floats, key=lambda dtype: dtype.itemsize, default=jnp.float32)
 
 
+def finished_first(model: Cell | SequenceModel) -> tuple[bool, ...]:
+    """Which features of y have seen a whole example at its first step, and not at its last: [M]."""
+    return getattr(model, "finished_first", (False,) * model.features)
+
+
+def last_output(model: Cell | SequenceModel, ys: Array, lengths: Array | None = None) -> Array:
+    """The output that has seen each example as a whole: y of its last input.
+
+    Of what runs backwards in time (`Bidirectional`), it is y of the first input.
+
+    Args:
+      model: what made ys.
+      ys: [T, B, M], in the order of their inputs (`flush`).
+      lengths: [B] int or None, as `model.apply` was given them.
+
+    Returns:
+      [B, M].
+    """
+    if lengths is None:
+        last = ys[-1]
+    else:
+        index = jnp.clip(lengths, 1, ys.shape[0]).astype(jnp.int32) - 1
+        last = jnp.take_along_axis(ys, index[None, :, None], axis=0)[0]
+    first = finished_first(model)
+    if not any(first):
+        return last
+    return jnp.where(jnp.broadcast_to(jnp.asarray(first)[None], last.shape), ys[0], last)
+
+
 def as_sequence(model: Cell | SequenceModel, **settings: Any) -> SequenceModel:
     """`model` itself if it is a SequenceModel, else the cell lifted into one.
 

@@ -26,7 +26,7 @@ from tlstm_jax.models.chain import (
     step_layers,
     without_input_scale,
 )
-from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.sequence import as_sequence, finished_first
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 from tlstm_jax.unroll import check_inputs, check_remat, zero_beyond
 
@@ -70,6 +70,10 @@ class Stacked:
     @property
     def causal(self) -> bool:
         return self.cell.causal
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        return finished_first(self.cell)
 
     @property
     def _layers(self) -> tuple[SequenceModel, ...]:
