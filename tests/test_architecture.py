@@ -16,6 +16,7 @@ RULES = {
     "tlstm_jax.layout": ["tlstm_jax.typing"],
     "tlstm_jax.processes": [],
     "tlstm_jax.platforms": [],
+    "tlstm_jax.border": ["tlstm_jax.typing"],
     "tlstm_jax.convolution": ["tlstm_jax.typing", "tlstm_jax.layout", "tlstm_jax.platforms"],
     "tlstm_jax.memory_cells": [
         "tlstm_jax.typing",
@@ -24,6 +25,7 @@ RULES = {
     ],
     "tlstm_jax.cells": [
         "tlstm_jax.typing",
+        "tlstm_jax.border",
         "tlstm_jax.hyper",
         "tlstm_jax.layout",
         "tlstm_jax.convolution",
@@ -80,6 +82,7 @@ RULES = {
     ],
     "tlstm_jax.unroll": [
         "tlstm_jax.typing",
+        "tlstm_jax.border",
         "tlstm_jax.cells.linear",
         "tlstm_jax.loop",
         "tlstm_jax.engine",
@@ -87,6 +90,7 @@ RULES = {
     ],
     "tlstm_jax.models": [
         "tlstm_jax.typing",
+        "tlstm_jax.border",
         "tlstm_jax.hyper",
         "tlstm_jax.loop",
         "tlstm_jax.engine",
@@ -94,7 +98,12 @@ RULES = {
         "tlstm_jax.unroll",
         "tlstm_jax.cells",
     ],
-    "tlstm_jax.network": ["tlstm_jax.typing", "tlstm_jax.models", "tlstm_jax.cells"],
+    "tlstm_jax.network": [
+        "tlstm_jax.typing",
+        "tlstm_jax.border",
+        "tlstm_jax.models",
+        "tlstm_jax.cells",
+    ],
     "tlstm_jax.generate": ["tlstm_jax.typing", "tlstm_jax.network"],
     "tlstm_jax.convert": ["tlstm_jax.typing"],
     "tlstm_jax.cayley": ["tlstm_jax.typing"],

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from tlstm_jax import typing
+from tlstm_jax.border import check_step
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.typing import Array, Carry, Params, SequenceModel
 
@@ -62,6 +63,7 @@ class Cell(nn.RNNCellBase):
                 f"x is {x.dtype} {x.shape}; accepted is float [B, I] (tokens: Recurrent)"
             )
         params = _declare(self, lambda key: self.cell.init(key, x.shape[-1]))
+        check_step(self.cell, params, carry, x)
         return self.cell.step(params, carry, x)
 
     @nn.nowrap

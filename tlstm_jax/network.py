@@ -1,14 +1,16 @@
 """Tokens or vectors, a recurrent model, and a linear readout: what a task trains."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import linear, scaled_normal
+from tlstm_jax.border import check_model, check_tree, recall
+from tlstm_jax.cells.linear import check_size, linear, scaled_normal
 from tlstm_jax.models.sequence import as_sequence, last_output
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Network:
     output_size: int
     tokens: bool = False
 
+    def __post_init__(self) -> None:
+        check_model("model", self.model)
+        check_size("input_size", self.input_size)
+        check_size("output_size", self.output_size)
+
     @property
     def sequence(self) -> SequenceModel:
         return as_sequence(self.model)
@@ -47,6 +54,11 @@ class Network:
             raise ValueError(
                 f"{_not_causal(self.model)} is not causal: it cannot go token by token"
             )
+
+    def check_params(self, params: Params) -> None:
+        """Raises ValueError unless the parameters have this network's names, shapes and kinds."""
+        own = recall(_own_params, self)
+        check_tree("params", params, own, f"the network with {self.input_size} inputs")
 
     def init(self, key: Array, *, hyper: Hyper | None = None) -> tuple[Params, State]:
         """Parameters (float32) and the model's initial state."""
@@ -86,7 +98,11 @@ class Network:
 
         Returns:
           (carry, logits [T, B, V] or [1, B, V] float32, state, aux).
+
+        Raises:
+          ValueError: params, carry, inputs, lengths or reset have shapes, kinds or names that do not fit.
         """
+        self.check_params(params)
         carry, ys, state, aux = self.sequence.apply(
             params["model"],
             state,
@@ -120,6 +136,11 @@ class Network:
         """One token or vector x to the logits [B, V] that answer it, free of delay."""
         carry, y = self.sequence.token_step(params["model"], state, carry, x)
         return carry, self.readout(params, y)
+
+
+@functools.lru_cache(maxsize=64)
+def _own_params(network: Network) -> PyTree:
+    return jax.eval_shape(lambda: network.init(jax.random.key(0))[0])
 
 
 def _not_causal(model: SequenceModel | Cell) -> str:

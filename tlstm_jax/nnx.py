@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tlstm_jax import typing
+from tlstm_jax.border import check_step
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.typing import Array, Carry, SequenceModel
 
@@ -48,7 +49,9 @@ class Cell(nnx.RNNCellBase):
 
     def __call__(self, carry: Carry, x: Array) -> tuple[Carry, Array]:
         """One step: x [B, I] float, or tokens [B]; returns the carry and y [B, M]."""
-        return self.cell.step(nnx.as_pure(self.params), carry, x)
+        params = nnx.as_pure(self.params)
+        check_step(self.cell, params, carry, x)
+        return self.cell.step(params, carry, x)
 
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: nnx.Rngs | nnx.RngStream | None = None

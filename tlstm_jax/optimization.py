@@ -5,7 +5,7 @@ import dataclasses
 import optax
 
 from tlstm_jax.cayley import with_cayley
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.typing import Hyper, PyTree
 
 OPTIMIZERS = ("adam", "adamw")
@@ -47,6 +47,7 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        plain(self)
         for name in ("num_steps", "eval_every", "checkpoint_every", "steps_per_call"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted are integers >= 1")

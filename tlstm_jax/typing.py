@@ -38,6 +38,9 @@ class Cell(Protocol):
 
     A projecting cell's inputs are projected for all steps at once, outside the loop over time.
 
+    A cell whose parameters may have entries beside those that `init` makes names them in
+    `optional_params`.
+
     A cell that draws in training has `draw(key, num_steps, batch_size)`, a pytree of [T, B, ..]: masks,
     say, made before the loop. Its `step`, `mix` and `update` then take that of their step as one more
     argument, None outside training.

@@ -30,7 +30,7 @@ from tlstm_jax.cells.linear import (
     scaled_normal,
 )
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -69,6 +69,7 @@ class HyperLSTM:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         for name in ("features", "hyper_features", "embedding_features"):
             check_size(name, getattr(self, name))
 

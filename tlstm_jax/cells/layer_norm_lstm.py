@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import add_bias, check_size, init_norm, layer_norm, linear
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.hyper import STATIC, with_hyper
+from tlstm_jax.hyper import STATIC, plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -45,6 +45,7 @@ class LayerNormLSTM:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:

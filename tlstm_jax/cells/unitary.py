@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlstm_jax.cells.linear import check_size, linear, scaled_normal
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -54,6 +54,7 @@ class UnitaryRNN:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         _check(self)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
@@ -137,6 +138,7 @@ class FullCapacityURNN:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         _check(self)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:

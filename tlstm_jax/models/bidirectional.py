@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import cudnn
+from tlstm_jax.border import check_call, check_model
 from tlstm_jax.engine import run
 from tlstm_jax.models.sequence import (
     as_sequence,
@@ -23,7 +24,7 @@ from tlstm_jax.models.sequence import (
     split_key,
 )
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import check_inputs, within, zero_beyond
+from tlstm_jax.unroll import within, zero_beyond
 
 
 class BidirectionalCarry(NamedTuple):
@@ -49,6 +50,10 @@ class Bidirectional:
 
     forward: Cell | SequenceModel
     backward: Cell | SequenceModel
+
+    def __post_init__(self) -> None:
+        check_model("forward", self.forward)
+        check_model("backward", self.backward)
 
     @property
     def features(self) -> int:
@@ -116,7 +121,7 @@ class Bidirectional:
                 f"a stream with delays of {forward.delay} and {backward.delay} steps in the two directions; "
                 "accepted by Bidirectional are 0, or whole sequences"
             )
-        check_inputs(xs, lengths, reset)
+        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs = zero_beyond(xs, lengths)
         keys, states = split_key(key, 2), state or ((), ())
         options |= {"flush": flush, "lengths": lengths}

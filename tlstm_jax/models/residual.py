@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from tlstm_jax.border import check_call, check_model
 from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages, flushed, hold_back
 from tlstm_jax.models.sequence import as_sequence, finished_first
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import check_inputs, zero_beyond
+from tlstm_jax.unroll import zero_beyond
 
 
 class HeldCarry(NamedTuple):
@@ -37,6 +38,9 @@ class Residual:
     """
 
     model: Cell | SequenceModel
+
+    def __post_init__(self) -> None:
+        check_model("model", self.model)
 
     @property
     def features(self) -> int:
@@ -92,7 +96,7 @@ class Residual:
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, M] to [T, B, M]."""
         check_vectors(xs)
-        check_inputs(xs, lengths, reset)
+        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs = zero_beyond(xs, lengths)
         if not self.delay:
             carry, ys, state, aux = self._model.apply(

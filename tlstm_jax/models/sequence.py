@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import cudnn
+from tlstm_jax.border import check_inputs, check_model
 from tlstm_jax.engine import check_engine
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
 from tlstm_jax.unroll import check_remat, unroll
@@ -73,6 +74,7 @@ class CellModel:
           ValueError: the cell draws in training, and there is no key.
         """
         del hyper
+        lengths, reset = check_inputs(xs, lengths, reset)
         T, B = xs.shape[:2]
         noise = draw_noise(self.cell, key, T + self.delay * flush, B) if train else None
         carry, ys = unroll(
@@ -184,8 +186,9 @@ def as_sequence(model: Cell | SequenceModel, **settings: Any) -> SequenceModel:
       settings: of `CellModel`: remat_every, engine.
 
     Raises:
-      ValueError: settings are given for a SequenceModel, which has its own.
+      ValueError: it is neither, or settings are given for a SequenceModel, which has its own.
     """
+    check_model("model", model)
     if not hasattr(model, "apply"):
         return CellModel(model, **settings)
     if settings:
