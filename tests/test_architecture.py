@@ -184,8 +184,18 @@ RULES = {
         "tlstm_jax.models",
         "tlstm_jax.network",
     ],
-    "tlstm_jax.linen": ["tlstm_jax.typing", "tlstm_jax.models", "tlstm_jax.unroll"],
-    "tlstm_jax.nnx": ["tlstm_jax.typing", "tlstm_jax.models", "tlstm_jax.unroll"],
+    "tlstm_jax.linen": [
+        "tlstm_jax.typing",
+        "tlstm_jax.border",
+        "tlstm_jax.models",
+        "tlstm_jax.unroll",
+    ],
+    "tlstm_jax.nnx": [
+        "tlstm_jax.typing",
+        "tlstm_jax.border",
+        "tlstm_jax.models",
+        "tlstm_jax.unroll",
+    ],
     "tlstm_jax": ["tlstm_jax"],  # the front: names what notebooks use
     "tasks": ["tlstm_jax.typing"],
     "scripts": ["tlstm_jax", "tasks"],

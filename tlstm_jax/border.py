@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree, SequenceModel, State
 
-_KINDS = {jnp.floating: "floats", jnp.integer: "integers", jnp.bool_: "bool"}
+_KINDS = {jnp.floating: "floats", jnp.integer: "integers", jnp.bool_: "booleans"}
 _PROBES = 1009, 1013  # two input sizes, to find where a tree of parameters has that size
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from tlstm_jax import typing
-from tlstm_jax.border import check_step
+from tlstm_jax.border import check_cell, check_model, check_step
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.typing import Array, Carry, Params, SequenceModel
 
@@ -44,6 +44,7 @@ class Cell(nn.RNNCellBase):
     cell: typing.Cell
 
     def __post_init__(self) -> None:
+        check_cell("cell", self.cell)
         if self.cell.delay:
             raise ValueError(
                 f"{type(self.cell).__name__} has a delay of {self.cell.delay} steps, so flax's RNN "
@@ -111,6 +112,10 @@ class Recurrent(nn.Module):
     model: SequenceModel | typing.Cell
     input_size: int | None = None
     time_major: bool = False
+
+    def __post_init__(self) -> None:
+        check_model("model", self.model)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

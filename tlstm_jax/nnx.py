@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tlstm_jax import typing
-from tlstm_jax.border import check_step
+from tlstm_jax.border import check_cell, check_step
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.typing import Array, Carry, SequenceModel
 
@@ -39,6 +39,7 @@ class Cell(nnx.RNNCellBase):
     """
 
     def __init__(self, cell: typing.Cell, in_features: int, *, rngs: nnx.Rngs) -> None:
+        check_cell("cell", cell)
         if cell.delay:
             raise ValueError(
                 f"{type(cell).__name__} has a delay of {cell.delay} steps, so flax's RNN "

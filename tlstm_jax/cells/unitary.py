@@ -192,6 +192,7 @@ def _check(cell: UnitaryRNN | FullCapacityURNN) -> None:
 
 
 def _input_kernel(key: Array, input_size: int, M: int, scale: Any) -> Array:
+    check_size("input_size", input_size)
     scale = (2 / (input_size + 2 * M)) ** 0.5 if scale is None else scale
     return scaled_normal(key, (input_size, 2 * M), scale, fan_in=1)
 

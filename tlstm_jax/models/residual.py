@@ -95,8 +95,8 @@ class Residual:
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, M] to [T, B, M]."""
-        check_vectors(xs)
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
+        check_vectors(xs)
         xs = zero_beyond(xs, lengths)
         if not self.delay:
             carry, ys, state, aux = self._model.apply(
