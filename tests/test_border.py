@@ -318,13 +318,8 @@ def test_numbers_of_any_library_are_hashed_alike(one):
             assert with_one == same and hash(with_one) == hash(same)
             checked += 1
     assert checked > 40
-    half = type(one)(0.5) if not isinstance(one, np.ndarray | jax.Array) else one * 0 + 0.5
-    for model in (
-        Zoneout(LSTM(M), half, half),
-        Dropout(LSTM(M), half, half),
-        RecurrentDropout(LSTM(M), half),
-    ):
-        hash(model)
+    half = jnp.float32(0.5)
+    hash((Zoneout(LSTM(M), half, half), Dropout(LSTM(M), half), RecurrentDropout(LSTM(M), half)))
 
 
 def test_settings_that_are_no_number_are_refused():

@@ -78,6 +78,8 @@ class Cell(Protocol):
 class SequenceModel(Protocol):
     """Anything that maps a sequence to a sequence; `as_sequence(cell)` lifts a Cell into one.
 
+    A model that needs a key in training says so with `draws = True`.
+
     A model with features that run backwards in time, complete at an example's first step, has
     `finished_first`, a bool for each feature, True for these.
     """

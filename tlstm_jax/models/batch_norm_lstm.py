@@ -92,6 +92,10 @@ class BatchNormLSTM:
         return 0
 
     @property
+    def draws(self) -> bool:
+        return bool(self.initial_noise)
+
+    @property
     def causal(self) -> bool:
         return True
 

@@ -144,12 +144,12 @@ class Bidirectional:
             params["backward"],
             states[1],
             start,
-            _reverse(xs, lengths),
-            reset=None if reset is None else _reverse(_ends(reset), lengths),
+            reverse(xs, lengths),
+            reset=None if reset is None else reverse(_ends(reset), lengths),
             key=keys[1],
             **options,
         )
-        ys = jnp.concatenate([ys_f, _reverse(ys_b, lengths)], axis=-1)
+        ys = jnp.concatenate([ys_f, reverse(ys_b, lengths)], axis=-1)
         aux = aux | {name: aux.get(name, 0.0) + value for name, value in more.items()}
         state = (state_f, state_b) if jax.tree.leaves((state_f, state_b)) else ()
         return BidirectionalCarry(carry_f, carry_b), ys, state, aux
@@ -173,11 +173,11 @@ def _deferred(cells: tuple[Cell, Cell], floats: tuple, others: tuple) -> tuple[t
     xs = tokens if vectors is None else vectors
     lengths = None if live is None else jnp.sum(live, axis=0)
     carry_f, ys_f, _ = run(cells[0], params[0], carries[0], xs, None, live)
-    carry_b, ys_b, _ = run(cells[1], params[1], carries[1], _reverse(xs, lengths), None, live)
-    return (carry_f, carry_b), jnp.concatenate([ys_f, _reverse(ys_b, lengths)], axis=-1)
+    carry_b, ys_b, _ = run(cells[1], params[1], carries[1], reverse(xs, lengths), None, live)
+    return (carry_f, carry_b), jnp.concatenate([ys_f, reverse(ys_b, lengths)], axis=-1)
 
 
-def _reverse(xs: Array, lengths: Array | None) -> Array:
+def reverse(xs: Array, lengths: Array | None) -> Array:
     """xs [T, B, ..] with each example's first `lengths` steps in reverse."""
     if lengths is None:
         return xs[::-1]

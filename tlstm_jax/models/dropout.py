@@ -51,6 +51,10 @@ class Dropout:
         return self.model.delay
 
     @property
+    def draws(self) -> bool:
+        return bool(self.input_rate or self.output_rate)
+
+    @property
     def causal(self) -> bool:
         return self.model.causal
 

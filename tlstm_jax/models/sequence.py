@@ -150,6 +150,17 @@ def memory_dtype(carry: Carry) -> Any:
     return max(floats, key=lambda dtype: dtype.itemsize, default=jnp.float32)
 
 
+def draws(model: Cell | SequenceModel) -> bool:
+    """Whether the model, or a part of it, needs a key in training."""
+    if hasattr(model, "draw") or getattr(model, "draws", False):
+        return True
+    parts = []
+    for field in dataclasses.fields(model) if dataclasses.is_dataclass(model) else ():
+        value = getattr(model, field.name)
+        parts += value if isinstance(value, tuple) else [value]
+    return any(draws(part) for part in parts if hasattr(part, "delay"))
+
+
 def finished_first(model: Cell | SequenceModel) -> tuple[bool, ...]:
     """Which features of y have seen a whole example at its first step, and not at its last: [M]."""
     return getattr(model, "finished_first", (False,) * model.features)
