@@ -207,7 +207,8 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
     training = chosen[2]
     if "steps_per_call" not in given:
         multiples = ("steps_per_call", "num_steps", "eval_every", "checkpoint_every")
-        training["steps_per_call"] = math.gcd(*(max(training[name], 0) for name in multiples)) or 1
+        numbers = (10 if training[name] is None else max(training[name], 0) for name in multiples)
+        training["steps_per_call"] = math.gcd(*numbers) or 1
     return RunSettings(task, model, *chosen)
 
 

@@ -17,6 +17,7 @@ RULES = {
     "tlstm_jax.names": [],
     "tlstm_jax.processes": [],
     "tlstm_jax.platforms": [],
+    "tlstm_jax.border": ["tlstm_jax.typing"],
     "tlstm_jax.convolution": ["tlstm_jax.typing", "tlstm_jax.layout", "tlstm_jax.platforms"],
     "tlstm_jax.memory_cells": [
         "tlstm_jax.typing",
@@ -25,6 +26,7 @@ RULES = {
     ],
     "tlstm_jax.cells": [
         "tlstm_jax.typing",
+        "tlstm_jax.border",
         "tlstm_jax.hyper",
         "tlstm_jax.layout",
         "tlstm_jax.convolution",
@@ -82,6 +84,7 @@ RULES = {
     ],
     "tlstm_jax.unroll": [
         "tlstm_jax.typing",
+        "tlstm_jax.border",
         "tlstm_jax.cells.linear",
         "tlstm_jax.loop",
         "tlstm_jax.engine",
@@ -89,6 +92,7 @@ RULES = {
     ],
     "tlstm_jax.models": [
         "tlstm_jax.typing",
+        "tlstm_jax.border",
         "tlstm_jax.hyper",
         "tlstm_jax.loop",
         "tlstm_jax.engine",
@@ -96,7 +100,12 @@ RULES = {
         "tlstm_jax.unroll",
         "tlstm_jax.cells",
     ],
-    "tlstm_jax.network": ["tlstm_jax.typing", "tlstm_jax.models", "tlstm_jax.cells"],
+    "tlstm_jax.network": [
+        "tlstm_jax.typing",
+        "tlstm_jax.border",
+        "tlstm_jax.models",
+        "tlstm_jax.cells",
+    ],
     "tlstm_jax.generate": ["tlstm_jax.typing", "tlstm_jax.network"],
     "tlstm_jax.convert": ["tlstm_jax.typing"],
     "tlstm_jax.cayley": ["tlstm_jax.typing"],
@@ -192,8 +201,18 @@ RULES = {
         "tlstm_jax.names",
         "tlstm_jax.network",
     ],
-    "tlstm_jax.linen": ["tlstm_jax.typing", "tlstm_jax.models", "tlstm_jax.unroll"],
-    "tlstm_jax.nnx": ["tlstm_jax.typing", "tlstm_jax.models", "tlstm_jax.unroll"],
+    "tlstm_jax.linen": [
+        "tlstm_jax.typing",
+        "tlstm_jax.border",
+        "tlstm_jax.models",
+        "tlstm_jax.unroll",
+    ],
+    "tlstm_jax.nnx": [
+        "tlstm_jax.typing",
+        "tlstm_jax.border",
+        "tlstm_jax.models",
+        "tlstm_jax.unroll",
+    ],
     "tlstm_jax": ["tlstm_jax"],  # the front: names what notebooks use
     "tasks": ["tlstm_jax.typing"],
     "scripts": ["tlstm_jax", "tasks"],

@@ -32,7 +32,7 @@ from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
-from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.sequence import as_sequence, last_output
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.stacked import Stacked
 from tlstm_jax.models.wavenet import WaveNet
@@ -83,6 +83,7 @@ __all__ = [
     "as_sequence",
     "dilated_stack",
     "generate",
+    "last_output",
     "unroll",
     "zoo",
 ]

@@ -79,10 +79,11 @@ def generate(
       [num_tokens, B] int32.
 
     Raises:
-      ValueError: the network is not causal or not over tokens, the prompt is empty or not of
-        integers, a token of it is no class (seen outside of jit only), or a number is out of range.
+      ValueError: the network is not causal or not over tokens, params are of another, the prompt is empty
+        or not of integers, a token of it is no class (seen outside of jit only), or a number is out of range.
     """
     network.check_causal()
+    network.check_params(params)
     if not network.tokens or network.input_size != network.output_size:
         raise ValueError(
             f"the network reads {network.input_size} {'tokens' if network.tokens else 'features'} "

@@ -4,6 +4,8 @@ import copy
 import dataclasses
 from typing import Any, TypeVar
 
+import jax
+
 from tlstm_jax.typing import Hyper
 
 T = TypeVar("T")
@@ -18,6 +20,22 @@ def hyper_names(settings: Any) -> tuple[str, ...]:
         for field in dataclasses.fields(settings)
         if field.type in (float, float | None) and field.metadata != STATIC
     )
+
+
+def plain(settings: Any) -> None:
+    """Makes Python's floats of float fields that were given as arrays, NumPy's or JAX's: settings are hashed.
+
+    Raises:
+      ValueError: such a field is no number.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        is_plain = value is None or isinstance(value, int | float | jax.core.Tracer)
+        if field.type not in (float, float | None) or is_plain:
+            continue
+        if getattr(value, "shape", None) != ():
+            raise ValueError(f"{field.name} is {value!r}; accepted are numbers")
+        object.__setattr__(settings, field.name, float(value))
 
 
 def with_hyper(settings: T, hyper: Hyper | None) -> T:

@@ -15,7 +15,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from tlstm_jax import typing
-from tlstm_jax.models.sequence import as_sequence, carry_dtype
+from tlstm_jax.border import check_cell, check_inputs, check_model, check_step
+from tlstm_jax.models.bidirectional import reverse as reversed_in_time
+from tlstm_jax.models.sequence import as_sequence, carry_dtype, draws, last_output
 from tlstm_jax.typing import Array, Carry, Params, SequenceModel
 
 
@@ -37,16 +39,22 @@ class Cell(nn.RNNCellBase):
       cell: a functional Cell.
 
     Raises:
-      ValueError: the cell has a delay.
+      ValueError: the cell has a delay, or draws masks in training.
     """
 
     cell: typing.Cell
 
     def __post_init__(self) -> None:
+        check_cell("cell", self.cell)
         if self.cell.delay:
             raise ValueError(
                 f"{type(self.cell).__name__} has a delay of {self.cell.delay} steps, so flax's RNN "
                 "would read outputs before they exist; accepted are cells without delay (else Recurrent)"
+            )
+        if draws(self.cell):
+            raise ValueError(
+                f"{type(self.cell).__name__} draws masks in training, which flax's RNN does not hand on; "
+                "accepted are cells that draw nothing (else Recurrent)"
             )
         super().__post_init__()
 
@@ -62,6 +70,7 @@ class Cell(nn.RNNCellBase):
                 f"x is {x.dtype} {x.shape}; accepted is float [B, I] (tokens: Recurrent)"
             )
         params = _declare(self, lambda key: self.cell.init(key, x.shape[-1]))
+        check_step(self.cell, params, carry, x)
         return self.cell.step(params, carry, x)
 
     @nn.nowrap
@@ -105,11 +114,19 @@ class Recurrent(nn.Module):
       model: a SequenceModel or a Cell.
       input_size: I, needed for tokens (their number); inferred from float inputs if None.
       time_major: whether inputs and outputs are [T, B, ..] rather than [B, T, ..].
+      reverse: whether to go from each example's last input to its first.
+      keep_order: whether outputs of such a run are in the order of inputs, rather than as they were made.
     """
 
     model: SequenceModel | typing.Cell
     input_size: int | None = None
     time_major: bool = False
+    reverse: bool = False
+    keep_order: bool = False
+
+    def __post_init__(self) -> None:
+        check_model("model", self.model)
+        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -119,6 +136,9 @@ class Recurrent(nn.Module):
         initial_carry: Carry | None = None,
         seq_lengths: Array | None = None,
         return_carry: bool = False,
+        return_last: bool = False,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
         flush: bool = True,
         train: bool = False,
     ) -> Array | tuple[Carry, Array]:
@@ -130,17 +150,20 @@ class Recurrent(nn.Module):
             the parameters.
           seq_lengths: [B] int, how many of the T inputs belong to each example. Outputs beyond are
             zero, unlike those of flax's RNN.
-          return_carry: whether to return the state after each example's last real input as well.
+          return_carry: whether to return the state after each example's last real input as well. Of a model
+            with a delay that is not yet the state of its last output, which `return_last` gives.
+          return_last: whether to return each example's last output in place of all (`last_output`).
+          reverse, keep_order: in place of the attributes.
           flush: whether the sequences end here. If not, these are segments of streams, and outputs
             lag inputs by `model.delay`; see `tlstm_jax.unroll.unroll`.
           train: as in `SequenceModel.apply`.
 
         Returns:
-          ys [B, T, M], or (carry, ys).
+          ys [B, T, M], or [B, M] with `return_last`; or (carry, ys).
 
         Raises:
-          ValueError: inputs or seq_lengths have shapes that do not fit, or inputs are integer and
-            input_size is None.
+          ValueError: inputs or seq_lengths have shapes that do not fit, a stream (flush=False) is to be
+            reversed or to have a last output, or inputs are integer and input_size is None.
         """
         tokens = jnp.issubdtype(inputs.dtype, jnp.integer)
         if inputs.ndim != (2 if tokens else 3):
@@ -154,9 +177,20 @@ class Recurrent(nn.Module):
         size = self.input_size or inputs.shape[-1]
         params = _declare(self, lambda key: model.init(key, size)[0])
         stored = self._stored_state(lambda key: model.init(key, size)[1])
+        reverse = self.reverse if reverse is None else reverse
+        keep_order = self.keep_order if keep_order is None else keep_order
+        if not flush and (reverse or return_last):
+            raise ValueError(
+                "flush is False, with reverse or return_last; accepted with these are whole sequences"
+            )
         xs = inputs if self.time_major else jnp.swapaxes(inputs, 0, 1)
+        seq_lengths, _ = check_inputs(xs, seq_lengths, None)
+        xs = reversed_in_time(xs, seq_lengths) if reverse else xs
         if initial_carry is None:
             initial_carry = model.init_carry(xs.shape[1], carry_dtype(params), params=params)
+        # As flax's Dropout does, which takes the stream "params" where init was given no other.
+        has_key = self.has_rng("dropout") or self.is_initializing()
+        key = self.make_rng("dropout") if train and has_key else None
         carry, ys, state, aux = model.apply(
             params,
             stored.value if stored else (),
@@ -164,13 +198,17 @@ class Recurrent(nn.Module):
             xs,
             flush=flush,
             lengths=seq_lengths,
-            key=self.make_rng("dropout") if train and self.has_rng("dropout") else None,
+            key=key,
             train=train,
         )
         if stored and train and not self.is_initializing():
             stored.value = state
         if train and aux:
             self.sow("intermediates", "aux", aux)
+        if return_last:
+            ys = last_output(model, ys, seq_lengths)
+            return (carry, ys) if return_carry else ys
+        ys = reversed_in_time(ys, seq_lengths) if reverse and keep_order else ys
         ys = ys if self.time_major else jnp.swapaxes(ys, 0, 1)
         return (carry, ys) if return_carry else ys
 

@@ -1,14 +1,16 @@
 """Tokens or vectors, a recurrent model, and a linear readout: what a task trains."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import linear, scaled_normal, widened
-from tlstm_jax.models.sequence import as_sequence
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
+from tlstm_jax.border import check_model, check_tree, recall
+from tlstm_jax.cells.linear import check_size, linear, scaled_normal, widened
+from tlstm_jax.models.sequence import as_sequence, last_output
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Network:
     output_size: int
     tokens: bool = False
 
+    def __post_init__(self) -> None:
+        check_model("model", self.model)
+        check_size("input_size", self.input_size)
+        check_size("output_size", self.output_size)
+
     @property
     def sequence(self) -> SequenceModel:
         return as_sequence(self.model)
@@ -47,6 +54,11 @@ class Network:
             raise ValueError(
                 f"{_not_causal(self.model)} is not causal: it cannot go token by token"
             )
+
+    def check_params(self, params: Params) -> None:
+        """Raises ValueError unless the parameters have this network's names, shapes and kinds."""
+        own = recall(_own_params, self)
+        check_tree("params", params, own, f"the network with {self.input_size} inputs")
 
     def init(self, key: Array, *, hyper: Hyper | None = None) -> tuple[Params, State]:
         """Parameters (float32) and the model's initial state."""
@@ -81,12 +93,17 @@ class Network:
 
         Args:
           inputs: [T, B, I] float, or tokens [T, B].
-          last_only: read out the last output of each example only.
+          last_only: read out one output of each example only: the last, and of what runs backwards in
+            time the first, which is its last (`last_output`).
 
         Returns:
           (carry, logits [T, B, V] or [1, B, V] float32, state, aux).
+
+        Raises:
+          ValueError: params, carry, inputs, lengths or reset have shapes, kinds or names that do not fit.
         """
         lengths = widened(lengths)
+        self.check_params(params)
         carry, ys, state, aux = self.sequence.apply(
             params["model"],
             state,
@@ -100,7 +117,7 @@ class Network:
             hyper=hyper,
         )
         if last_only:
-            ys = ys[-1:] if lengths is None else _at(ys, jnp.clip(lengths, 1, ys.shape[0]) - 1)
+            ys = last_output(self.model, ys, lengths)[None]
         return carry, self.readout(params, ys), state, aux
 
     def readout(self, params: Params, ys: Array) -> Array:
@@ -122,9 +139,9 @@ class Network:
         return carry, self.readout(params, y)
 
 
-def _at(ys: Array, index: Array) -> Array:
-    """ys[index[b], b]: [T, B, M] to [1, B, M]."""
-    return jnp.take_along_axis(ys, index[None, :, None].astype(jnp.int32), axis=0)
+@functools.lru_cache(maxsize=64)
+def _own_params(network: Network) -> PyTree:
+    return jax.eval_shape(lambda: network.init(jax.random.key(0))[0])
 
 
 def _not_causal(model: SequenceModel | Cell) -> str:

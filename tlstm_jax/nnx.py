@@ -14,7 +14,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tlstm_jax import typing
-from tlstm_jax.models.sequence import as_sequence, carry_dtype
+from tlstm_jax.border import check_cell, check_inputs, check_step
+from tlstm_jax.models.bidirectional import reverse as reversed_in_time
+from tlstm_jax.models.sequence import as_sequence, carry_dtype, draws, last_output
 from tlstm_jax.typing import Array, Carry, PyTree, SequenceModel
 
 
@@ -47,21 +49,29 @@ class Cell(nnx.RNNCellBase):
       params: its parameters.
 
     Raises:
-      ValueError: the cell has a delay.
+      ValueError: the cell has a delay, or draws masks in training.
     """
 
     def __init__(self, cell: typing.Cell, in_features: int, *, rngs: nnx.Rngs) -> None:
+        check_cell("cell", cell)
         if cell.delay:
             raise ValueError(
                 f"{type(cell).__name__} has a delay of {cell.delay} steps, so flax's RNN "
                 "would read outputs before they exist; accepted are cells without delay (else Recurrent)"
+            )
+        if draws(cell):
+            raise ValueError(
+                f"{type(cell).__name__} draws masks in training, which flax's RNN does not hand on; "
+                "accepted are cells that draw nothing (else Recurrent)"
             )
         self.cell = cell
         self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), in_features)))
 
     def __call__(self, carry: Carry, x: Array) -> tuple[Carry, Array]:
         """One step: x [B, I] float, or tokens [B]; returns the carry and y [B, M]."""
-        return self.cell.step(arrays(self.params), carry, x)
+        params = arrays(self.params)
+        check_step(self.cell, params, carry, x)
+        return self.cell.step(params, carry, x)
 
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: nnx.Rngs | nnx.RngStream | None = None
@@ -74,7 +84,7 @@ class Cell(nnx.RNNCellBase):
         del rngs
         if len(input_shape) != 2:
             raise ValueError(f"input_shape is {input_shape}; accepted is (B, I), one batch axis")
-        return self.cell.init_carry(input_shape[0], carry_dtype(nnx.as_pure(self.params)))
+        return self.cell.init_carry(input_shape[0], carry_dtype(arrays(self.params)))
 
     @property
     def num_feature_axes(self) -> int:
@@ -101,8 +111,12 @@ class Recurrent(nnx.Module):
     Attributes:
       model: the SequenceModel (a Cell is lifted into one).
       time_major: whether inputs and outputs are [T, B, ..] rather than [B, T, ..].
+      reverse: whether to go from each example's last input to its first.
+      keep_order: whether outputs of such a run are in the order of inputs, rather than as they were made.
+      deterministic: whether calls are not of a training, unless they say so; `train()` and `eval()` set it.
       params: the model's parameters.
       state: its running statistics, `nnx.BatchStat`; () where it has none.
+      rngs: the stream of its masks, from `rngs`' stream "dropout"; None where it draws nothing.
     """
 
     def __init__(
@@ -111,13 +125,19 @@ class Recurrent(nnx.Module):
         in_features: int,
         *,
         time_major: bool = False,
+        reverse: bool = False,
+        keep_order: bool = False,
+        deterministic: bool = True,
         rngs: nnx.Rngs,
     ) -> None:
         self.model = as_sequence(model)
         self.time_major = time_major
+        self.reverse, self.keep_order = reverse, keep_order
+        self.deterministic = deterministic
         params, state = self.model.init(rngs.params(), in_features)
         self.params = nnx.data(jax.tree.map(nnx.Param, params))
         self.state = nnx.data(jax.tree.map(nnx.BatchStat, state))
+        self.rngs = rngs.dropout.fork() if draws(self.model) else nnx.data(None)
 
     def __call__(
         self,
@@ -126,8 +146,11 @@ class Recurrent(nnx.Module):
         initial_carry: Carry | None = None,
         seq_lengths: Array | None = None,
         return_carry: bool = False,
+        return_last: bool = False,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
         flush: bool = True,
-        train: bool = False,
+        train: bool | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Array | tuple[Carry, Array]:
         """Applies the model to a batch of sequences, or of segments of streams.
@@ -138,25 +161,41 @@ class Recurrent(nnx.Module):
             the parameters.
           seq_lengths: [B] int, how many of the T inputs belong to each example. Outputs beyond are
             zero, unlike those of flax's RNN.
-          return_carry: whether to return the state after each example's last real input as well.
+          return_carry: whether to return the state after each example's last real input as well. Of a model
+            with a delay that is not yet the state of its last output, which `return_last` gives.
+          return_last: whether to return each example's last output in place of all (`last_output`).
+          reverse, keep_order: in place of the attributes.
           flush: whether the sequences end here. If not, these are segments of streams, and outputs
             lag inputs by `model.delay`; see `tlstm_jax.unroll.unroll`.
-          train: as in `SequenceModel.apply`; running statistics are updated.
-          rngs: the stream "dropout" is the key of models that draw, when they are trained.
+          train: as in `SequenceModel.apply`; running statistics are updated. None is what the module was
+            set to, by `train()` and `eval()`, which set `deterministic`.
+          rngs: the stream "dropout" is the key of models that draw, when they are trained; None is the
+            module's own.
 
         Returns:
-          ys [B, T, M], or (carry, ys).
+          ys [B, T, M], or [B, M] with `return_last`; or (carry, ys).
 
         Raises:
-          ValueError: inputs or seq_lengths have shapes that do not fit.
+          ValueError: inputs or seq_lengths have shapes that do not fit, or a stream (flush=False) is to be
+            reversed or to have a last output.
         """
         if inputs.ndim != (2 if jnp.issubdtype(inputs.dtype, jnp.integer) else 3):
             raise ValueError(
                 f"inputs are {inputs.dtype} {inputs.shape}; accepted are float [B, T, I] and "
                 "integer [B, T]"
             )
+        train = not self.deterministic if train is None else train
+        stream = self.rngs if rngs is None else rngs.dropout
         params = arrays(self.params)
+        reverse = self.reverse if reverse is None else reverse
+        keep_order = self.keep_order if keep_order is None else keep_order
+        if not flush and (reverse or return_last):
+            raise ValueError(
+                "flush is False, with reverse or return_last; accepted with these are whole sequences"
+            )
         xs = inputs if self.time_major else jnp.swapaxes(inputs, 0, 1)
+        seq_lengths, _ = check_inputs(xs, seq_lengths, None)
+        xs = reversed_in_time(xs, seq_lengths) if reverse else xs
         if initial_carry is None:
             initial_carry = self.model.init_carry(xs.shape[1], carry_dtype(params), params=params)
         carry, ys, state, aux = self.model.apply(
@@ -166,7 +205,7 @@ class Recurrent(nnx.Module):
             xs,
             flush=flush,
             lengths=seq_lengths,
-            key=rngs.dropout() if train and rngs is not None else None,
+            key=stream() if train and stream is not None else None,
             train=train,
         )
         if train:
@@ -175,5 +214,9 @@ class Recurrent(nnx.Module):
                 variable[...] = value
         if train and aux:
             self.sow(nnx.Intermediate, "aux", aux)
+        if return_last:
+            ys = last_output(self.model, ys, seq_lengths)
+            return (carry, ys) if return_carry else ys
+        ys = reversed_in_time(ys, seq_lengths) if reverse and keep_order else ys
         ys = ys if self.time_major else jnp.swapaxes(ys, 0, 1)
         return (carry, ys) if return_carry else ys

@@ -1,13 +1,14 @@
 """How a network is trained: steps, learning rate, optimizer; as plain values."""
 
 import dataclasses
+import math
 import numbers
 from typing import Any
 
 import optax
 
 from tlstm_jax.cayley import with_cayley
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.typing import Hyper, PyTree
 
 OPTIMIZERS = ("adam", "adamw")
@@ -30,7 +31,7 @@ class TrainSettings:
       clip_norm: gradients are clipped at this global norm, at least LEAST_NORM.
       eval_every, checkpoint_every: steps between evaluations on the validation split, and checkpoints.
       steps_per_call: steps in one compiled call; must divide the three numbers of steps above. Runs
-        stop and save between calls only.
+        stop and save between calls only. None is the greatest common divisor of these and 10.
       patience: stop after so many evaluations in a row without a better metric; None: never.
       stop_at_target: stop once the task's target is reached in two evaluations in a row.
       seed: of the parameters, batches and evaluation samples; an int32.
@@ -48,12 +49,16 @@ class TrainSettings:
     clip_norm: float = 1.0
     eval_every: int = 100
     checkpoint_every: int = 500
-    steps_per_call: int = 10
+    steps_per_call: int | None = None
     patience: int | None = None
     stop_at_target: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
+        plain(self)
+        if self.steps_per_call is None:
+            multiples = self.num_steps, self.eval_every, self.checkpoint_every
+            object.__setattr__(self, "steps_per_call", math.gcd(10, *multiples))
         for name in ("num_steps", "eval_every", "checkpoint_every", "steps_per_call"):
             if not _is_integer(getattr(self, name), 1):
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted are integers >= 1")

@@ -38,6 +38,9 @@ class Cell(Protocol):
 
     A projecting cell's inputs are projected for all steps at once, outside the loop over time.
 
+    A cell whose parameters may have entries beside those that `init` makes names them in
+    `optional_params`.
+
     A cell that draws in training has `draw(key, num_steps, batch_size)`, a pytree of [T, B, ..]: masks,
     say, made before the loop. Its `step`, `mix` and `update` then take that of their step as one more
     argument, None outside training.
@@ -73,7 +76,13 @@ class Cell(Protocol):
 
 @runtime_checkable
 class SequenceModel(Protocol):
-    """Anything that maps a sequence to a sequence; `as_sequence(cell)` lifts a Cell into one."""
+    """Anything that maps a sequence to a sequence; `as_sequence(cell)` lifts a Cell into one.
+
+    A model that needs a key in training says so with `draws = True`.
+
+    A model with features that run backwards in time, complete at an example's first step, has
+    `finished_first`, a bool for each feature, True for these.
+    """
 
     @property
     def features(self) -> int:
@@ -150,7 +159,7 @@ class Task(Protocol):
     output_size: int  # classes
     tokens: bool  # inputs are integer tokens
     stream: bool  # the carry goes on from one batch to the next, and outputs come `delay` late
-    last_only: bool  # only the output at the last step is scored
+    last_only: bool  # only one output is scored, that has seen the whole sequence (`last_output`)
     batch_size: int
     unit: str  # what a run counts: "samples" or "characters"
     units_per_step: int

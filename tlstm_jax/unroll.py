@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import cudnn
+from tlstm_jax.border import check_call, check_carry, check_cell
 from tlstm_jax.cells.linear import widened, zero_input
 from tlstm_jax.engine import check_engine, run
 from tlstm_jax.loop import anew, select
@@ -76,10 +77,13 @@ def unroll(
       or [T + delay, ..] with `flush`.
 
     Raises:
-      ValueError: xs, lengths or reset have shapes that do not fit, T < 1, remat_every < 1, an
-        unknown engine, or "cudnn" or "fused" for what these cannot do.
+      ValueError: params, carry, xs, lengths or reset have shapes, kinds or names that do not fit, an axis
+        of xs is empty, remat_every < 1, an unknown engine, or "cudnn" or "fused" for what these cannot do.
     """
-    check_inputs(xs, lengths, reset)
+    check_cell("cell", cell)
+    lengths, reset = check_call(cell, params, carry, xs, lengths, reset)
+    if initial is not None:
+        check_carry(cell, initial, xs.shape[1], name="initial")
     check_remat(remat_every)
     check_engine(engine)
     xs, lengths = widened(xs), widened(lengths)
@@ -135,21 +139,6 @@ def align(ys: Array, late: Array, lengths: Array | None) -> Array:
     end = jnp.broadcast_to(lengths[None].astype(step.dtype), (T, B))
     step = jnp.minimum(jnp.where(step < end, step, step - end + T), T + delay - 1)
     return jnp.take_along_axis(steps, step[..., None], axis=0)
-
-
-def check_inputs(xs: Array, lengths: Array | None, reset: Array | None) -> None:
-    """Raises ValueError unless the shapes are those of `unroll`."""
-    tokens = jnp.issubdtype(xs.dtype, jnp.integer)
-    if xs.ndim != (2 if tokens else 3):
-        raise ValueError(
-            f"xs has shape {xs.shape}; accepted are [T, B, I] floats and [T, B] integers"
-        )
-    if xs.shape[0] < 1:
-        raise ValueError(f"xs has shape {xs.shape}; accepted are T >= 1 steps")
-    if lengths is not None and lengths.shape != xs.shape[1:2]:
-        raise ValueError(f"lengths has shape {lengths.shape}; accepted is [B] = {xs.shape[1:2]}")
-    if reset is not None and reset.shape != xs.shape[:2]:
-        raise ValueError(f"reset has shape {reset.shape}; accepted is [T, B] = {xs.shape[:2]}")
 
 
 def check_remat(remat_every: int | None) -> None:

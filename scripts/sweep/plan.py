@@ -197,6 +197,7 @@ def _without_idle(runs: list[RunSettings], space: Mapping[str, Any]) -> list[Run
         for run, of_run in zip(runs, idle, strict=True)
     ]
 
+
 def _unplaced(plan: Any) -> Any:
     """A sweep's JSON without where its data lie: each member compares their checksum."""
     try:

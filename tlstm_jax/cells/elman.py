@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -41,6 +41,7 @@ class Elman:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:

@@ -25,7 +25,7 @@ from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.linear import check_rate, check_size, is_integer
 from tlstm_jax.cells.lstm import LSTMCarry
 from tlstm_jax.cells.zoneout import zone
-from tlstm_jax.hyper import STATIC, with_hyper
+from tlstm_jax.hyper import STATIC, plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 NORMALIZATIONS = {"products": LayerNormLSTM, "gates": GateNormLSTM}
@@ -79,6 +79,7 @@ class FastSlowLSTM:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
         check_size("slow_features", self._slow_features)
         check_rate("zoneout_hidden", self.zoneout_hidden)

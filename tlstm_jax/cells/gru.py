@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -45,6 +45,7 @@ class GRU:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
@@ -99,6 +100,7 @@ class ResetBeforeGRU:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:

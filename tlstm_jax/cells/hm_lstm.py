@@ -31,7 +31,7 @@ from tlstm_jax.cells.linear import (
     recurrent_kernel,
     scaled_normal,
 )
-from tlstm_jax.hyper import STATIC, with_hyper
+from tlstm_jax.hyper import STATIC, plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -69,8 +69,10 @@ class HMLSTM:
     delay: ClassVar[int] = 0
     causal: ClassVar[bool] = True
     copies_hidden: ClassVar[bool] = True  # see `recurrent_dropout`
+    optional_params: ClassVar[tuple[str, ...]] = ("slope",)
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
         if not is_integer(self.num_layers, 2):
             raise ValueError(

@@ -31,7 +31,7 @@ from tlstm_jax.cells.linear import (
     scaled_normal,
 )
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.hyper import STATIC, with_hyper
+from tlstm_jax.hyper import STATIC, plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -76,6 +76,7 @@ class HyperLSTM:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         for name in ("features", "hyper_features", "embedding_features"):
             check_size(name, getattr(self, name))
         check_epsilon(self.epsilon)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.elman import ElmanCarry
 from tlstm_jax.cells.linear import check_size, input_kernel, linear
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -40,6 +40,7 @@ class IRNN:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:

@@ -29,7 +29,7 @@ from tlstm_jax.cells.linear import (
     scaled_normal,
 )
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.hyper import STATIC, with_hyper
+from tlstm_jax.hyper import STATIC, plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -62,6 +62,7 @@ class LayerNormLSTM:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
         check_epsilon(self.epsilon)
 

@@ -17,6 +17,16 @@ def is_integer(value: Any, least: int) -> bool:
     return isinstance(value, int | np.integer) and value >= least
 
 
+def is_sizes(value: Any) -> bool:
+    """Whether `value` is a tuple of one or more integers >= 1."""
+    return isinstance(value, tuple) and bool(value) and all(is_integer(size, 1) for size in value)
+
+
+def as_tuple(value: Any) -> Any:
+    """A list as a tuple, which can be hashed; what is neither stays as it is, for others to refuse."""
+    return tuple(value) if isinstance(value, list | np.ndarray) else value
+
+
 def check_size(name: str, value: Any) -> None:
     """Raises ValueError, with what is accepted, unless `value` is an integer >= 1."""
     if not is_integer(value, 1):
@@ -46,7 +56,12 @@ def scaled_normal(
 
 
 def input_kernel(key: Array, shape: tuple[int, int], scale: Any) -> Array:
-    """W^x [I, ..]: standard deviation `scale`, or variance scaling (1 / sqrt(I)) where it is None."""
+    """W^x [I, ..]: standard deviation `scale`, or variance scaling (1 / sqrt(I)) where it is None.
+
+    Raises:
+      ValueError: I is no integer >= 1.
+    """
+    check_size("input_size", shape[0])
     return (
         scaled_normal(key, shape, 1.0)
         if scale is None

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -64,6 +64,7 @@ class LSTM:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
@@ -113,6 +114,7 @@ class LSTM1997:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:

@@ -13,8 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.border import check_cell
 from tlstm_jax.cells.linear import check_rate
 from tlstm_jax.cells.noise import draw, given
+from tlstm_jax.hyper import plain
 from tlstm_jax.typing import Array, Carry, Cell, Hyper, Params, PyTree
 
 
@@ -35,6 +37,8 @@ class RecurrentDropout:
     rate: float
 
     def __post_init__(self) -> None:
+        plain(self)
+        check_cell("cell", self.cell)
         check_rate("rate", self.rate)
         carry = jax.eval_shape(lambda: self.cell.init_carry(1))
         apart = hasattr(carry, "memory") and not getattr(self.cell, "copies_hidden", False)

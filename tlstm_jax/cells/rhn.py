@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -46,6 +46,7 @@ class RHN:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
         check_size("depth", self.depth)
 

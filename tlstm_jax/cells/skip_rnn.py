@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, input_kernel, is_integer, linear, recurrent_kernel
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -44,6 +44,7 @@ class SkipRNN:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
         if not is_integer(self.skip, 2):
             raise ValueError(f"skip is {self.skip}; accepted are integers >= 2")

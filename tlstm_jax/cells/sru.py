@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, scaled_normal, times
-from tlstm_jax.hyper import STATIC, with_hyper
+from tlstm_jax.hyper import STATIC, plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 VERSIONS = (2017, 2018)
@@ -58,6 +58,7 @@ class SRUCell:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
         if self.version not in VERSIONS:
             raise ValueError(f"version is {self.version}; accepted are 2017, 2018")

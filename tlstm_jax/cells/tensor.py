@@ -11,6 +11,7 @@ from tlstm_jax.cells.linear import (
     check_size,
     input_kernel,
     is_integer,
+    is_sizes,
     scaled_normal,
 )
 from tlstm_jax.typing import Array, Params
@@ -19,7 +20,7 @@ from tlstm_jax.typing import Array, Params
 def check_settings(s: Any) -> None:
     """Raises ValueError, with what is accepted, for settings `s` of a cell that make no tensor."""
     channels, tensor_shape, kernel_size = s.channels, s.tensor_shape, s.kernel_size
-    if not tensor_shape or not all(is_integer(p, 1) for p in tensor_shape):
+    if not is_sizes(tensor_shape):
         raise ValueError(f"tensor_shape is {tensor_shape}; accepted are one or more sizes >= 1")
     if not is_integer(kernel_size, 2):
         raise ValueError(

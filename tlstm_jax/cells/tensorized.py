@@ -31,8 +31,8 @@ import jax.numpy as jnp
 
 from tlstm_jax import convolution, memory_cells
 from tlstm_jax.cells import tensor, waves
-from tlstm_jax.cells.linear import check_epsilon, linear
-from tlstm_jax.hyper import STATIC, with_hyper
+from tlstm_jax.cells.linear import as_tuple, check_epsilon, linear
+from tlstm_jax.hyper import STATIC, plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 NORMALIZATIONS = (None, "channel", "layer")
@@ -98,7 +98,8 @@ class TensorizedLSTM:
     convolution_gradient: str = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tensor_shape", tuple(self.tensor_shape))
+        plain(self)
+        object.__setattr__(self, "tensor_shape", as_tuple(self.tensor_shape))
         tensor.check_settings(self)
         if self.normalization not in NORMALIZATIONS:
             raise ValueError(

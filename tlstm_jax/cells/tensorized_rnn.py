@@ -17,8 +17,8 @@ import jax.numpy as jnp
 
 from tlstm_jax import convolution
 from tlstm_jax.cells import tensor, waves
-from tlstm_jax.cells.linear import linear
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.cells.linear import as_tuple, linear
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -46,7 +46,8 @@ class TensorizedRNN:
     convolution_gradient: str = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tensor_shape", tuple(self.tensor_shape))
+        plain(self)
+        object.__setattr__(self, "tensor_shape", as_tuple(self.tensor_shape))
         tensor.check_settings(self)
 
     @property

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlstm_jax.cells.linear import check_size, is_integer, linear, scaled_normal
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -55,6 +55,7 @@ class UnitaryRNN:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         _check(self)
         if not is_integer(self.permutation_seed, 0):
             raise ValueError(
@@ -148,6 +149,7 @@ class FullCapacityURNN:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         _check(self)
 
     def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
@@ -206,6 +208,7 @@ def _check(cell: UnitaryRNN | FullCapacityURNN) -> None:
 
 
 def _input_kernel(key: Array, input_size: int, M: int, scale: Any) -> Array:
+    check_size("input_size", input_size)
     scale = (2 / (input_size + 2 * M)) ** 0.5 if scale is None else scale
     return scaled_normal(key, (input_size, 2 * M), scale, fan_in=1)
 

@@ -14,8 +14,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.border import check_cell
 from tlstm_jax.cells.linear import check_rate
 from tlstm_jax.cells.noise import draw, given
+from tlstm_jax.hyper import plain
 from tlstm_jax.typing import Array, Carry, Cell, Hyper, Params, PyTree
 
 
@@ -44,6 +46,8 @@ class Zoneout:
     memory: float = 0.0
 
     def __post_init__(self) -> None:
+        plain(self)
+        check_cell("cell", self.cell)
         check_rate("hidden", self.hidden)
         check_rate("memory", self.memory)
         name = type(self.cell).__name__

@@ -10,7 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.border import check_call
 from tlstm_jax.cells.hm_lstm import HMLSTM
+from tlstm_jax.hyper import plain
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.typing import Array, Aux, Carry, Hyper, Params, State
 
@@ -35,6 +37,7 @@ class AnnealedHMLSTM:
     engine: str = "auto"
 
     def __post_init__(self) -> None:
+        plain(self)
         if self.anneal_steps < 1:
             raise ValueError(f"anneal_steps is {self.anneal_steps}; accepted are integers >= 1")
         self._model  # noqa: B018 (its own settings)
@@ -78,6 +81,7 @@ class AnnealedHMLSTM:
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]; a training step more, with `train`."""
+        check_call(self, params, carry, xs, state=state)
         params = {**params, "slope": self.slope(state)}
         carry, ys, _, aux = self._model.apply(params, (), carry, xs, train=train, **options)
         return carry, ys, {"steps": state["steps"] + 1} if train else state, aux

@@ -19,13 +19,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tlstm_jax.border import check_call
 from tlstm_jax.cells.linear import add_bias, check_epsilon, check_size, linear, times, widened
 from tlstm_jax.cells.lstm import init_gates
-from tlstm_jax.hyper import STATIC, with_hyper
+from tlstm_jax.hyper import STATIC, plain, with_hyper
 from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages
 from tlstm_jax.typing import Array, Aux, Hyper, Params, PyTree, State
-from tlstm_jax.unroll import check_inputs, within, zero_beyond
+from tlstm_jax.unroll import within, zero_beyond
 
 
 class BatchNormCarry(NamedTuple):
@@ -81,6 +82,7 @@ class BatchNormLSTM:
     dtype: Any = None
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
         check_size("max_steps", self.max_steps)
         check_epsilon(self.epsilon)
@@ -94,6 +96,10 @@ class BatchNormLSTM:
     @property
     def delay(self) -> int:
         return 0
+
+    @property
+    def draws(self) -> bool:
+        return bool(self.initial_noise)
 
     @property
     def causal(self) -> bool:
@@ -154,7 +160,7 @@ class BatchNormLSTM:
           ValueError: initial_noise without a key, in training.
         """
         del flush, hyper
-        check_inputs(xs, lengths, reset)
+        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         T, B = xs.shape[:2]
         live = jnp.ones((T, B), bool) if lengths is None else within(xs, lengths)

@@ -14,11 +14,18 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import cudnn
+from tlstm_jax.border import check_call, check_model
 from tlstm_jax.cells.linear import widened
 from tlstm_jax.engine import run
-from tlstm_jax.models.sequence import as_sequence, cells_at_once, memory_dtype, split_key
+from tlstm_jax.models.sequence import (
+    as_sequence,
+    cells_at_once,
+    finished_first,
+    memory_dtype,
+    split_key,
+)
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import check_inputs, within, zero_beyond
+from tlstm_jax.unroll import within, zero_beyond
 
 
 class BidirectionalCarry(NamedTuple):
@@ -32,7 +39,8 @@ class Bidirectional:
 
     Each direction is flushed on its own, so that there is no delay. The backward one begins at each
     example's last input, whatever lies behind it. In a stream (flush=False) it begins anew with every
-    segment. It cannot generate.
+    segment. It cannot generate. What has seen a whole example is the last output of the forward half and
+    the first of the backward one: `last_output` reads these.
 
     Parameters: {"forward": .., "backward": ..}.
 
@@ -43,6 +51,10 @@ class Bidirectional:
 
     forward: Cell | SequenceModel
     backward: Cell | SequenceModel
+
+    def __post_init__(self) -> None:
+        check_model("forward", self.forward)
+        check_model("backward", self.backward)
 
     @property
     def features(self) -> int:
@@ -55,6 +67,11 @@ class Bidirectional:
     @property
     def causal(self) -> bool:
         return False
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        backward = (not first for first in finished_first(self.backward))
+        return (*finished_first(self.forward), *backward)
 
     @property
     def _models(self) -> tuple[SequenceModel, SequenceModel]:
@@ -105,7 +122,7 @@ class Bidirectional:
                 f"a stream with delays of {forward.delay} and {backward.delay} steps in the two directions; "
                 "accepted by Bidirectional are 0, or whole sequences"
             )
-        check_inputs(xs, lengths, reset)
+        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         xs = zero_beyond(xs, lengths)
         keys, states = split_key(key, 2), state or ((), ())
@@ -129,12 +146,12 @@ class Bidirectional:
             params["backward"],
             states[1],
             start,
-            _reverse(xs, lengths),
-            reset=None if reset is None else _reverse(_ends(reset), lengths),
+            reverse(xs, lengths),
+            reset=None if reset is None else reverse(_ends(reset), lengths),
             key=keys[1],
             **options,
         )
-        ys = jnp.concatenate([ys_f, _reverse(ys_b, lengths)], axis=-1)
+        ys = jnp.concatenate([ys_f, reverse(ys_b, lengths)], axis=-1)
         aux = aux | {name: aux.get(name, 0.0) + value for name, value in more.items()}
         state = (state_f, state_b) if jax.tree.leaves((state_f, state_b)) else ()
         return BidirectionalCarry(carry_f, carry_b), ys, state, aux
@@ -158,11 +175,11 @@ def _deferred(cells: tuple[Cell, Cell], floats: tuple, others: tuple) -> tuple[t
     xs = tokens if vectors is None else vectors
     lengths = None if live is None else jnp.sum(live, axis=0)
     carry_f, ys_f, _ = run(cells[0], params[0], carries[0], xs, None, live)
-    carry_b, ys_b, _ = run(cells[1], params[1], carries[1], _reverse(xs, lengths), None, live)
-    return (carry_f, carry_b), jnp.concatenate([ys_f, _reverse(ys_b, lengths)], axis=-1)
+    carry_b, ys_b, _ = run(cells[1], params[1], carries[1], reverse(xs, lengths), None, live)
+    return (carry_f, carry_b), jnp.concatenate([ys_f, reverse(ys_b, lengths)], axis=-1)
 
 
-def _reverse(xs: Array, lengths: Array | None) -> Array:
+def reverse(xs: Array, lengths: Array | None) -> Array:
     """xs [T, B, ..] with each example's first `lengths` steps in reverse."""
     if lengths is None:
         return xs[::-1]

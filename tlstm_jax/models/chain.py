@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import cudnn
-from tlstm_jax.cells.linear import widened
+from tlstm_jax.border import check_call, check_model
+from tlstm_jax.cells.linear import as_tuple, widened
 from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages, flushed
-from tlstm_jax.models.sequence import as_sequence, cells_at_once, split_key
+from tlstm_jax.models.sequence import as_sequence, cells_at_once, finished_first, split_key
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import check_inputs, within, zero_beyond
+from tlstm_jax.unroll import within, zero_beyond
 
 
 class DelayedCarry(NamedTuple):
@@ -39,8 +40,13 @@ class Chain:
     layers: tuple[Cell | SequenceModel, ...]
 
     def __post_init__(self) -> None:
-        if not self.layers:
-            raise ValueError("layers is (); accepted are one or more cells or models")
+        object.__setattr__(self, "layers", as_tuple(self.layers))
+        if not isinstance(self.layers, tuple) or not self.layers:
+            raise ValueError(
+                f"layers is {self.layers!r}; accepted are one or more cells or models, in a tuple"
+            )
+        for n, layer in enumerate(self.layers):
+            check_model(f"layers[{n}]", layer)
         check_order(self.layers)
 
     @property
@@ -54,6 +60,10 @@ class Chain:
     @property
     def causal(self) -> bool:
         return all(layer.causal for layer in self.layers)
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        return finished_first(self.layers[-1])
 
     @property
     def _models(self) -> tuple[SequenceModel, ...]:
@@ -78,9 +88,19 @@ class Chain:
         return init_layers(self._models, self._each(params), batch_size, dtype)
 
     def apply(
-        self, params: Params, state: State, carry: Carry, xs: Array, **options: Any
+        self,
+        params: Params,
+        state: State,
+        carry: Carry,
+        xs: Array,
+        *,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M], layer by layer."""
+        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
+        options |= {"lengths": lengths, "reset": reset}
         return apply_layers(self._models, self._each(params), state, carry, xs, **options)
 
     def init_token_carry(
@@ -158,7 +178,6 @@ def apply_layers(
     Where a layer is late in a stream, what it hears before its first input is forgotten: it starts anew
     when that arrives.
     """
-    check_inputs(xs, lengths, reset)
     xs, lengths = widened(xs), widened(lengths)
     xs = zero_beyond(xs, lengths)  # an embedding's gradient would see what lies there, too
     late = any(lags(layers))

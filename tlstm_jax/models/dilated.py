@@ -14,13 +14,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.border import check_call, check_model
 from tlstm_jax.cells.linear import check_size, widened, zero_input
 from tlstm_jax.loop import select
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.recurrence import starts
-from tlstm_jax.models.sequence import as_sequence, memory_dtype
+from tlstm_jax.models.sequence import as_sequence, finished_first, memory_dtype
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
-from tlstm_jax.unroll import check_inputs, within
+from tlstm_jax.unroll import within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Dilated:
     dilation: int
 
     def __post_init__(self) -> None:
+        check_model("model", self.model)
         check_size("dilation", self.dilation)
 
     @property
@@ -52,6 +54,10 @@ class Dilated:
     @property
     def causal(self) -> bool:
         return self.model.causal
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        return finished_first(self.model)
 
     @property
     def _model(self) -> SequenceModel:
@@ -81,7 +87,7 @@ class Dilated:
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
-        check_inputs(xs, lengths, reset)
+        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         (T, B), d = xs.shape[:2], self.dilation
         whole = lengths is None and T % d == 0

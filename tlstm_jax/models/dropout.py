@@ -11,8 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.border import check_call, check_model
 from tlstm_jax.cells.linear import check_rate, widened
-from tlstm_jax.models.sequence import as_sequence, split_key
+from tlstm_jax.hyper import plain
+from tlstm_jax.models.sequence import as_sequence, finished_first, split_key
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 
 
@@ -35,6 +37,8 @@ class Dropout:
     variational: bool = False
 
     def __post_init__(self) -> None:
+        plain(self)
+        check_model("model", self.model)
         check_rate("input_rate", self.input_rate)
         check_rate("output_rate", self.output_rate)
 
@@ -47,8 +51,16 @@ class Dropout:
         return self.model.delay
 
     @property
+    def draws(self) -> bool:
+        return bool(self.input_rate or self.output_rate)
+
+    @property
     def causal(self) -> bool:
         return self.model.causal
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        return finished_first(self.model)
 
     @property
     def _model(self) -> SequenceModel:
@@ -84,6 +96,7 @@ class Dropout:
         Raises:
           ValueError: there is no key in training.
         """
+        check_call(self, params, carry, xs, state=state)
         of_inputs, of_outputs, key = split_key(key, 3)
         xs = widened(xs)
         if train:

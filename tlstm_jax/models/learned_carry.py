@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.border import check_call, check_cell
 from tlstm_jax.engine import check_engine
+from tlstm_jax.hyper import plain
 from tlstm_jax.models.sequence import draw_noise
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, State
 from tlstm_jax.unroll import check_remat, unroll
@@ -32,6 +34,8 @@ class LearnedCarry:
     engine: str = "auto"
 
     def __post_init__(self) -> None:
+        plain(self)
+        check_cell("cell", self.cell)
         check_remat(self.remat_every)
         check_engine(self.engine)
         carry, name = self._shapes(), type(self.cell).__name__
@@ -103,6 +107,7 @@ class LearnedCarry:
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
         del flush, hyper
+        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         T, B = xs.shape[:2]
         carry, ys = unroll(
             self.cell,

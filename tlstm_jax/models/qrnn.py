@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tlstm_jax.border import check_call
 from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal, widened
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.loop import select
 from tlstm_jax.models.recurrence import linear_recurrence, starts
 from tlstm_jax.typing import Array, Aux, Hyper, Params, State
-from tlstm_jax.unroll import check_inputs, within, zero_beyond
+from tlstm_jax.unroll import within, zero_beyond
 
 POOLINGS = ("f", "fo", "ifo")
 
@@ -54,6 +55,7 @@ class QRNN:
     dtype: Any = None
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
         check_size("width", self.width)
         if self.pooling not in POOLINGS:
@@ -74,6 +76,7 @@ class QRNN:
     def init(
         self, key: Array, input_size: int, *, hyper: Hyper | None = None
     ) -> tuple[Params, State]:
+        check_size("input_size", input_size)
         s, M, k = with_hyper(self, hyper), self.features, self.width
         bias = jnp.zeros((self._blocks * M,), jnp.float32).at[M : 2 * M].set(s.forget_bias)
         shape = (k, input_size, self._blocks * M)
@@ -106,7 +109,7 @@ class QRNN:
     ) -> tuple[QRNNCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
         del flush, key, train, hyper
-        check_inputs(xs, lengths, reset)
+        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         pending, sums = self._convolve(params, carry, zero_beyond(xs, lengths), lengths, reset)
         z, f, o, i = self._gates(params, sums, carry.memory.dtype)

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from tlstm_jax.border import check_call, check_model
 from tlstm_jax.cells.linear import widened
 from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages, flushed, hold_back
-from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.sequence import as_sequence, finished_first
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import check_inputs, zero_beyond
+from tlstm_jax.unroll import zero_beyond
 
 
 class HeldCarry(NamedTuple):
@@ -39,6 +40,9 @@ class Residual:
 
     model: Cell | SequenceModel
 
+    def __post_init__(self) -> None:
+        check_model("model", self.model)
+
     @property
     def features(self) -> int:
         return self.model.features
@@ -50,6 +54,10 @@ class Residual:
     @property
     def causal(self) -> bool:
         return self.model.causal
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        return finished_first(self.model)
 
     @property
     def _model(self) -> SequenceModel:
@@ -88,8 +96,8 @@ class Residual:
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, M] to [T, B, M]."""
+        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         check_vectors(xs)
-        check_inputs(xs, lengths, reset)
         lengths = widened(lengths)
         xs = zero_beyond(xs, lengths)
         if not self.delay:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax import cudnn
+from tlstm_jax.border import check_inputs, check_model
 from tlstm_jax.engine import check_engine
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
 from tlstm_jax.unroll import check_remat, unroll
@@ -73,6 +74,7 @@ class CellModel:
           ValueError: the cell draws in training, and there is no key.
         """
         del hyper
+        lengths, reset = check_inputs(xs, lengths, reset)
         T, B = xs.shape[:2]
         noise = draw_noise(self.cell, key, T + self.delay * flush, B) if train else None
         carry, ys = unroll(
@@ -154,6 +156,46 @@ def carry_dtype(params: Params) -> Any:
     return max(dtypes, key=lambda dtype: dtype.itemsize)
 
 
+def draws(model: Cell | SequenceModel) -> bool:
+    """Whether the model, or a part of it, needs a key in training."""
+    if hasattr(model, "draw") or getattr(model, "draws", False):
+        return True
+    parts = []
+    for field in dataclasses.fields(model) if dataclasses.is_dataclass(model) else ():
+        value = getattr(model, field.name)
+        parts += value if isinstance(value, tuple) else [value]
+    return any(draws(part) for part in parts if hasattr(part, "delay"))
+
+
+def finished_first(model: Cell | SequenceModel) -> tuple[bool, ...]:
+    """Which features of y have seen a whole example at its first step, and not at its last: [M]."""
+    return getattr(model, "finished_first", (False,) * model.features)
+
+
+def last_output(model: Cell | SequenceModel, ys: Array, lengths: Array | None = None) -> Array:
+    """The output that has seen each example as a whole: y of its last input.
+
+    Of what runs backwards in time (`Bidirectional`), it is y of the first input.
+
+    Args:
+      model: what made ys.
+      ys: [T, B, M], in the order of their inputs (`flush`).
+      lengths: [B] int or None, as `model.apply` was given them.
+
+    Returns:
+      [B, M].
+    """
+    if lengths is None:
+        last = ys[-1]
+    else:
+        index = jnp.clip(lengths, 1, ys.shape[0]).astype(jnp.int32) - 1
+        last = jnp.take_along_axis(ys, index[None, :, None], axis=0)[0]
+    first = finished_first(model)
+    if not any(first):
+        return last
+    return jnp.where(jnp.broadcast_to(jnp.asarray(first)[None], last.shape), ys[0], last)
+
+
 def as_sequence(model: Cell | SequenceModel, **settings: Any) -> SequenceModel:
     """`model` itself if it is a SequenceModel, else the cell lifted into one.
 
@@ -161,8 +203,9 @@ def as_sequence(model: Cell | SequenceModel, **settings: Any) -> SequenceModel:
       settings: of `CellModel`: remat_every, engine.
 
     Raises:
-      ValueError: settings are given for a SequenceModel, which has its own.
+      ValueError: it is neither, or settings are given for a SequenceModel, which has its own.
     """
+    check_model("model", model)
     if not hasattr(model, "apply"):
         return CellModel(model, **settings)
     if settings:

@@ -10,13 +10,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.border import check_call
 from tlstm_jax.cells.linear import widened
 from tlstm_jax.cells.sru import SRUCarry, SRUCell
 from tlstm_jax.engine import check_engine
+from tlstm_jax.hyper import plain
 from tlstm_jax.loop import select
 from tlstm_jax.models.recurrence import linear_recurrence
 from tlstm_jax.typing import Array, Aux, Carry, Hyper, Params, State
-from tlstm_jax.unroll import check_inputs, check_remat, unroll, within, zero_beyond
+from tlstm_jax.unroll import check_remat, unroll, within, zero_beyond
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,7 @@ class SRU:
     engine: str = "auto"
 
     def __post_init__(self) -> None:
+        plain(self)
         check_remat(self.remat_every)
         check_engine(self.engine)
         self.cell  # noqa: B018 (its own settings)
@@ -86,7 +89,7 @@ class SRU:
     ) -> tuple[SRUCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
         del flush, key, train, hyper
-        check_inputs(xs, lengths, reset)
+        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         if self.version == 2018:
             options = {"remat_every": self.remat_every, "engine": self.engine}

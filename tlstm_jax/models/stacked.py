@@ -15,9 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.border import check_call, check_model
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, widened
 from tlstm_jax.engine import check_engine
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.models.chain import (
     Chain,
     apply_layers,
@@ -26,9 +27,9 @@ from tlstm_jax.models.chain import (
     step_layers,
     without_input_scale,
 )
-from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.sequence import as_sequence, finished_first
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import check_inputs, check_remat, zero_beyond
+from tlstm_jax.unroll import check_remat, zero_beyond
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Stacked:
     engine: str = "auto"
 
     def __post_init__(self) -> None:
+        plain(self)
+        check_model("cell", self.cell)
         check_remat(self.remat_every)
         check_engine(self.engine)
         check_size("num_layers", self.num_layers)
@@ -70,6 +73,10 @@ class Stacked:
     @property
     def causal(self) -> bool:
         return self.cell.causal
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        return finished_first(self.cell)
 
     @property
     def _layers(self) -> tuple[SequenceModel, ...]:
@@ -113,7 +120,7 @@ class Stacked:
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M], layer by layer."""
-        check_inputs(xs, lengths, reset)
+        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         xs = self._project(params, zero_beyond(xs, lengths))
         options |= {"lengths": lengths, "reset": reset}

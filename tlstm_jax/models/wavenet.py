@@ -17,19 +17,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.border import check_call
 from tlstm_jax.cells.linear import (
+    as_tuple,
     check_size,
     input_kernel,
-    is_integer,
+    is_sizes,
     linear,
     scaled_normal,
     widened,
 )
-from tlstm_jax.hyper import with_hyper
+from tlstm_jax.hyper import plain, with_hyper
 from tlstm_jax.loop import select
 from tlstm_jax.models.recurrence import shift, starts
 from tlstm_jax.typing import Array, Aux, Hyper, Params, State
-from tlstm_jax.unroll import check_inputs, within, zero_beyond
+from tlstm_jax.unroll import within, zero_beyond
 
 
 class WaveNetCarry(NamedTuple):
@@ -60,9 +62,11 @@ class WaveNet:
     dtype: Any = None
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("channels", self.channels)
         check_size("skip_features", self.features)
-        if not self.dilations or not all(is_integer(d, 1) for d in self.dilations):
+        object.__setattr__(self, "dilations", as_tuple(self.dilations))
+        if not is_sizes(self.dilations):
             raise ValueError(
                 f"dilations is {self.dilations}; accepted are one or more integers >= 1"
             )
@@ -128,7 +132,7 @@ class WaveNet:
     ) -> tuple[WaveNetCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, S]."""
         del flush, key, train, hyper
-        check_inputs(xs, lengths, reset)
+        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         real = None if lengths is None else within(xs, lengths)
         example = starts(reset, lengths)
