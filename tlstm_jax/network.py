@@ -102,7 +102,7 @@ class Network:
         Raises:
           ValueError: params, carry, inputs, lengths or reset have shapes, kinds or names that do not fit.
         """
-        lengths = widened(lengths)
+        lengths = None if lengths is None else widened(jnp.asarray(lengths))
         self.check_params(params)
         carry, ys, state, aux = self.sequence.apply(
             params["model"],
