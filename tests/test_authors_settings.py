@@ -46,6 +46,12 @@ def test_a_cells_carry_starts_at_zero_where_the_cell_says_nothing():
     assert zoo.make_model("urnn", carry_scale=0.5).carry_scale == 0.5
 
 
+@pytest.mark.parametrize("around", ["zoneout_hidden", "recurrent_dropout"])
+def test_what_is_put_around_a_unitary_network_does_not_hide_its_start(around):
+    model = zoo.make_model("urnn", channels=12, **{around: 0.1})
+    assert model.carry_scale == pytest.approx(0.5)
+
+
 def test_the_hm_lstms_slope_grows_by_a_twenty_fifth_an_epoch():
     settings = PRESETS["char_lm/paper-hm-lstm"].settings
     epoch = 90_000_000 / (settings["batch_size"] * settings["segment_length"])

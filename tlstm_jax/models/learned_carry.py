@@ -62,7 +62,12 @@ class LearnedCarry:
     @property
     def carry_scale(self) -> float:
         """What `scale` comes to."""
-        return getattr(self.cell, "carry_scale", 0.0) if self.scale is None else self.scale
+        if self.scale is not None:
+            return self.scale
+        cell = self.cell
+        while not hasattr(cell, "carry_scale") and hasattr(cell, "cell"):  # inside of a wrapper
+            cell = cell.cell
+        return getattr(cell, "carry_scale", 0.0)
 
     def init(
         self, key: Array, input_size: int, *, hyper: Hyper | None = None
