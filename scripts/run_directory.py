@@ -6,6 +6,7 @@ metrics.jsonl    a JSON object for each report: {"step", "samples", "seconds", "
 events.out.*     the same for TensorBoard
 checkpoints/     the latest checkpoints and the best
 curves.png       learning curves
+lock             held by the program that writes here, see `ownership`
 results.json     written when the run is finished: the metrics of the best checkpoint
 """
 
