@@ -234,6 +234,18 @@ def test_a_legend_is_sorted_and_lies_beside_the_curves():
     assert legend.get_window_extent().x0 >= figure.axes[-1].get_window_extent().x1
 
 
+def test_lines_of_one_colour_are_told_apart_by_the_second_setting():
+    points = [{"learning_rate": r, "channels": c} for r in (0.1, 0.2) for c in (20, 3)]
+    figure = draw(points, [[0.1, 0.2]] * 4)
+    lines = figure.axes[-1].lines
+    assert [line.get_linestyle() for line in lines] == ["--", "-", "--", "-"]
+    assert lines[0].get_color() == lines[1].get_color() != lines[2].get_color()
+    of_colours, of_styles = figure.legends
+    assert [text.get_text() for text in of_styles.get_texts()] == ["3", "20"]
+    figure.canvas.draw()
+    assert not of_colours.get_window_extent().overlaps(of_styles.get_window_extent())
+
+
 def test_many_numbers_have_a_colour_bar_and_many_names_a_short_legend():
     points = [{"learning_rate": 10 ** (-n / 3)} for n in range(12)]
     figure = draw(points, [[0.1, 0.2]] * 12)

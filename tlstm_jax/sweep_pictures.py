@@ -10,6 +10,7 @@ from tlstm_jax.pictures import format_metric, format_units, label, make_figure
 from tlstm_jax.search import Setting, over_seeds
 
 MOST_ENTRIES = 8  # of a legend
+_LINES = ("-", "--", ":", "-.")
 
 
 def plot_sweep(
@@ -31,7 +32,7 @@ def plot_sweep(
     Returns:
       A matplotlib Figure. Members that differ in their seeds alone are one curve, their mean, with their
       standard deviation as a band; settings are dots, with their members small. Colours are the first
-      setting's values.
+      setting's values, line styles the second's, where they are few.
     """
     names = [name for name in points[0] if len({repr(point[name]) for point in points}) > 1]
     panels = [name for name in names if name != "seed"] or names or list(points[0])
@@ -50,10 +51,13 @@ def plot_sweep(
     for axis, name in zip(of_settings, panels, strict=True):
         _scatter(axis, name, points, found, best, colours, panels[0])
         axis.set_ylabel(f"best {label(metric)}")
+    styles = _styles([point[panels[1]] for point in points]) if len(panels) > 1 else {}
     for setting in found:
         members, colour = list(setting.members), colours.of(setting.point[panels[0]])
-        _curve(of_curves, units[members[0]], curves[members], colour)
+        style = styles[str(setting.point[panels[1]])] if styles else "-"
+        _curve(of_curves, units[members[0]], curves[members], colour, style)
     colours.explain(figure, of_curves, panels[0])
+    _explain_styles(figure, styles, panels)
     of_curves.set_xlabel(f"{unit} seen")
     of_curves.set_ylabel(label(metric))
     format_units(of_curves.xaxis)
@@ -73,13 +77,31 @@ def _best(curves: np.ndarray, maximize: bool) -> np.ndarray:
     return np.where(np.isinf(best), np.nan, best)
 
 
-def _curve(axis: Any, units: np.ndarray, curves: np.ndarray, colour: Any) -> None:
+def _styles(values: Sequence[Any]) -> dict[str, str]:
+    """A line style for each of a few values; {} where they are more."""
+    distinct = sorted(set(values)) if _are_numbers(values) else dict.fromkeys(map(str, values))
+    named = list(map(str, distinct))
+    return dict(zip(named, _LINES, strict=False)) if 1 < len(named) <= len(_LINES) else {}
+
+
+def _explain_styles(figure: Any, styles: Mapping[str, str], panels: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    if styles:
+        lines = [
+            Line2D([], [], color="0.3", ls=style, label=name) for name, style in styles.items()
+        ]
+        look = {"frameon": False, "fontsize": "small"}
+        figure.legend(handles=lines, title=panels[1], loc="outside right lower", **look)
+
+
+def _curve(axis: Any, units: np.ndarray, curves: np.ndarray, colour: Any, style: str) -> None:
     """The mean of curves [N, E] where all that have any number have one, and their spread."""
     curves = curves[~np.isnan(curves).all(axis=1)]
     there = ~np.isnan(curves).any(axis=0) & (len(curves) > 0)
     x, y = units[there], curves[:, there].mean(axis=0) if len(curves) else units[there]
-    alone = "." if there.sum() == 1 else ""  # no line
-    axis.plot(x, y, alone + "-", color=colour, lw=1.2, alpha=0.9)
+    alone = "." if there.sum() == 1 else None  # no line
+    axis.plot(x, y, marker=alone, ls=style, color=colour, lw=1.2, alpha=0.9)
     if len(curves) > 1:
         spread = curves[:, there].std(axis=0, ddof=1)
         axis.fill_between(x, y - spread, y + spread, color=colour, alpha=0.2, lw=0)
