@@ -80,6 +80,7 @@ RULES = {
         "tlstm_jax.alternatives",
     ],
     "tlstm_jax.unroll": [
+        "tlstm_jax.layout",
         "tlstm_jax.typing",
         "tlstm_jax.cells.linear",
         "tlstm_jax.loop",
