@@ -63,7 +63,8 @@ def unroll(
         such a gradient again (slower than the scan's), but forward mode first (jvp, jacfwd,
         jacrev(jacfwd)) is JAX's TypeError on a custom_vjp. "scan" is plain JAX, for forward mode, second
         derivatives (hessian, grad of grad, Hessian-vector products) and gradients of trainings; cells
-        without project / mix / update, cells that couple examples, `noise`, `observe`, and `reset` with `initial` take it by themselves. "cudnn"
+        without project / mix / update, cells that couple examples, `noise`,
+        `observe`, and `reset` with `initial` take it by themselves. "cudnn"
         (`tlstm_jax.cudnn`) is cuDNN's LSTM, on one NVIDIA device: for `LSTM` in float32 with vectors, or
         tokens of up to 1,024 kinds, and lengths, without reset, noise, observe and remat_every.
         "fused" (`tlstm_jax.fused`) is one Pallas kernel for all steps, for some cells, on CUDA.
