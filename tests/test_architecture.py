@@ -83,6 +83,7 @@ RULES = {
         "tlstm_jax.alternatives",
     ],
     "tlstm_jax.unroll": [
+        "tlstm_jax.layout",
         "tlstm_jax.typing",
         "tlstm_jax.border",
         "tlstm_jax.cells.linear",

@@ -199,7 +199,8 @@ def _backward(
 
 
 def steps_of_a_product(T: int, a: Array, choices: LoopChoices) -> int:
-    """Over how many of T steps a weight gradient is one product: a divisor, or T if none fits.
+    """Over how many of T steps a weight gradient is one product: a divisor; T if none fits,
+    or if sizes are symbolic.
 
     Args:
       a: pre-activations of one step.

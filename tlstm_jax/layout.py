@@ -8,7 +8,7 @@ but for the order of sums: batches and masks follow from the run's key and the s
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -161,6 +161,29 @@ def whole(tree: PyTree) -> PyTree:
     if not is_partitioned():
         return tree
     return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec()), tree)
+
+
+def is_cut(x: jax.Array) -> bool:
+    """Whether an array's axes are cut, by a Layout or by a mesh with explicit axes."""
+    return is_partitioned() or any(axis is not None for axis in jax.typeof(x).sharding.spec)
+
+
+def explicit_batch(tree: PyTree, xs: jax.Array) -> tuple[Mesh | AbstractMesh, Any] | None:
+    """(the mesh with explicit axes that arrays lie on, what cuts axis 1 of xs); None if there is none."""
+    for x in (xs, *jax.tree.leaves(tree)):
+        mesh = jax.typeof(x).sharding.mesh
+        if AxisType.Explicit in mesh.axis_types:
+            return mesh, jax.typeof(xs).sharding.spec[1]
+    return None
+
+
+def on_explicit_axes(
+    function: Callable[..., Any], mesh: Mesh | AbstractMesh, outputs: PyTree, *args: PyTree
+) -> Any:
+    """function(*args) with all axes of the mesh left to XLA within; `outputs`: PartitionSpecs, a prefix."""
+    is_spec = {"is_leaf": lambda x: isinstance(x, PartitionSpec)}
+    places = jax.tree.map(lambda spec: NamedSharding(mesh, spec), outputs, **is_spec)
+    return jax.sharding.auto_axes(function, out_sharding=places)(*args)
 
 
 def _mesh() -> AbstractMesh:

@@ -10,8 +10,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
-from tlstm_jax import cudnn
+from tlstm_jax import cudnn, layout
 from tlstm_jax.border import check_call, check_carry, check_cell
 from tlstm_jax.cells.linear import widened, zero_input
 from tlstm_jax.engine import check_engine, run
@@ -63,8 +64,9 @@ def unroll(
         such a gradient again (slower than the scan's), but forward mode first (jvp, jacfwd,
         jacrev(jacfwd)) is JAX's TypeError on a custom_vjp. "scan" is plain JAX, for forward mode, second
         derivatives (hessian, grad of grad, Hessian-vector products) and gradients of trainings; cells
-        without project / mix / update, cells that couple examples, `noise`, `observe`, and `reset` with
-        `initial` take it by themselves. "cudnn" (`tlstm_jax.cudnn`) is cuDNN's LSTM, on one NVIDIA device: for `LSTM` in float32 with vectors, or
+        without project / mix / update, cells that couple examples, `noise`,
+        `observe`, and `reset` with `initial` take it by themselves. "cudnn"
+        (`tlstm_jax.cudnn`) is cuDNN's LSTM, on one NVIDIA device: for `LSTM` in float32 with vectors, or
         tokens of up to 1,024 kinds, and lengths, without reset, noise, observe and remat_every.
         "fused" (`tlstm_jax.fused`) is one Pallas kernel for all steps, for some cells, on CUDA.
         "auto" is cuDNN where that applies, and the deferred engine elsewhere, under vmap, and in what is
@@ -87,6 +89,14 @@ def unroll(
     check_remat(remat_every)
     check_engine(engine)
     xs, lengths = widened(xs), widened(lengths)
+    if (placed := layout.explicit_batch((params, carry), xs)) is not None:
+        mesh, batch = placed
+        outputs = PartitionSpec(batch), PartitionSpec(None, batch), PartitionSpec()
+        fixed = {"flush": flush, "observe": observe, "remat_every": remat_every, "engine": engine}
+        again = functools.partial(_unroll_given, cell, fixed)
+        given = {"lengths": lengths, "reset": reset, "initial": initial, "noise": noise}
+        outputs = outputs[: 2 if observe is None else 3]
+        return layout.on_explicit_axes(again, mesh, outputs, params, carry, xs, given)
     real = None
     if lengths is not None:
         lengths = jnp.clip(lengths, 0, xs.shape[0])
@@ -114,6 +124,17 @@ def unroll(
         if real is not None:
             ys = select(real, ys, jnp.zeros_like(ys))
     return (carry, ys) if observe is None else (carry, ys, observed)
+
+
+def _unroll_given(
+    cell: Cell,
+    fixed: dict[str, Any],
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    given: dict[str, Any],
+) -> tuple[Any, ...]:
+    return unroll(cell, params, carry, xs, **fixed, **given)
 
 
 def within(xs: Array, lengths: Array) -> Array:
