@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree, SequenceModel, State
 
 _KINDS = {jnp.floating: "floats", jnp.integer: "integers", jnp.bool_: "booleans"}
+_SIZES = "T >= 1 steps", "B >= 1 examples", "I >= 1 features"
 _PROBES = 1009, 1013  # two input sizes, to find where a tree of parameters has that size
 
 
@@ -98,9 +99,9 @@ def check_inputs(xs: Array, lengths: Any, reset: Any) -> tuple[Array | None, Arr
         raise ValueError(
             f"xs has shape {xs.shape}; accepted are [T, B, I] floats and [T, B] integers"
         )
-    for letter, size in zip("TBI", xs.shape, strict=False):
+    for what, size in zip(_SIZES, xs.shape, strict=False):
         if isinstance(size, int) and size < 1:
-            raise ValueError(f"xs has shape {xs.shape}; accepted are {letter} >= 1")
+            raise ValueError(f"xs has shape {xs.shape}; accepted are {what}")
     lengths = _checked("lengths", lengths, "[B]", xs.shape[1:2], jnp.integer)
     reset = _checked("reset", reset, "[T, B]", xs.shape[:2], jnp.bool_)
     if lengths is not None and lengths.dtype.itemsize < 4:  # in which T may not be a number
