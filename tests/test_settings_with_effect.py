@@ -93,7 +93,7 @@ WITHOUT_EFFECT = [
         {"variational_dropout": True},
         "variational_dropout is True; accepted without dropout or input_dropout is False",
     ),
-    ("lstm", {"carry_scale": 0.1}, "carry_scale is 0.1; accepted without learned_carry is 0.0"),
+    ("lstm", {"carry_scale": 0.1}, "carry_scale is 0.1; accepted without learned_carry is None"),
     ("urnn", {"learned_carry": False, "carry_scale": 0.1}, "carry_scale is 0.1; accepted without"),
     (
         "stacked_lstm",

@@ -13,6 +13,7 @@ from tlstm_jax.typing import Hyper, PyTree
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
+MULTIPLES = ("num_steps", "eval_every", "checkpoint_every")  # of steps_per_call
 LEAST_RATE = 2.0**-126  # float32's least normal number; less is 0 on most devices
 LEAST_NORM = 1e-8  # Adam's epsilon, beside which a gradient of a smaller norm comes to nothing
 
@@ -56,13 +57,14 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         plain(self)
+        multiples = {name: getattr(self, name) for name in MULTIPLES}
+        given = {} if self.steps_per_call is None else {"steps_per_call": self.steps_per_call}
+        for name, value in (multiples | given).items():
+            if not _is_integer(value, 1):
+                raise ValueError(f"{name} is {value}; accepted are integers >= 1")
         if self.steps_per_call is None:
-            multiples = self.num_steps, self.eval_every, self.checkpoint_every
-            object.__setattr__(self, "steps_per_call", math.gcd(10, *multiples))
-        for name in ("num_steps", "eval_every", "checkpoint_every", "steps_per_call"):
-            if not _is_integer(getattr(self, name), 1):
-                raise ValueError(f"{name} is {getattr(self, name)}; accepted are integers >= 1")
-        for name in ("num_steps", "eval_every", "checkpoint_every"):
+            object.__setattr__(self, "steps_per_call", math.gcd(10, *multiples.values()))
+        for name in MULTIPLES:
             if getattr(self, name) % self.steps_per_call:
                 raise ValueError(
                     f"{name} is {getattr(self, name)}; accepted are multiples of "

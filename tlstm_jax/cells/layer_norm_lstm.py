@@ -135,6 +135,7 @@ class GateNormLSTM:
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain(self)
         check_size("features", self.features)
         check_epsilon(self.epsilon)
 
