@@ -197,7 +197,7 @@ REFUSED = [
 def test_refuses_what_cannot_be_generated(network, changed, text):
     options = {"prompt": PROMPT, "num_tokens": 2, "key": jax.random.key(0)} | changed
     with pytest.raises(ValueError, match=re.escape(text)):
-        generate(network, {}, (), **options)
+        generate(network, network.init(jax.random.key(1))[0], (), **options)
 
 
 def test_a_token_step_through_layer_normalization_is_refused():

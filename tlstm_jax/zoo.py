@@ -145,7 +145,8 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
             idle[shares] = (False, one_layer)
     if s["variational_dropout"] and not (s["dropout"] or s["input_dropout"]):
         idle["variational_dropout"] = (False, "without dropout or input_dropout")
-    if s["carry_scale"] != known["carry_scale"] and not s["learned_carry"]:
+    nothing = (None, 0.0, known["carry_scale"])  # 0.0: what runs were written with by default
+    if s["carry_scale"] not in nothing and not s["learned_carry"]:
         idle["carry_scale"] = (known["carry_scale"], "without learned_carry")
     return idle
 

@@ -13,6 +13,7 @@ RUN = (
     "--model=tlstm",
     "--tensor_shape=2",
     "--channels=20",
+    "--normalization=none",
     "--batch_size=8",
 )
 
