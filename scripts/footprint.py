@@ -109,8 +109,8 @@ def table(loops: list[Loop], T: int) -> str:
         # Loops that flush a delay are short, and never several steps an iteration.
         unrolled = over_time and T % loop.times == 0 and loop.times * MOST_STEPS >= T
         each = (T // loop.times if unrolled else 1) if over_time else None
-        counts = (loop.times, each, loop.kernels, loop.launches, loop.copies)
-        counts = (*counts, loop.products, loop.library_calls)
+        own = (getattr(loop, column.replace(" ", "_")) for column in COLUMNS[2:])
+        counts = (loop.times, each, *own)
         rows.append(("  " * loop.depth + name, *("-" if n is None else f"{n:,}" for n in counts)))
     widths = [max(len(column), 7) for column in COLUMNS]
     return "\n".join(

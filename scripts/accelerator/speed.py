@@ -8,10 +8,10 @@ from typing import Any
 from unittest import mock
 
 import jax.numpy as jnp
-import numpy as np
 
 from scripts.accelerator.record import Clock, Record
 from scripts.bench.contenders import flax_lstm, installed, ours, torch_lstm
+from scripts.bench.measure import Contender, in_turns
 from scripts.bench.sections import SIZES, Size
 from tlstm_jax import GRU, LSTM, Stacked, TensorizedLSTM, as_sequence, platforms
 from tlstm_jax.typing import SequenceModel
@@ -48,10 +48,9 @@ def forms(size: Size) -> dict[str, Form]:
     """By name, in the order of what is worth knowing most."""
     _, M, T, L = size
 
-    def tensor(*shape: int, **settings: Any) -> Callable[[Any], SequenceModel]:
+    def tensor(*shape: int, engine: str = "deferred") -> Callable[[Any], SequenceModel]:
         return lambda dtype: as_sequence(
-            TensorizedLSTM(M, shape, normalization="channel", dtype=dtype),
-            engine=settings.get("engine", "deferred"),
+            TensorizedLSTM(M, shape, normalization="channel", dtype=dtype), engine=engine
         )
 
     def one(cell: Any, engine: str) -> Callable[[Any], SequenceModel]:
@@ -94,8 +93,8 @@ def sizes(record: Record, clock: Clock, small: bool) -> None:
         for peer, make in {"torch": torch_lstm, "flax": flax_lstm}.items():
             if installed(peer):
                 name, (B, M, T, L) = f"{peer}'s LSTM, L layers", size
-                call = lambda make=make: make("", B, M, T, L, 0.0).call  # noqa: B023, E731
-                _time(record, size, clock, name, call)
+                contender = lambda make=make: make(name, B, M, T, L, 0.0)  # noqa: B023, E731
+                _time(record, size, clock, name, contender)
         for name, form in forms(size).items():
             for dtype in (None, jnp.bfloat16) if name in ("2D+CN", "LSTM", "3D+CN") else (None,):
                 shown = name if dtype is None else f"{name}, bfloat16"
@@ -121,7 +120,7 @@ def depths(record: Record, clock: Clock, small: bool) -> None:
 
 
 def _time(
-    record: Record, size: Size, clock: Clock, name: str, make: Callable[[], Callable[[], Any]]
+    record: Record, size: Size, clock: Clock, name: str, make: Callable[[], Contender]
 ) -> None:
     if not clock.left:
         record.add("speed", name, **size._asdict(), left_out="no time was left")
@@ -129,27 +128,22 @@ def _time(
 
     def measure() -> dict[str, Any]:
         begin = time.perf_counter()
-        call = make()
-        call()
+        contender = make()
+        contender.call()  # builds CUDA graphs, where there are any
         compiled = time.perf_counter() - begin
-        seconds: list[float] = []
-        end = time.perf_counter() + min(1.0, clock.left)
-        while len(seconds) < 5 or (time.perf_counter() < end and len(seconds) < 200):
-            begin = time.perf_counter()
-            call()
-            seconds.append(time.perf_counter() - begin)
-        low, middle, high = 1e3 * np.percentile(seconds, [25, 50, 75])
-        shown = {"ms": float(middle), "quartiles": [float(low), float(high)]}
+        in_turns([contender], seconds=min(1.0, clock.left), least=5)
+        quartiles = [1e3 * second for second in contender.spread]
+        shown = {"ms": 1e3 * contender.median, "quartiles": quartiles}
         return {**size._asdict(), **shown, "seconds to compile": compiled}
 
     record.attempt("speed", name, measure)
 
 
-def _step(form: Form, dtype: Any, size: Size) -> Callable[[], Any]:
-    """Compiles value and gradient of a loss on [T, B, M]; returns the call."""
+def _step(form: Form, dtype: Any, size: Size) -> Contender:
+    """Value and gradient of a loss on [T, B, M], compiled."""
     B, M, T, _ = size
     with _choices(form):
-        return ours("", form.model(dtype), B, M, T, 0.0, options=form.options).call
+        return ours("", form.model(dtype), B, M, T, 0.0, options=form.options)
 
 
 @contextlib.contextmanager

@@ -122,14 +122,10 @@ def _jitted(
     training: bool,
     options: Mapping[str, Any] | None = None,
 ) -> Contender:
-    def wide(params: PyTree, xs: Array) -> Array:
-        return outputs(params, xs).astype(jnp.float32)
+    def loss(params: PyTree, xs: Array) -> Array:
+        return jnp.mean(jnp.square(outputs(params, xs).astype(jnp.float32)))
 
-    def step(params: PyTree, xs: Array) -> PyTree:
-        if not training:
-            return outputs(params, xs)
-        return jax.value_and_grad(lambda p: jnp.mean(jnp.square(wide(p, xs))))(params)
-
+    step = jax.value_and_grad(loss) if training else outputs
     begin = time.perf_counter()
     lowered = jax.jit(step).lower(params, xs)
     compiled = lowered.compile(compiler_options=dict(options) if options else None)
