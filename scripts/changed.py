@@ -45,3 +45,6 @@ def moved_data() -> dict[str, Any]:
     """What is given of `define_path_flags`."""
     given = {name: flags.FLAGS[name].value for name in sorted(PATHS)}
     return {name: value for name, value in given.items() if value is not None}
+
+
+flags.disclaim_key_flags()  # they are of the program that defines them

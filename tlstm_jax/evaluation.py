@@ -14,7 +14,7 @@ from tlstm_jax.typing import Array, Carry, Params, PyTree, State, Sums, Task
 
 def outline(task: Task) -> Task:
     """What programs are compiled for: the task without its data, where it has an `outline`."""
-    return getattr(task, "outline", task)
+    return task.outline if hasattr(type(task), "outline") else task
 
 
 def eval_step(
