@@ -30,13 +30,62 @@ assert jax.typeof(cut[0][1]).sharding.spec[1] == "data"
 jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), alone, cut)
 """
 
+OF_MODELS = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec as P
+from tlstm_jax import Network, zoo
+
+mesh = jax.make_mesh((4,), ("data",))
+network = Network(zoo.make_model({name!r}, channels=4, **{settings}), 3, 2, tokens=True)
+params, state = network.init(jax.random.key(0))
+given = dict(
+    xs=jax.random.randint(jax.random.key(1), (5, 8), 0, 3),
+    lengths=jnp.arange(8) % 5 + 1,
+    reset=jax.random.bernoulli(jax.random.key(2), 0.3, (5, 8)),
+)
+axis = dict(xs=(None, "data"), lengths=("data",), reset=(None, "data"))
+
+def loss(params, xs, lengths, reset):
+    carry = network.init_carry(8, params=params)
+    given = dict(lengths=lengths, reset=reset, key=jax.random.key(3), train=True)
+    carry, logits, _, _ = network.apply(params, state, carry, xs, **given)
+    return jnp.sum(jnp.sin(logits)), (carry, logits)
+
+run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+alone = run(params, **given)
+places = {{name: NamedSharding(mesh, P(*axes)) for name, axes in axis.items()}}
+cut = run(jax.device_put(params, NamedSharding(mesh, P())), **jax.device_put(given, places))
+assert jax.typeof(cut[0][1][1]).sharding.spec[1] == "data"
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), alone, cut)
+"""
+
 
 @pytest.mark.parametrize("engine", ["scan", "deferred"])
 @pytest.mark.parametrize("cell", ["LSTM(4)", "TensorizedLSTM(4, (3,))"])
 def test_a_batch_cut_on_a_mesh_with_explicit_axes(cell, engine):
+    _run(PROGRAM.format(cell=cell, engine=engine))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("dilated", {}),
+        ("qrnn", {}),
+        ("sru", {}),
+        ("wavenet", {}),
+        ("bn_lstm", {"max_steps": 5}),
+        ("lstm", {"bidirectional": True, "num_layers": 2, "dropout": 0.2}),
+        ("tlstm", {"learned_carry": True}),
+    ],
+)
+def test_the_batch_of_a_model_cut_on_a_mesh_with_explicit_axes(name, settings):
+    _run(OF_MODELS.format(name=name, settings=settings))
+
+
+def _run(program):
     flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(cell=cell, engine=engine)],
+        [sys.executable, "-c", program],
         cwd=ROOT,
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
         capture_output=True,

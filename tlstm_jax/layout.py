@@ -8,6 +8,7 @@ but for the order of sums: batches and masks follow from the run's key and the s
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -168,13 +169,36 @@ def is_cut(x: jax.Array) -> bool:
     return is_partitioned() or any(axis is not None for axis in jax.typeof(x).sharding.spec)
 
 
+def on_any_mesh(apply: Callable[..., Any]) -> Callable[..., Any]:
+    """A model's `apply` that also takes arrays on a mesh with explicit axes, as `jax.make_mesh` makes it."""
+
+    @functools.wraps(apply)
+    def placed(
+        self: Any, params: PyTree, state: PyTree, carry: PyTree, xs: jax.Array, **given: Any
+    ) -> Any:
+        if (where := explicit_batch((params, state, carry), xs)) is None:
+            return apply(self, params, state, carry, xs, **given)
+        fixed = {name: given.pop(name) for name, x in list(given.items()) if isinstance(x, bool)}
+
+        def again(params: PyTree, state: PyTree, carry: PyTree, xs: jax.Array, given: Any) -> Any:
+            return apply(self, params, state, carry, xs, **fixed, **given)
+
+        mesh, batch = where
+        outputs = PartitionSpec(batch), PartitionSpec(None, batch), PartitionSpec(), PartitionSpec()
+        return on_explicit_axes(again, mesh, outputs, params, state, carry, xs, given)
+
+    return placed
+
+
 def explicit_batch(tree: PyTree, xs: jax.Array) -> tuple[Mesh | AbstractMesh, Any] | None:
     """(the mesh with explicit axes that arrays lie on, what cuts axis 1 of xs); None if there is none."""
-    for x in (xs, *jax.tree.leaves(tree)):
-        mesh = jax.typeof(x).sharding.mesh
-        if AxisType.Explicit in mesh.axis_types:
-            return mesh, jax.typeof(xs).sharding.spec[1]
-    return None
+    arrays = [x for x in jax.tree.leaves((xs, tree)) if isinstance(x, jax.Array)]
+    meshes = (jax.typeof(x).sharding.mesh for x in arrays)
+    mesh = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
+    if mesh is None:
+        return None
+    cuts = jax.typeof(xs).sharding.spec if isinstance(xs, jax.Array) else ()
+    return mesh, cuts[1] if len(cuts) > 1 else None
 
 
 def on_explicit_axes(

@@ -23,6 +23,7 @@ from tlstm_jax.border import check_call
 from tlstm_jax.cells.linear import add_bias, check_epsilon, check_size, linear, times, widened
 from tlstm_jax.cells.lstm import init_gates
 from tlstm_jax.hyper import STATIC, plain, with_hyper
+from tlstm_jax.layout import on_any_mesh
 from tlstm_jax.loop import select
 from tlstm_jax.models.delays import age_at_end, ages
 from tlstm_jax.typing import Array, Aux, Hyper, Params, PyTree, State
@@ -138,6 +139,7 @@ class BatchNormLSTM:
             jnp.zeros((batch_size,), jnp.int32),
         )
 
+    @on_any_mesh
     def apply(
         self,
         params: Params,

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.border import check_call, check_model
 from tlstm_jax.cells.linear import check_size, widened, zero_input
+from tlstm_jax.layout import on_any_mesh
 from tlstm_jax.loop import select
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.recurrence import starts
@@ -74,6 +75,7 @@ class Dilated:
         d = self.dilation
         return _apart(self._model.init_carry(d * batch_size, dtype, params=params), d)
 
+    @on_any_mesh
     def apply(
         self,
         params: Params,

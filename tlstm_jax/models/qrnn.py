@@ -18,6 +18,7 @@ from jax import lax
 from tlstm_jax.border import check_call
 from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal, widened
 from tlstm_jax.hyper import plain, with_hyper
+from tlstm_jax.layout import on_any_mesh
 from tlstm_jax.loop import select
 from tlstm_jax.models.recurrence import linear_recurrence, starts
 from tlstm_jax.typing import Array, Aux, Hyper, Params, State
@@ -93,6 +94,7 @@ class QRNN:
         pending = jnp.zeros((B, self.width - 1, self._blocks * M), self.dtype or dtype)
         return QRNNCarry(pending, jnp.zeros((B, M), dtype))
 
+    @on_any_mesh
     def apply(
         self,
         params: Params,

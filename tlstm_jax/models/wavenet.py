@@ -28,6 +28,7 @@ from tlstm_jax.cells.linear import (
     widened,
 )
 from tlstm_jax.hyper import plain, with_hyper
+from tlstm_jax.layout import on_any_mesh
 from tlstm_jax.loop import select
 from tlstm_jax.models.recurrence import shift, starts
 from tlstm_jax.typing import Array, Aux, Hyper, Params, State
@@ -116,6 +117,7 @@ class WaveNet:
         shapes = [(batch_size, d, self.channels) for d in self.dilations]
         return WaveNetCarry(tuple(jnp.zeros(shape, self.dtype or dtype) for shape in shapes))
 
+    @on_any_mesh
     def apply(
         self,
         params: Params,
