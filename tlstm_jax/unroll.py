@@ -61,8 +61,9 @@ def unroll(
         backward pass. None saves everything.
       engine: what runs over time; outputs are the same. "deferred" (`tlstm_jax.engine`) is a scan with a
         fast gradient of its own: it takes grad, vjp and jacrev, under jit and vmap, and what differentiates
-        such a gradient again (slower than the scan's), but forward mode first (jvp, jacfwd,
-        jacrev(jacfwd)) is JAX's TypeError on a custom_vjp. "scan" is plain JAX, for forward mode, second
+        such a gradient again (slower than the scan's, and the CPU compiler of jaxlib 0.10.2 fails on
+        some: "llvm_module != nullptr"), but forward mode first (jvp, jacfwd, jacrev(jacfwd)) is JAX's
+        TypeError on a custom_vjp. "scan" is plain JAX, for forward mode, second
         derivatives (hessian, grad of grad, Hessian-vector products) and gradients of trainings; cells
         without project / mix / update, cells that couple examples, `noise`,
         `observe`, and `reset` with `initial` take it by themselves. "cudnn"
