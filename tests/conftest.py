@@ -35,6 +35,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
+# What a shell in the background or nohup ignores, so would the programs that are started here.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
     """A process that held gigabytes of compiled programs has crashed in compiling one more."""
