@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import os
+import pathlib
 import signal
 import sys
 import warnings
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from scripts import output, requirements
+from tlstm_jax.scripts import output, requirements
 
 INT32 = (-(2**31), 2**31 - 1)  # what JAX takes as a seed
 PLATFORMS = ("cpu", "gpu", "tpu")
@@ -159,6 +160,23 @@ def exit_code(reason: str | None) -> int:
     """The shells' code of a program that stopped for a reason of `StopSignals`; 0 for another."""
     codes = {_stopped_by(number): 128 + number for number in STOPPING}
     return (codes | {GONE: 128 + SIGPIPE}).get(reason, 0)
+
+
+def command(program: str) -> str:
+    """How another program is called: in a checkout, or of an installation."""
+    installed = pathlib.Path(__file__).parent.parent.name == "tlstm_jax"
+    return f"tlstm-jax {program}" if installed else f"python -m scripts.{program}"
+
+
+def recover(checkpoints: pathlib.Path) -> int | None:
+    """The step to go on from, None for the beginning; says what is damaged, and moves it aside."""
+    from tlstm_jax.training import checkpointing  # slow to import, and not needed by all
+
+    step, found = checkpointing.recover(checkpoints)
+    if found:
+        where = "the beginning" if step is None else f"step {step}"
+        print(f"{'; '.join(found)}; going on from {where}", flush=True)
+    return step
 
 
 class PathParser(flags.ArgumentParser):

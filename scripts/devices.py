@@ -10,8 +10,8 @@ from typing import Any
 import jax
 from absl import flags
 
-from scripts.settings import ShapeParser, ShapeSerializer
-from tlstm_jax.layout import Layout, make_layout
+from tlstm_jax.devices.layout import Layout, make_layout
+from tlstm_jax.scripts.run_flags import ShapeParser, ShapeSerializer
 
 MESH = flags.DEFINE(
     ShapeParser(),

@@ -9,14 +9,13 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from scripts import cli, stored
-from scripts.changed import define_path_flags, moved_data
-from scripts.results import or_none
-from scripts.run_directory import RunDirectory
-from tasks.char_lm import CharLM
-from tasks.synthetic import Synthetic
-from tlstm_jax import checkpointing, training
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax import runs, training
+from tlstm_jax.runs.results import or_none
+from tlstm_jax.scripts import cli
+from tlstm_jax.scripts.run_flags import define_path_flags, moved_data
+from tlstm_jax.tasks.char_lm import CharLM
+from tlstm_jax.tasks.synthetic import Synthetic
+from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Array
 
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
@@ -33,20 +32,17 @@ define_path_flags()
 
 def main() -> int:
     with cli.one_line_errors():
-        directory = RunDirectory(WORKDIR.value)
-        _, task, network, train = stored.make(directory, moved_data())
+        run = runs.open(WORKDIR.value, moved_data())
+        task, network = run.task, run.network
         fresh, seed = isinstance(task, Synthetic), EVAL_SEED.value
         if seed is not None and not fresh:
             raise ValueError(
                 f"eval_seed is {seed}; accepted for task {task.name}, whose samples are fixed, is none"
             )
-        directory.check_data(task)
-        params, state, progress = checkpointing.restore_params(
-            directory.checkpoints, network, step=CHECKPOINT.value
-        )
+        params, state, progress = run.restore(CHECKPOINT.value)
         data = jax.device_put(task.data)
         if seed is None:
-            key = _own_key(train, progress.step)
+            key = _own_key(run.train, progress.step)
         else:
             key = jax.random.fold_in(jax.random.key(seed), progress.step)
         metrics = training.evaluate(network, task, params, state, data, split=SPLIT.value, key=key)

@@ -31,13 +31,15 @@ import jax
 from absl import flags
 from jax.sharding import SingleDeviceSharding
 
-from scripts import cli, devices, settings, targets
-from scripts.loops import Loop
-from scripts.traffic import collectives, summary
 from tlstm_jax import training
-from tlstm_jax.presets import PRESETS
+from tlstm_jax.devices import targets
+from tlstm_jax.devices.loops import Loop
+from tlstm_jax.devices.traffic import collectives, summary
+from tlstm_jax.runs import settings
+from tlstm_jax.scripts import cli, devices, run_flags
+from tlstm_jax.zoo.presets.named import PRESETS
 
-RUN_FLAGS = settings.define_run_flags()
+RUN_FLAGS = run_flags.define_run_flags()
 for module in (settings, devices):
     flags.adopt_module_key_flags(module)  # so that --help shows them
 PRESET = flags.DEFINE_string("preset", None, f"Named settings: {', '.join(PRESETS)}.")
@@ -54,7 +56,7 @@ def main() -> int:
         target = TARGET.value
         number = math.prod(devices.MESH.value or (1,))
         found = None if target is None else targets.devices(target, number)
-        chosen = settings.resolve(settings.given_flags(RUN_FLAGS), PRESET.value)
+        chosen = settings.resolve(run_flags.given_flags(RUN_FLAGS), PRESET.value)
         task, network, train = chosen.make()
         train = dataclasses.replace(
             train, num_steps=1, eval_every=1, checkpoint_every=1, steps_per_call=1, warmup_steps=0

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from scripts import cli, prompts
-from scripts.run_directory import RunDirectory
-from scripts.settings import TASKS
-from tasks import text
-from tasks.synthetic import Synthetic
-from tlstm_jax import checkpointing
-from tlstm_jax.generate import generate, read
+from tlstm_jax.generation import generate, read
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.scripts import cli, prompts
+from tlstm_jax.tasks.catalogue import TASKS
+from tlstm_jax.tasks.data import text
+from tlstm_jax.tasks.synthetic import Synthetic
+from tlstm_jax.training import checkpointing
 
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
 PROMPT = flags.DEFINE_string("prompt", None, "What to go on from, or to answer.", required=True)

@@ -14,9 +14,9 @@ from typing import Any
 
 from absl import flags
 
-from scripts import cli
-from scripts.files import replacing
 from tlstm_jax import REPOSITORY_URL
+from tlstm_jax.runs.files import replacing
+from tlstm_jax.scripts import cli
 
 FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
 COLAB = "https://colab.research.google.com"

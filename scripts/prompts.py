@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from tasks import text
-from tasks.char_lm import CharLM
-from tasks.synthetic import Synthetic
+from tlstm_jax.tasks.char_lm import CharLM
+from tlstm_jax.tasks.data import text
+from tlstm_jax.tasks.synthetic import Synthetic
 from tlstm_jax.typing import Batch, Task
 
 _SAMPLES = 64  # of which places are scored always, which sometimes; more than enough for both

@@ -17,12 +17,13 @@ import numpy as np
 from absl import flags
 
 import tlstm_jax
-from scripts import cli, settings, train
-from scripts.files import replacing
-from scripts.run_directory import RunDirectory, read_json, write_json
-from scripts.settings import PATHS
-from tlstm_jax import checkpointing, zoo
-from tlstm_jax.weights import write_weights
+from tlstm_jax import zoo
+from tlstm_jax.runs.directory import RunDirectory, read_json, write_json
+from tlstm_jax.runs.files import replacing
+from tlstm_jax.runs.settings import PATHS
+from tlstm_jax.scripts import cli, run_flags, train
+from tlstm_jax.training import checkpointing
+from tlstm_jax.zoo.weights import write_weights
 
 RELEASED = {  # name -> preset
     "addition": "addition/3-digits",
@@ -110,7 +111,7 @@ def _release(
 
 def _command() -> str:
     """The command as it was given, without what says where things lie."""
-    given = settings.given_flags(train.RUN_FLAGS) | {"name": NAME.value}
+    given = run_flags.given_flags(train.RUN_FLAGS) | {"name": NAME.value}
     if train.PRESET.value != RELEASED[NAME.value]:
         given["preset"] = train.PRESET.value
     typed = [

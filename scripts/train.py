@@ -21,25 +21,28 @@ from typing import Any, NamedTuple
 import jax
 from absl import flags
 
-from scripts import cli, devices, settings, stored
-from scripts.display import describe
-from scripts.files import check_folder, free_folder
-from scripts.journal import Journal
-from scripts.ownership import owning_run
-from scripts.results import recover, write_results
-from scripts.run_directory import RunDirectory
-from tasks.char_lm import CharLM
-from tlstm_jax import checkpointing, processes, training, zoo
-from tlstm_jax.assembly import Wrapping
-from tlstm_jax.layout import Layout
-from tlstm_jax.makers import CHANNELS
+from tlstm_jax import runs, training, zoo
+from tlstm_jax.devices import processes
+from tlstm_jax.devices.layout import Layout
 from tlstm_jax.network import Network
-from tlstm_jax.optimization import TrainSettings
-from tlstm_jax.presets import PRESETS, Preset
-from tlstm_jax.progress import finished
+from tlstm_jax.runs import settings
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.runs.files import check_folder, free_folder
+from tlstm_jax.runs.journal import Journal
+from tlstm_jax.runs.ownership import owning_run
+from tlstm_jax.runs.results import write_results
+from tlstm_jax.scripts import cli, devices, run_flags
+from tlstm_jax.scripts.display import Display, describe
+from tlstm_jax.tasks.char_lm import CharLM
+from tlstm_jax.training import checkpointing
+from tlstm_jax.training.progress import finished
+from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
+from tlstm_jax.zoo.assembly import Wrapping
+from tlstm_jax.zoo.makers import CHANNELS
+from tlstm_jax.zoo.presets.named import PRESETS, Preset
 
-RUN_FLAGS = settings.define_run_flags()
+RUN_FLAGS = run_flags.define_run_flags()
 for module in (settings, devices):
     flags.adopt_module_key_flags(module)  # so that --help shows them
 PRESET = flags.DEFINE_string("preset", None, "Named settings, which other flags override.")
@@ -71,7 +74,7 @@ def main() -> int:
             processes.first(lambda: owned.enter_context(owning_run(run.directory)))
             processes.first(lambda: run.directory.claim(run.chosen, run.task))
             saved = None
-            if (step := recover(run.directory.checkpoints)) is not None:
+            if (step := cli.recover(run.directory.checkpoints)) is not None:
                 saved = checkpointing.restore(run.directory.checkpoints, run.like, step=step)
             _announce(run)
             return _train(run, saved)
@@ -95,7 +98,8 @@ def _prepare() -> Run:
     if isinstance(chosen, settings.RunSettings):
         task, network, train = chosen.make()
     else:
-        chosen, task, network, train = stored.make(directory, chosen)
+        run = runs.open(directory, chosen)
+        chosen, task, network, train = run.settings, run.task, run.network, run.train
     layout = devices.layout()
     if layout is not None:
         layout.check(task.batch_size)
@@ -107,7 +111,7 @@ def _prepare() -> Run:
 
 def _settings() -> tuple[RunDirectory, settings.RunSettings | dict[str, Any]]:
     """The folder and the settings of the run; of one that lies there, what is given in place of its own."""
-    given = settings.given_flags(RUN_FLAGS)
+    given = run_flags.given_flags(RUN_FLAGS)
     if MAX_MINUTES.value is not None and not MAX_MINUTES.value > 0:  # NaN too
         raise ValueError(f"max_minutes is {MAX_MINUTES.value}; accepted are numbers > 0")
     check_folder(WORKDIR.value)
@@ -149,7 +153,10 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
     if saved:
         print(f"resuming from step {start}")
     checkpoints = run.directory.checkpoints
-    journal = Journal(run.directory, run.task, run.chosen.model, run.train, start=start)
+    display = functools.partial(Display, run.task, num_steps=run.train.num_steps, start=start)
+    journal = Journal(run.directory, run.task, run.chosen.model, run.train, display, start=start)
+    if journal.lacking is not None:
+        print(f"{journal.lacking}; the learning curves have a gap there", flush=True)
     if not (saved and finished(run.train, saved.progress)):
         journal.begin()
     limit = math.inf if MAX_MINUTES.value is None else MAX_MINUTES.value
@@ -186,7 +193,7 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
     journal.plot()
     if report is not None and not report.finished:
         print(f"{report.stop}: saved step {report.progress.step} in {checkpoints}")
-        print(f"resume with: python -m scripts.train --workdir={run.directory.path}")
+        print(f"resume with: {cli.command('train')} --workdir={run.directory.path}")
         return cli.exit_code(report.stop)
     _finish(run, "nothing left to do" if report is None else None)
     return 0
@@ -223,7 +230,7 @@ def describe_target(task: Task, results: Mapping[str, Any]) -> str:
 
 def _listed_presets() -> tuple[list[str], list[Preset]]:
     """The presets of --task and --model, or all."""
-    given = settings.given_flags(("task", "model"))
+    given = run_flags.given_flags(("task", "model"))
     if "task" in given:
         settings.task_settings(given["task"])
     if "model" in given:
@@ -241,7 +248,7 @@ def _listed_presets() -> tuple[list[str], list[Preset]]:
 
 def _listed_models() -> list[str]:
     """The model of --model, or all."""
-    given = settings.given_flags(("model",))
+    given = run_flags.given_flags(("model",))
     if "model" in given:
         zoo.model_settings(given["model"])
     return list(given.values()) or list(zoo.MODELS)
@@ -264,7 +271,7 @@ def _describe_model(name: str) -> str:
 def _describe_preset(name: str, preset: Preset) -> str:
     return (
         f"{name}\n"
-        f"  python -m scripts.train --preset={name}\n"
+        f"  {cli.command('train')} --preset={name}\n"
         f"  published: {preset.published}\n"
         f"  measured: {preset.measured}"
     )

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from scripts import cli, prompts, stored
-from scripts.changed import define_path_flags, moved_data
-from scripts.plotting import save_figure
-from scripts.run_directory import RunDirectory
-from tasks.images import Images
-from tlstm_jax import checkpointing, convolution, inspection, pictures
-from tlstm_jax.cells.tensorized import TensorizedLSTM
+from tlstm_jax import inspection, pictures, runs
+from tlstm_jax.cells.tensorized import convolution
+from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
 from tlstm_jax.network import Network
+from tlstm_jax.runs.files import save_figure
+from tlstm_jax.scripts import cli, prompts
+from tlstm_jax.scripts.run_flags import define_path_flags, moved_data
+from tlstm_jax.tasks.images import Images
 from tlstm_jax.typing import Array, Task
 
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
@@ -43,18 +43,15 @@ class Example(NamedTuple):
 
 def main() -> int:
     with cli.one_line_errors():
-        directory = RunDirectory(WORKDIR.value)
-        chosen, task, network, _ = stored.make(directory, moved_data())
-        directory.check_data(task)
+        run = runs.open(WORKDIR.value, moved_data())
+        task, network = run.task, run.network
         cell = inspection.cell_of(network)
-        params, state, progress = checkpointing.restore_params(
-            directory.checkpoints, network, step=CHECKPOINT.value
-        )
+        params, state, progress = run.restore(CHECKPOINT.value)
         example = _of_split(task, network.delay) if PROMPT.value is None else _of_prompt(task)
         answers = _answers(network, params, state, example.inputs)
-        output = pathlib.Path(OUTPUT.value or directory.path / "pictures")
+        output = pathlib.Path(OUTPUT.value or run.directory.path / "pictures")
         output.mkdir(parents=True, exist_ok=True)
-        title = f"{task.name}, {chosen.model}, step {progress.step}"
+        title = f"{task.name}, {run.settings.model}, step {progress.step}"
         beside, title = _beside(task, example, answers, title)
         for name, figure in _figures(cell, params["model"], example.inputs, beside, title).items():
             save_figure(output / f"{name}.png", figure)

@@ -11,7 +11,7 @@ being the blank:
 import jax
 import jax.numpy as jnp
 
-from tasks.synthetic import Synthetic
+from tlstm_jax.tasks.synthetic import Synthetic
 from tlstm_jax.typing import Array, Batch
 
 

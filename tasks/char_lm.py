@@ -29,9 +29,9 @@ from dataclasses import dataclass, field, replace
 import jax.numpy as jnp
 import numpy as np
 
-from tasks import text
-from tasks.outline import Outlined
-from tasks.scoring import score
+from tlstm_jax.tasks.data import text
+from tlstm_jax.tasks.outline import Outlined
+from tlstm_jax.tasks.scoring import score
 from tlstm_jax.typing import Array, Batch, Sums
 
 Data = Mapping[str, np.ndarray]

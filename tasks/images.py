@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.outline import Outlined
-from tasks.scoring import score
+from tlstm_jax.tasks.outline import Outlined
+from tlstm_jax.tasks.scoring import score
 from tlstm_jax.typing import Array, Batch, Sums
 
 Data = Mapping[str, Any]
@@ -176,7 +176,7 @@ def load(
     if dataset == "digits":
         train, test = _load_digits()
     else:
-        from tasks import datasets  # imports tensorflow-datasets
+        from tlstm_jax.tasks.data import datasets  # imports tensorflow-datasets
 
         splits = datasets.load(dataset, data_dir)
         train, test = splits["train"], splits["test"]

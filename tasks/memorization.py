@@ -10,7 +10,7 @@ NIPS 2017. For n = 5 symbols, 2n + 2 steps, `-` being the blank:
 import jax
 import jax.numpy as jnp
 
-from tasks.synthetic import Synthetic
+from tlstm_jax.tasks.synthetic import Synthetic
 from tlstm_jax.typing import Array, Batch
 
 

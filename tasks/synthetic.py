@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from tasks.scoring import score
+from tlstm_jax.tasks.scoring import score
 from tlstm_jax.typing import Array, Batch, Sums
 
 

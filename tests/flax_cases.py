@@ -12,8 +12,8 @@ from cases import B, I, M, T, assert_close, floats, random_params, vectors
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
 from tlstm_jax.cells.lstm import LSTM
-from tlstm_jax.cells.tensorized import TensorizedLSTM
-from tlstm_jax.cells.tensorized_rnn import TensorizedRNN
+from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
+from tlstm_jax.cells.tensorized.rnn import TensorizedRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
 

@@ -10,12 +10,13 @@ import sys
 import jax
 import numpy as np
 
-from scripts import traffic
-from tasks.char_lm import char_lm
-from tasks.memorization import memorization
-from tlstm_jax import evaluation, training, zoo
-from tlstm_jax.layout import make_layout
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax import training, zoo
+from tlstm_jax.devices import traffic
+from tlstm_jax.devices.layout import make_layout
+from tlstm_jax.tasks.char_lm import char_lm
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training import evaluation
+from tlstm_jax.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(num_steps=2, eval_every=2, checkpoint_every=2, steps_per_call=2)
 SMALL = {"tlstm": {"tensor_shape": (2,), "normalization": "channel"}, "hm_lstm": {"num_layers": 2}}

@@ -4,8 +4,8 @@ import json
 
 import chex
 
-from scripts.accelerator import equality, speed
-from scripts.accelerator.record import Clock, Record
+from tlstm_jax.scripts.accelerator import equality, speed
+from tlstm_jax.scripts.accelerator.record import Clock, Record
 
 
 def rows(path):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.addition import add, addition
+from tlstm_jax.tasks.addition import add, addition
 
 
 def _texts(task, batch):

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from scripts.bench import measure, report, sections, sweeps, work
-from scripts.bench.sections import Size
+from tlstm_jax.scripts.bench import measure, report, sections, sweeps, work
+from tlstm_jax.scripts.bench.sections import Size
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-from tasks import idx, inflate, text
+from tlstm_jax.tasks.data import idx, inflate, text
 
 MEBIBYTE = 2**20
 pytestmark = pytest.mark.usefixtures("no_hang")

@@ -7,10 +7,10 @@ import optax
 import pytest
 from cases import assert_close, jit
 
-from tasks.memorization import memorization
 from tlstm_jax import training, zoo
-from tlstm_jax.cayley import cayley, is_unitary
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training.cayley import cayley, is_unitary
+from tlstm_jax.training.settings import TrainSettings
 
 M = 6
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks import text
-from tasks.char_lm import CharLM, char_lm
+from tlstm_jax.tasks.char_lm import CharLM, char_lm
+from tlstm_jax.tasks.data import text
 from tlstm_jax.typing import Task
 
 KEY = jax.random.key(0)

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tasks.memorization import memorization
-from tlstm_jax import checkpointing, checksums, training, zoo
-from tlstm_jax.optimization import TrainSettings
-from tlstm_jax.progress import Progress
+from tlstm_jax import training, zoo
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training import checkpointing, checksums
+from tlstm_jax.training.progress import Progress
+from tlstm_jax.training.settings import TrainSettings
 
 # The reader's own errors can hold futures that nobody waits for.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

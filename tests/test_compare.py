@@ -5,11 +5,11 @@ import json
 import jax
 import pytest
 
-from scripts.compare import members as compare
-from scripts.compare import rows as program
-from tasks.memorization import memorization
 from tlstm_jax import training, zoo
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.scripts.compare import members as compare
+from tlstm_jax.scripts.compare import rows as program
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training.settings import TrainSettings
 
 TASK = {"num_symbols": 2, "alphabet_size": 3, "batch_size": 4, "eval_samples": 250}
 COLUMN = compare.Column("two of three", "memorization", TASK, 20)

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from tasks.images import from_arrays
-from tasks.memorization import memorization
 from tlstm_jax import training, zoo
-from tlstm_jax.members import fit_members
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.sweeps.members import fit_members
+from tlstm_jax.tasks.images import from_arrays
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(num_steps=2, eval_every=2, checkpoint_every=2, steps_per_call=1)
 TASK = memorization(2, 3, batch_size=4, eval_samples=4, eval_batch_size=4)

@@ -12,7 +12,8 @@ from cases import assert_close, jit
 from jax import lax
 from jax.test_util import check_grads
 
-from tlstm_jax import convolution, memory_cells
+from tlstm_jax.cells.tensorized import convolution
+from tlstm_jax.cells.tensorized import memory as memory_cells
 
 SHAPES = [
     ((4,), 2),

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from scripts import train
-from tasks.memorization import memorization
-from tlstm_jax.presets import PRESETS
+from tlstm_jax.scripts import train
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.zoo.presets.named import PRESETS
 
 ROOT = pathlib.Path(__file__).parent.parent
 ALGORITHMIC = [n for n, p in PRESETS.items() if p.task in ("memorization", "addition")]

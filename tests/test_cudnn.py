@@ -14,18 +14,9 @@ import pytest
 from cases import B, I, M, T, floats, jit, random_params, tokens, vectors
 from jax.experimental import rnn
 
-from tlstm_jax import (
-    GRU,
-    LSTM,
-    Bidirectional,
-    LearnedCarry,
-    Stacked,
-    alternatives,
-    as_sequence,
-    cudnn,
-    unroll,
-)
+from tlstm_jax import GRU, LSTM, Bidirectional, LearnedCarry, Stacked, as_sequence, unroll
 from tlstm_jax.models.chain import Chain
+from tlstm_jax.recurrence import alternatives, cudnn
 
 LENGTHS = np.array([0, 1, T, T + 3, 3], np.int32)
 NVIDIA = pytest.mark.skipif(not cudnn.is_available(), reason="no NVIDIA device with cuDNN")

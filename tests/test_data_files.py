@@ -13,9 +13,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from tasks import datasets, idx, text
 from tests.test_datasets import NAMES, assert_same, forbid, write_files
-from tlstm_jax import checkpointing, weights
+from tlstm_jax.tasks.data import datasets, idx, text
+from tlstm_jax.training import checkpointing
+from tlstm_jax.zoo import weights
 
 SAMPLE = ("Tensors, étendus.\n" * 40).encode()
 

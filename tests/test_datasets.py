@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tasks import datasets, images
+from tlstm_jax.tasks import images
+from tlstm_jax.tasks.data import datasets
 
 NAMES = (
     "train-images-idx3-ubyte",

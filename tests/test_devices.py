@@ -13,9 +13,11 @@ import jax
 import numpy as np
 import pytest
 
-from scripts.run_directory import RunDirectory
-from tlstm_jax import LSTM, checkpointing, layout, training, unroll
-from tlstm_jax.layout import make_layout
+from tlstm_jax import LSTM, training, unroll
+from tlstm_jax.devices import layout
+from tlstm_jax.devices.layout import make_layout
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.training import checkpointing
 
 ROOT = pathlib.Path(__file__).parent.parent
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"}

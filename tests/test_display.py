@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from scripts import display
-from tasks.memorization import memorization
-from tlstm_jax.progress import Progress
+from tlstm_jax.scripts import display
+from tlstm_jax.tasks.memorization import memorization
 from tlstm_jax.training import Report
+from tlstm_jax.training.progress import Progress
 
 TASK = memorization(2, 3, batch_size=10)
 SMALL = (
@@ -101,7 +101,7 @@ def test_one_checkpoint_has_one_test_figure_unless_other_samples_are_asked_for(p
 
 
 def test_a_target_that_was_reached_once_is_told_so():
-    from scripts.train import describe_target
+    from tlstm_jax.scripts.train import describe_target
 
     told = describe_target(TASK, {"units_to_target": None, "best_metric": 0.998, "test": {}})
     assert told == (

@@ -8,14 +8,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from scripts.metrics_log import MetricsLog
-from scripts.results import write_results
-from scripts.run_directory import RunDirectory, read_json, write_json
-from tasks.memorization import memorization
-from tlstm_jax import checkpointing, training, zoo
-from tlstm_jax.members import DIVERGED, fit_members
-from tlstm_jax.optimization import TrainSettings
-from tlstm_jax.progress import Progress
+from tlstm_jax import training, zoo
+from tlstm_jax.runs.directory import RunDirectory, read_json, write_json
+from tlstm_jax.runs.metrics_log import MetricsLog
+from tlstm_jax.runs.results import write_results
+from tlstm_jax.sweeps.members import DIVERGED, fit_members
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training import checkpointing
+from tlstm_jax.training.progress import Progress
+from tlstm_jax.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(num_steps=8, eval_every=4, checkpoint_every=4, steps_per_call=2)
 

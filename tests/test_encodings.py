@@ -49,6 +49,6 @@ def test_tables_are_written_in_utf8_on_every_system(tmp_path):
 
 
 def test_a_prompt_is_the_bytes_that_stand_on_the_command_line():
-    from scripts import prompts
+    from tlstm_jax.scripts import prompts
 
     assert prompts.prompt_bytes("é\udcff") == "é".encode() + b"\xff"

@@ -11,15 +11,16 @@ import jax
 import numpy as np
 import pytest
 
-from scripts import settings
-from scripts.endurance.compare import check_same
-from scripts.endurance.damage import KINDS, damage
-from scripts.endurance.harness import Plan
-from scripts.endurance.memory import check_flat, held_kilobytes, trend
-from scripts.endurance.starts import EnduranceError
-from scripts.run_directory import RunDirectory
-from tasks.memorization import memorization
-from tlstm_jax import checkpointing, training
+from tlstm_jax import training
+from tlstm_jax.runs import settings
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.scripts.endurance.compare import check_same
+from tlstm_jax.scripts.endurance.damage import KINDS, damage
+from tlstm_jax.scripts.endurance.harness import Plan
+from tlstm_jax.scripts.endurance.memory import check_flat, held_kilobytes, trend
+from tlstm_jax.scripts.endurance.starts import EnduranceError
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training import checkpointing
 
 SHORT = ("--kills=3", "--saves=1", "--full=1", "--damages=1", "--steps=60")
 

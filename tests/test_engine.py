@@ -22,9 +22,11 @@ from cases import (
     vectors,
 )
 
-from tlstm_jax import GRU, LSTM, TensorizedLSTM, deferred, platforms, unroll
-from tlstm_jax.convolution import sum_dtype
-from tlstm_jax.pullbacks import Pullbacks
+from tlstm_jax import GRU, LSTM, TensorizedLSTM, unroll
+from tlstm_jax.cells.tensorized.convolution import sum_dtype
+from tlstm_jax.devices import platforms
+from tlstm_jax.recurrence import deferred
+from tlstm_jax.recurrence.pullbacks import Pullbacks
 
 LENGTHS = np.array([T, 3])
 RESET = np.zeros((T, B), bool)

@@ -8,11 +8,11 @@ import struct
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from scripts import events
-from scripts.metrics_log import MetricsLog
-from scripts.run_directory import RunDirectory
-from tlstm_jax.progress import Progress
+from tlstm_jax.runs import events
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.runs.metrics_log import MetricsLog
 from tlstm_jax.training import Report
+from tlstm_jax.training.progress import Progress
 
 
 def _events(directory):

@@ -21,7 +21,7 @@ from tlstm_jax import (
     linen,
 )
 from tlstm_jax.nnx import Cell, Recurrent
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.training.settings import TrainSettings
 
 XS = jnp.asarray(np.swapaxes(vectors(), 0, 1), jnp.float32)
 LENGTHS = [T, 2]

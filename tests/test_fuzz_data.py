@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks import formats, idx, text
-from tasks.char_lm import char_lm
 from tests.hostile import mutated, refusal
+from tlstm_jax.tasks.char_lm import char_lm
+from tlstm_jax.tasks.data import formats, idx, text
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 LABELS = struct.pack(">II", 2049, 7) + bytes(range(7))

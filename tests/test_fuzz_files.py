@@ -10,15 +10,15 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from scripts import settings
-from scripts.run_directory import RunDirectory, read_json
-from scripts.sweep.plan import Sweep
-from scripts.sweep.run import _read_stops
-from tasks import datasets
-from tasks.memorization import memorization
 from tests.hostile import JSON, VALUES, make, mutated, refusal
 from tests.test_checkpointing import _network, _save_at, _state
-from tlstm_jax import checkpointing, checksums
+from tlstm_jax.runs import settings
+from tlstm_jax.runs.directory import RunDirectory, read_json
+from tlstm_jax.scripts.sweep.plan import Sweep
+from tlstm_jax.scripts.sweep.run import _read_stops
+from tlstm_jax.tasks.data import datasets
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training import checkpointing, checksums
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 

@@ -10,8 +10,10 @@ from absl.testing import flagsaver
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scripts import cli, settings, train
 from tests.hostile import CHEAP, NUMBERS, SHAPES, VALUES, WORDS, make, refusal
+from tlstm_jax import zoo
+from tlstm_jax.runs import settings
+from tlstm_jax.scripts import cli, run_flags, train
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 
@@ -28,11 +30,9 @@ RIGHT = {  # values of the right type
 @st.composite
 def settings_of_a_run(draw):
     """A task, a model, and some of their settings, most of them of the right type."""
-    task, model = draw(st.sampled_from(CHEAP)), draw(st.sampled_from(sorted(settings.zoo.MODELS)))
+    task, model = draw(st.sampled_from(CHEAP)), draw(st.sampled_from(sorted(zoo.MODELS)))
     defaults = settings.task_settings(task) | settings.train_settings()
-    kinds = {name: type(value) for name, value in defaults.items()} | settings.zoo.setting_types(
-        model
-    )
+    kinds = {name: type(value) for name, value in defaults.items()} | zoo.setting_types(model)
     names = draw(st.lists(st.sampled_from(sorted(kinds)), max_size=3))
     values = {name: draw(RIGHT.get(kinds[name], VALUES) | VALUES) for name in names}
     return {"task": task, "model": model, **values}
@@ -61,7 +61,7 @@ def parse(*args):
     with flagsaver.flagsaver():
         flags.FLAGS.unparse_flags()
         flags.FLAGS(["train", *args])
-        return settings.given_flags(train.RUN_FLAGS), train.PRESET.value
+        return run_flags.given_flags(train.RUN_FLAGS), train.PRESET.value
 
 
 @given(

@@ -26,8 +26,8 @@ from cases import (
 )
 
 from tlstm_jax import LSTM, Network, Stacked, TensorizedLSTM, TensorizedRNN, generate
-from tlstm_jax.cells import waves
-from tlstm_jax.generate import read, sample
+from tlstm_jax.cells.tensorized import waves
+from tlstm_jax.generation import read, sample
 
 V = 5
 NETWORKS = [

@@ -6,13 +6,14 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from scripts import settings, train
-from scripts.defaults import describe_defaults
-from scripts.sweep import space
-from scripts.sweep.plan import Sweep
-from tasks.memorization import memorization
 from tlstm_jax import zoo
-from tlstm_jax.presets import PRESETS
+from tlstm_jax.runs import settings
+from tlstm_jax.scripts import train
+from tlstm_jax.scripts.defaults import describe_defaults
+from tlstm_jax.scripts.sweep import space
+from tlstm_jax.scripts.sweep.plan import Sweep
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.zoo.presets.named import PRESETS
 
 
 def _listing(*args, capsys):
@@ -122,7 +123,7 @@ def test_default_folders_of_other_runs_do_not_collide(monkeypatch, tmp_path):
 
 
 def test_default_folders_of_other_sweeps_do_not_collide(monkeypatch, tmp_path):
-    from scripts.files import free_folder
+    from tlstm_jax.runs.files import free_folder
 
     monkeypatch.chdir(tmp_path)
     folders = []

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tasks import idx
+from tlstm_jax.tasks.data import idx
 
 
 def encode(array):

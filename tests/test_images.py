@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks import images
+from tlstm_jax.tasks import images
 from tlstm_jax.typing import Batch, Task
 
 KEY = jax.random.key(3)

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks import images
 from tlstm_jax import GRU, LSTM, Dropout, Network, Stacked, TensorizedLSTM, inspection, pictures
-from tlstm_jax.convolution import wave_index
-from tlstm_jax.memory_cells import memory_cell_convolution
+from tlstm_jax.cells.tensorized.convolution import wave_index
+from tlstm_jax.cells.tensorized.memory import memory_cell_convolution
+from tlstm_jax.tasks import images
 
 CELL = TensorizedLSTM(channels=3, tensor_shape=(2, 3), normalization="channel")
 T, B = 5, 2

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from cases import BY_NAME, FEW, M, assert_close, cell_params, jit, on_device
 
-from tlstm_jax import LSTM, TensorizedLSTM, cudnn, generate, inspection, unroll
+from tlstm_jax import LSTM, TensorizedLSTM, generate, inspection, unroll
 from tlstm_jax.cells.linear import linear
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.network import Network
-from tlstm_jax.unroll import unroll_reference
+from tlstm_jax.recurrence import cudnn
+from tlstm_jax.recurrence.unrolling import unroll_reference
 
 SIZE, T, B = 4, 5, 2
 NARROW = ["uint8", "int8", "uint16", "int16", "uint32"]

@@ -27,7 +27,7 @@ from tlstm_jax import linen
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.gru import GRU
 from tlstm_jax.cells.lstm import LSTM
-from tlstm_jax.cells.tensorized import TensorizedLSTM
+from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
 

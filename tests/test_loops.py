@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from scripts.loops import Loop, main_loops, of_text, of_thunks
+from tlstm_jax.devices.loops import Loop, main_loops, of_text, of_thunks
 
 RECORDED = pathlib.Path(__file__).parent / "data" / "compiled.json.gz"
 # (direction, steps, times, depth), (kernels, launches, copies, products, library calls)

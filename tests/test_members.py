@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tasks import images
-from tasks.char_lm import char_lm
-from tasks.memorization import memorization
-from tlstm_jax import members, training, zoo
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax import training, zoo
+from tlstm_jax.sweeps import members
+from tlstm_jax.tasks import images
+from tlstm_jax.tasks.char_lm import char_lm
+from tlstm_jax.tasks.memorization import memorization
 from tlstm_jax.training import Overrides
+from tlstm_jax.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
     num_steps=20, eval_every=10, checkpoint_every=20, steps_per_call=10, optimizer="adamw"

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.memorization import memorization
+from tlstm_jax.tasks.memorization import memorization
 
 
 @pytest.mark.parametrize(("n", "alphabet_size"), [(5, 3), (20, 64), (2, 100)])

@@ -7,11 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from tasks import images
-from tasks.char_lm import char_lm
-from tasks.memorization import memorization
-from tlstm_jax import LSTM, Network, evaluation, members, training
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax import LSTM, Network, training
+from tlstm_jax.sweeps import members
+from tlstm_jax.tasks import images
+from tlstm_jax.tasks.char_lm import char_lm
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training import evaluation
+from tlstm_jax.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
     num_steps=2, eval_every=2, checkpoint_every=2, steps_per_call=1, schedule="constant"

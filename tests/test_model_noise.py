@@ -29,7 +29,7 @@ from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
-from tlstm_jax.unroll import unroll_reference
+from tlstm_jax.recurrence.unrolling import unroll_reference
 
 KEY = jax.random.key(5)
 

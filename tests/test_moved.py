@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from scripts import settings
-from scripts.run_directory import RunDirectory
-from scripts.settings import TASKS
-from scripts.sweep.plan import Sweep
 from tests.test_scripts import QUICK
+from tlstm_jax.runs import settings
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.scripts.sweep.plan import Sweep
+from tlstm_jax.tasks.catalogue import TASKS
 
 TEXT = b"the quick brown fox jumps over the lazy dog. " * 60
 SMALL = {"batch_size": 2, "segment_length": 9, "eval_batch_size": 2}

@@ -10,13 +10,14 @@ import zipfile
 import numpy as np
 import pytest
 
-from scripts import settings
-from scripts.run_directory import RunDirectory
-from tasks import datasets, idx, text
-from tasks.memorization import memorization
 from tests.hostile import refusal
 from tests.test_checkpointing import _network, _save_at, _state
-from tlstm_jax import checkpointing, checksums, weights
+from tlstm_jax.runs import settings
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.tasks.data import datasets, idx, text
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training import checkpointing, checksums
+from tlstm_jax.zoo import weights
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 

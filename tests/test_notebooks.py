@@ -9,8 +9,8 @@ import sys
 import nbformat
 import pytest
 
-from scripts.notebooks import build
 from tlstm_jax import REPOSITORY_URL
+from tlstm_jax.scripts.notebooks import build
 
 FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))

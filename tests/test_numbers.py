@@ -8,14 +8,15 @@ from cases import assert_close
 from flax import linen as nn
 from flax import nnx as flax_nnx
 
-from tasks.memorization import memorization
-from tlstm_jax import GRU, LSTM, TensorizedLSTM, cudnn, linen, nnx, unroll
-from tlstm_jax.generate import sample
-from tlstm_jax.members import fit_members
+from tlstm_jax import GRU, LSTM, TensorizedLSTM, linen, nnx, unroll
+from tlstm_jax.generation import sample
 from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.network import Network
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.recurrence import cudnn
+from tlstm_jax.sweeps.members import fit_members
+from tlstm_jax.tasks.memorization import memorization
 from tlstm_jax.training import NO_OVERRIDES, fit
+from tlstm_jax.training.settings import TrainSettings
 
 CELLS = [LSTM(3), GRU(3), TensorizedLSTM(3, (2,))]
 

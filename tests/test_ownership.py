@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from scripts import ownership
-from scripts.ownership import owning
-from scripts.run_directory import RunDirectory
 from tests.conftest import ROOT
 from tests.test_sweep_program import SWEEP
+from tlstm_jax.runs import ownership
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.runs.ownership import owning
 
 HOLD = """
 import pathlib, sys

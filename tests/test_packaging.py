@@ -10,8 +10,8 @@ import tarfile
 
 import pytest
 
-from scripts import cli
 from tlstm_jax import REPOSITORY_URL
+from tlstm_jax.scripts import cli
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -11,8 +11,10 @@ from cases import CASES, B, M, T, assert_close, cell_params, each, jit, vectors
 from jax.test_util import check_grads
 from test_engine import OPTIONS, compare, inputs_of, jaxpr_of_gradient, loops
 
-from tlstm_jax import GRU, LSTM, TensorizedLSTM, memory_cells, platforms, unroll
-from tlstm_jax.packing import pack, unpack
+from tlstm_jax import GRU, LSTM, TensorizedLSTM, unroll
+from tlstm_jax.cells.tensorized import memory as memory_cells
+from tlstm_jax.devices import platforms
+from tlstm_jax.recurrence.packing import pack, unpack
 
 CHOICES = {
     "cpu": (platforms.CPU, platforms.PLAIN_LOOP),

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from scripts import prompts
-from tasks.addition import addition
-from tasks.memorization import memorization
+from tlstm_jax.scripts import prompts
+from tlstm_jax.tasks.addition import addition
+from tlstm_jax.tasks.memorization import memorization
 
 ADDITION, MEMORIZATION = addition(3), memorization(3, 4)
 

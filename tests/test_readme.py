@@ -5,8 +5,10 @@ import re
 
 import jax
 
-from scripts import settings
-from tlstm_jax.presets import PRESETS
+from tlstm_jax import zoo
+from tlstm_jax.runs import settings
+from tlstm_jax.tasks.catalogue import TASKS
+from tlstm_jax.zoo.presets.named import PRESETS
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 
@@ -26,15 +28,15 @@ def test_every_preset_task_and_model_named_there_exists():
     for name in re.findall(r"--preset=(\S+?)[`\s]", README):
         assert name in PRESETS
     for name in re.findall(r"--task=(\w+)", README):
-        assert name in settings.TASKS
+        assert name in TASKS
     for name in re.findall(r"--model=(\w+)", README):
-        assert name in settings.zoo.MODELS
-    for name in [*settings.TASKS, *settings.zoo.MODELS]:
+        assert name in zoo.MODELS
+    for name in [*TASKS, *zoo.MODELS]:
         assert f"`{name}`" in README
 
 
 def test_the_zoos_table_is_true():
-    for name, entry in settings.zoo.MODELS.items():
+    for name, entry in zoo.MODELS.items():
         authors, title, where = re.fullmatch(r'(.+), "(.+)", (.+)', entry.citation).groups()
         paper = f"{authors}, *{title}*, {where}"
         assert f"| `{name}` | {entry.title} | {paper} | {entry.kind} | {entry.checked} |" in README
@@ -67,8 +69,8 @@ def test_every_flag_named_there_exists():
 
 
 def settings_names():
-    for kind in (*settings.TASKS, *settings.zoo.MODELS):
-        known = settings.task_settings if kind in settings.TASKS else settings.zoo.model_settings
+    for kind in (*TASKS, *zoo.MODELS):
+        known = settings.task_settings if kind in TASKS else zoo.model_settings
         yield from known(kind)
     yield from settings.train_settings()
     yield "task"

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.scoring import score
+from tlstm_jax.tasks.scoring import score
 from tlstm_jax.typing import Batch
 
 

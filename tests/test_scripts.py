@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from scripts.run_directory import RunDirectory
-from tlstm_jax import checkpointing
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.training import checkpointing
 
 ROOT = pathlib.Path(__file__).parent.parent
 QUICK = ("--num_steps=4", "--eval_every=2", "--steps_per_call=2", "--channels=4")

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from tlstm_jax.search import Halving, LogUniform, Uniform, chunks, grid, random_search
+from tlstm_jax.sweeps.search import Halving, LogUniform, Uniform, chunks, grid, random_search
 
 
 def test_a_grid_has_all_combinations_with_the_last_name_running_fastest():

@@ -7,17 +7,19 @@ import math
 import jax.numpy as jnp
 import pytest
 
-from scripts import settings, stored, train
-from scripts.run_directory import RunDirectory
-from scripts.sweep import space
-from scripts.sweep.plan import Sweep
-from tasks.images import digits
-from tasks.memorization import memorization
-from tlstm_jax import LSTM, training, zoo
+from tlstm_jax import LSTM, runs, training, zoo
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.network import Network
-from tlstm_jax.optimization import TrainSettings
-from tlstm_jax.search import Halving, LogUniform, Uniform, grid, random_search
+from tlstm_jax.runs import settings
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.scripts import train
+from tlstm_jax.scripts.sweep import space
+from tlstm_jax.scripts.sweep.plan import Sweep
+from tlstm_jax.sweeps.search import Halving, LogUniform, Uniform, grid, random_search
+from tlstm_jax.tasks.catalogue import TASKS
+from tlstm_jax.tasks.images import digits
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training.settings import TrainSettings
 
 NAN, INF = math.nan, math.inf
 TRAINING = [
@@ -158,7 +160,7 @@ def test_what_a_model_refuses_is_named_as_the_user_named_it(model):
             assert "\n" not in str(python.value)
 
 
-@pytest.mark.parametrize("task", settings.TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_what_a_task_refuses_is_named_as_the_user_named_it(task):
     for name, default in settings.task_settings(task).items():
         if isinstance(default, int):
@@ -272,7 +274,7 @@ def test_a_task_that_cannot_be_made_from_a_file_names_the_file(tmp_path):
     config["task_settings"]["batch_size"] = 9999
     directory.config.write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"run/config.json: batch_size is 9999; accepted are 1 to"):
-        stored.make(directory)
+        runs.open(directory)
 
 
 def test_every_number_of_training_has_bounds():

@@ -10,9 +10,10 @@ import pytest
 import tensorstore as ts
 
 from tests.test_checkpointing import SETTINGS, TASK, _network, _save_at, _state
-from tlstm_jax import checkpointing, checksums, training, zoo
-from tlstm_jax.optimization import TrainSettings
-from tlstm_jax.progress import Progress
+from tlstm_jax import training, zoo
+from tlstm_jax.training import checkpointing, checksums
+from tlstm_jax.training.progress import Progress
+from tlstm_jax.training.settings import TrainSettings
 
 pytestmark = [
     pytest.mark.usefixtures("no_hang", "late_reads"),

@@ -7,15 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from scripts import display
-from scripts.sweep import report, table
-from scripts.sweep.plan import Sweep
-from tasks.memorization import memorization
-from tlstm_jax import search, sweep_pictures
-from tlstm_jax.groups import Curves, plan
-from tlstm_jax.optimization import TrainSettings
-from tlstm_jax.search import Halving, over_seeds, ranked
-from tlstm_jax.sweeping import sweep
+from tlstm_jax.scripts import display
+from tlstm_jax.scripts.sweep import report, table
+from tlstm_jax.scripts.sweep.plan import Sweep
+from tlstm_jax.sweeps import pictures as sweep_pictures
+from tlstm_jax.sweeps import search
+from tlstm_jax.sweeps.groups import Curves, plan
+from tlstm_jax.sweeps.search import Halving, over_seeds, ranked
+from tlstm_jax.sweeps.sweeping import sweep
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training.settings import TrainSettings
 
 POINTS = [{"learning_rate": rate, "seed": seed} for rate in (1e-3, 1e-2) for seed in (0, 1)]
 LUCKY = [0.1, 0.9, 0.6, 0.7]  # the best member has the worse setting
@@ -269,6 +270,6 @@ def test_groups_know_which_members_are_one_setting():
     points = [{"channels": c, **point} for c in (3, 4) for point in POINTS]
     groups = plan(points, lambda n: (task, None, settings), lambda n: {})
     assert search.by_setting(points) == [(0, 1), (2, 3), (4, 5), (6, 7)]
-    from tlstm_jax.groups import settings_of
+    from tlstm_jax.sweeps.groups import settings_of
 
     assert sorted(settings_of(groups)) == search.by_setting(points)

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from scripts import train
-from scripts.sweep import space
-from scripts.sweep.plan import Sweep
+from tlstm_jax.scripts import train
+from tlstm_jax.scripts.sweep import space
+from tlstm_jax.scripts.sweep.plan import Sweep
 
 ROOT = pathlib.Path(__file__).parent.parent
 SWEEP = (

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.memorization import memorization
 from tlstm_jax import LSTM, TensorizedLSTM, training, zoo
-from tlstm_jax.groups import plan
 from tlstm_jax.network import Network
-from tlstm_jax.optimization import TrainSettings
-from tlstm_jax.search import Halving, LogUniform
-from tlstm_jax.sweeping import sweep
+from tlstm_jax.sweeps.groups import plan
+from tlstm_jax.sweeps.search import Halving, LogUniform
+from tlstm_jax.sweeps.sweeping import sweep
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(num_steps=8, eval_every=2, checkpoint_every=4, steps_per_call=2)
 

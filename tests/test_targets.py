@@ -5,7 +5,7 @@ import importlib.metadata
 import jaxlib
 import pytest
 
-from scripts import targets
+from tlstm_jax.devices import targets
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from scripts import cli, output, settings, train
-from scripts.files import check_folder
-from tasks import text
-from tlstm_jax import checkpointing
+from tlstm_jax.runs import settings
+from tlstm_jax.runs.files import check_folder
+from tlstm_jax.scripts import cli, output, train
+from tlstm_jax.tasks.data import text
+from tlstm_jax.training import checkpointing
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = (

@@ -4,7 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from tasks import inflate, text
+from tlstm_jax.tasks.data import inflate, text
 
 SAMPLE = b"Tensors, \xc3\xa9tendus.\r\n\x00\xff" * 40
 

@@ -7,10 +7,13 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from scripts import settings, train
-from scripts.run_directory import RunDirectory
-from tasks.memorization import memorization
-from tlstm_jax.presets import PRESETS
+from tlstm_jax import zoo
+from tlstm_jax.runs import settings
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.scripts import train
+from tlstm_jax.tasks.catalogue import TASKS
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.zoo.presets.named import PRESETS
 
 
 @pytest.fixture
@@ -192,9 +195,9 @@ def test_steps_per_call_fit_unless_given(steps, per_call):
 
 def test_every_setting_has_a_flag():
     names = set(settings.train_settings())
-    for task in settings.TASKS:
+    for task in TASKS:
         names |= set(settings.task_settings(task))
-    for model in settings.zoo.MODELS:
-        names |= set(settings.zoo.model_settings(model))
+    for model in zoo.MODELS:
+        names |= set(zoo.model_settings(model))
     assert names <= set(train.RUN_FLAGS)
     assert set(train.RUN_FLAGS) - names == {"task", "model"}

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.addition import addition
-from tasks.char_lm import char_lm
-from tasks.images import digits
-from tasks.memorization import memorization
 from tests.hostile import mutated, refusal
-from tlstm_jax import training, weights, zoo
+from tlstm_jax import training, zoo
+from tlstm_jax.tasks.addition import addition
+from tlstm_jax.tasks.char_lm import char_lm
+from tlstm_jax.tasks.images import digits
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.zoo import weights
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = ("addition", "char_lm", "digits", "memorization")

@@ -8,12 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from tasks import images
-from tasks.char_lm import char_lm
-from tasks.memorization import memorization
-from tlstm_jax import checkpointing, evaluation, training, zoo
-from tlstm_jax import progress as progress_of
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax import training, zoo
+from tlstm_jax.tasks import images
+from tlstm_jax.tasks.char_lm import char_lm
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training import checkpointing, evaluation
+from tlstm_jax.training import progress as progress_of
+from tlstm_jax.training.settings import TrainSettings
 
 SMALL = TrainSettings(
     num_steps=12, eval_every=4, checkpoint_every=4, steps_per_call=2, learning_rate=1e-2

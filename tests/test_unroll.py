@@ -26,7 +26,7 @@ from cases import (
 )
 
 from tlstm_jax import LSTM, TensorizedLSTM, unroll
-from tlstm_jax.unroll import unroll_reference
+from tlstm_jax.recurrence.unrolling import unroll_reference
 
 STEPS = 4  # of the comparisons with the reference, whose loop is compiled step by step
 LENGTHS = np.array([3, 2])

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from scripts.bench import sweeps
-from scripts.compare import members
-from scripts.settings import resolve
 from tlstm_jax import zoo
-from tlstm_jax.presets import PRESETS
+from tlstm_jax.runs.settings import resolve
+from tlstm_jax.scripts.bench import sweeps
+from tlstm_jax.scripts.compare import members
+from tlstm_jax.zoo.presets.named import PRESETS
 
 RECORDED = {
     **{name: p.settings for name, p in PRESETS.items() if p.model == "tlstm"},

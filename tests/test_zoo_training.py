@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from scripts import settings
-from tasks.addition import addition
-from tasks.char_lm import char_lm
-from tasks.images import pdigits
-from tasks.memorization import memorization
 from tlstm_jax import training, zoo
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.scripts import run_flags
+from tlstm_jax.tasks.addition import addition
+from tlstm_jax.tasks.char_lm import char_lm
+from tlstm_jax.tasks.images import pdigits
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training.settings import TrainSettings
 
 SMALL = {
     "tlstm": {"tensor_shape": (2,)},
@@ -67,7 +67,7 @@ def test_a_training_step_of_every_task_is_well_typed(name):
 @MODELS
 def test_every_setting_has_a_flag_and_a_citation_has_a_year(name):
     for setting, kind in zoo.setting_types(name).items():
-        assert setting in settings.MODEL_HELP
+        assert setting in run_flags.MODEL_HELP
         default = zoo.model_settings(name)[setting]
         assert default is None or isinstance(default, kind if kind != tuple[int, ...] else tuple)
     assert 1989 < int(zoo.MODELS[name].year) < 2026

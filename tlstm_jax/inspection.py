@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import widened, zero_input
-from tlstm_jax.cells.tensorized import TensorizedLSTM
+from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
 from tlstm_jax.network import Network
+from tlstm_jax.recurrence.unrolling import unroll
 from tlstm_jax.typing import Array, Carry, Cell, Params
-from tlstm_jax.unroll import unroll
 
 
 class Trace(NamedTuple):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from tlstm_jax import typing
-from tlstm_jax.border import check_cell, check_inputs, check_model, check_step
+from tlstm_jax.checks import check_cell, check_inputs, check_model, check_step
 from tlstm_jax.models.bidirectional import reverse as reversed_in_time
 from tlstm_jax.models.sequence import as_sequence, carry_dtype, draws, last_output
 from tlstm_jax.typing import Array, Carry, Params, SequenceModel
@@ -100,7 +100,7 @@ class Recurrent(nn.Module):
 
     >>> import jax, jax.numpy as jnp
     >>> from tlstm_jax import linen
-    >>> from tlstm_jax.cells.tensorized import TensorizedLSTM
+    >>> from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
     >>> model = linen.Recurrent(TensorizedLSTM(channels=4, tensor_shape=(3,)), input_size=10)
     >>> tokens = jnp.zeros((2, 5), jnp.int32)
     >>> ys, variables = model.init_with_output(jax.random.key(0), tokens)

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.border import check_model, check_tree, recall
 from tlstm_jax.cells.linear import check_size, linear, scaled_normal, widened
+from tlstm_jax.checks import check_model, check_tree, recall
 from tlstm_jax.models.sequence import as_sequence, last_output
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
 

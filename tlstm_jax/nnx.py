@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tlstm_jax import typing
-from tlstm_jax.border import check_cell, check_inputs, check_step
+from tlstm_jax.checks import check_cell, check_inputs, check_step
 from tlstm_jax.models.bidirectional import reverse as reversed_in_time
 from tlstm_jax.models.sequence import as_sequence, carry_dtype, draws, last_output
 from tlstm_jax.typing import Array, Carry, PyTree, SequenceModel
@@ -99,7 +99,7 @@ class Recurrent(nnx.Module):
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
-    >>> from tlstm_jax.cells.tensorized import TensorizedLSTM
+    >>> from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
     >>> from tlstm_jax.nnx import Recurrent
     >>> cell = TensorizedLSTM(channels=4, tensor_shape=(3,))
     >>> model = Recurrent(cell, in_features=10, rngs=nnx.Rngs(0))

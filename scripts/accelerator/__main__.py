@@ -17,7 +17,7 @@ import sys
 import jax
 from absl import flags
 
-from scripts import cli
+from tlstm_jax.scripts import cli
 
 _OUT = cli.define_path_flag("out", "runs/accelerator", "Folder of results.jsonl.")
 _SECONDS = flags.DEFINE_float("seconds", 480.0, "For everything.", 1.0)
@@ -28,8 +28,8 @@ SHARES = {"equality": 0.35, "speed": 0.5, "trainings": 0.15}
 
 
 def main() -> None:
-    from scripts.accelerator import equality, speed
-    from scripts.accelerator.record import Clock, Record
+    from tlstm_jax.scripts.accelerator import equality, speed
+    from tlstm_jax.scripts.accelerator.record import Clock, Record
 
     with cli.one_line_errors():
         for part in _PARTS.value:

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scripts.accelerator.record import Clock, Record
-from tasks.memorization import memorization
-from tlstm_jax import checkpointing, training, zoo
+from tlstm_jax import training, zoo
 from tlstm_jax.network import Network
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.scripts.accelerator.record import Clock, Record
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training import checkpointing
+from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import PyTree
 
 T, B, SIZE, CLASSES = 6, 3, 5, 4

@@ -9,11 +9,12 @@ from unittest import mock
 
 import jax.numpy as jnp
 
-from scripts.accelerator.record import Clock, Record
-from scripts.bench.contenders import flax_lstm, installed, ours, torch_lstm
-from scripts.bench.measure import Contender, in_turns
-from scripts.bench.sections import SIZES, Size
-from tlstm_jax import GRU, LSTM, Stacked, TensorizedLSTM, as_sequence, platforms
+from tlstm_jax import GRU, LSTM, Stacked, TensorizedLSTM, as_sequence
+from tlstm_jax.devices import platforms
+from tlstm_jax.scripts.accelerator.record import Clock, Record
+from tlstm_jax.scripts.bench.contenders import flax_lstm, installed, ours, torch_lstm
+from tlstm_jax.scripts.bench.measure import Contender, in_turns
+from tlstm_jax.scripts.bench.sections import SIZES, Size
 from tlstm_jax.typing import SequenceModel
 
 LARGE = (SIZES[0], SIZES[2], SIZES[4])

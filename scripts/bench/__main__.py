@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from scripts import cli
+from tlstm_jax.scripts import cli
 
 SECTIONS = ("training", "depth", "lstm", "memory", "generation", "sweep")
 
@@ -25,7 +25,7 @@ _OUTPUT = cli.define_path_flag("output", "runs/bench", "Folder of bench.json and
 
 
 def main() -> None:
-    from scripts.bench import report
+    from tlstm_jax.scripts.bench import report
 
     rows: list[dict[str, Any]] = []
     with cli.one_line_errors():
@@ -48,8 +48,8 @@ def main() -> None:
 
 def _groups() -> list[tuple[str, Iterator[dict[str, Any]]]]:
     """The chosen groups of rows in order, not yet measured, each under the name of its section."""
-    from scripts.bench import sections as s
-    from scripts.bench.sweeps import MODELS, sweeps
+    from tlstm_jax.scripts.bench import sections as s
+    from tlstm_jax.scripts.bench.sweeps import MODELS, sweeps
 
     chosen = _accepted("sections", _SECTIONS.value, SECTIONS)
     peers, seconds = _peers(), _SECONDS.value
@@ -75,7 +75,7 @@ def _groups() -> list[tuple[str, Iterator[dict[str, Any]]]]:
 
 
 def _peers() -> tuple[str, ...]:
-    from scripts.bench.contenders import PEERS, installed
+    from tlstm_jax.scripts.bench.contenders import PEERS, installed
 
     if _PEERS.value is None:
         return tuple(peer for peer in PEERS if installed(peer))

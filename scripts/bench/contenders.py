@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from scripts.bench import work
-from scripts.bench.measure import Contender
 from tlstm_jax import LSTM, Stacked, TensorizedLSTM, as_sequence
+from tlstm_jax.scripts.bench import work
+from tlstm_jax.scripts.bench.measure import Contender
 from tlstm_jax.typing import Array, PyTree, SequenceModel
 
 PEERS = ("torch", "flax")

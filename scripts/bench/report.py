@@ -8,8 +8,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scripts.files import replacing
-from scripts.plotting import save_figure
+from tlstm_jax.runs.files import replacing, save_figure
 
 COLUMNS = {
     "training": {

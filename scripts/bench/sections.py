@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from scripts.bench import contenders as c
-from scripts.bench.measure import Contender, in_turns
 from tlstm_jax import LSTM, Network, Stacked, TensorizedLSTM, as_sequence, unroll
-from tlstm_jax.generate import read
+from tlstm_jax.generation import read
+from tlstm_jax.scripts.bench import contenders as c
+from tlstm_jax.scripts.bench.measure import Contender, in_turns
 
 KERNEL = 3
 NAIVE_FLOPS = 2e10  # the naive gradient is measured on fewer steps of the same size

@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from scripts.bench.measure import Contender, in_turns
-from tasks.memorization import memorization
 from tlstm_jax import training, zoo
-from tlstm_jax.members import init_members, member, train_members
 from tlstm_jax.network import Network
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.scripts.bench.measure import Contender, in_turns
+from tlstm_jax.sweeps.members import init_members, member, train_members
+from tlstm_jax.tasks.memorization import memorization
 from tlstm_jax.training import Overrides
+from tlstm_jax.training.settings import TrainSettings
 
 MEMBERS = 6
 STEPS = 20

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tlstm_jax import convolution
+from tlstm_jax.cells.tensorized import convolution
 
 TRAINING = 3  # forward, gradient by the state, gradient by the weights
 

@@ -14,9 +14,9 @@ import pathlib
 
 from absl import flags
 
-from scripts import cli
-from scripts.compare.rows import compare
 from tlstm_jax import zoo
+from tlstm_jax.scripts import cli
+from tlstm_jax.scripts.compare.rows import compare
 
 _MODELS = flags.DEFINE_list("models", list(zoo.MODELS), "Which models; all if unset.")
 _WORKDIR = cli.define_path_flag("workdir", "runs/comparison", "Folder of the rows and the table.")

@@ -10,14 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from scripts.bench.measure import Contender, in_turns
-from scripts.run_directory import write_json
-from scripts.settings import TASKS
 from tlstm_jax import training, zoo
-from tlstm_jax.members import fit_members
 from tlstm_jax.network import Network
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.runs.directory import write_json
+from tlstm_jax.scripts.bench.measure import Contender, in_turns
+from tlstm_jax.sweeps.members import fit_members
+from tlstm_jax.tasks.catalogue import TASKS
 from tlstm_jax.training import Overrides
+from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
 
 LEARNING_RATES = (1e-3, 3e-3)

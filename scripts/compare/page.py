@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from scripts.bench.report import environment
-from scripts.compare.members import COLUMNS, SETTINGS
+from tlstm_jax.scripts.bench.report import environment
+from tlstm_jax.scripts.compare.members import COLUMNS, SETTINGS
 
 INTRODUCTION = """
 Every model has the width M that brings it nearest to {parameters:,} parameters (on digits; the text has more

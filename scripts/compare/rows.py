@@ -8,11 +8,11 @@ from typing import Any
 
 import tqdm
 
-from scripts.compare import members
-from scripts.compare.page import line, render
-from scripts.files import write_text
-from scripts.run_directory import read_json, write_json
 from tlstm_jax import zoo
+from tlstm_jax.runs.directory import read_json, write_json
+from tlstm_jax.runs.files import write_text
+from tlstm_jax.scripts.compare import members
+from tlstm_jax.scripts.compare.page import line, render
 
 
 def compare(

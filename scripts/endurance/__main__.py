@@ -13,10 +13,10 @@ import time
 
 from absl import flags
 
-from scripts import cli
-from scripts.endurance import memory
-from scripts.endurance.harness import Harness, Plan
-from scripts.endurance.starts import EnduranceError
+from tlstm_jax.scripts import cli
+from tlstm_jax.scripts.endurance import memory
+from tlstm_jax.scripts.endurance.harness import Harness, Plan
+from tlstm_jax.scripts.endurance.starts import EnduranceError
 
 KILLS = flags.DEFINE_integer("kills", 50, "Times to kill it with SIGKILL.", lower_bound=0)
 SAVES = flags.DEFINE_integer(

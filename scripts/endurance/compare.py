@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from scripts.endurance.starts import EnduranceError
-from scripts.run_directory import RunDirectory
-from tlstm_jax import checkpointing, training
+from tlstm_jax import training
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.scripts.endurance.starts import EnduranceError
+from tlstm_jax.training import checkpointing
 
 
 def check_same(workdir: pathlib.Path, expected: pathlib.Path) -> int:

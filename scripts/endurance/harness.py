@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from scripts.endurance.compare import check_same
-from scripts.endurance.damage import KINDS, damage
-from scripts.endurance.starts import EnduranceError, Start, moment, saving, writing
-from tlstm_jax import checkpointing
+from tlstm_jax.scripts.endurance.compare import check_same
+from tlstm_jax.scripts.endurance.damage import KINDS, damage
+from tlstm_jax.scripts.endurance.starts import EnduranceError, Start, moment, saving, writing
+from tlstm_jax.training import checkpointing
 
 RUN = (
     "--task=memorization", "--num_symbols=2", "--alphabet_size=3", "--batch_size=4",

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scripts.endurance.harness import RUN
-from scripts.endurance.starts import EnduranceError, Start
+from tlstm_jax.scripts.endurance.harness import RUN
+from tlstm_jax.scripts.endurance.starts import EnduranceError, Start
 
 WARM_UP = 0.25  # of the steps: allocators and caches fill
 MOST_SLOPE = 400.0  # kB per 1,000 steps and checkpoint; docs/endurance.md says what they are

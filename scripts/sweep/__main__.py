@@ -15,15 +15,16 @@ import pathlib
 
 from absl import flags
 
-from scripts import cli, settings
-from scripts.changed import changed
-from scripts.files import check_folder, free_folder
-from scripts.sweep import space
-from scripts.sweep.plan import Sweep
-from scripts.sweep.run import run
-from tlstm_jax.presets import PRESETS
+from tlstm_jax.runs import settings
+from tlstm_jax.runs.files import check_folder, free_folder
+from tlstm_jax.runs.settings import changed
+from tlstm_jax.scripts import cli, run_flags
+from tlstm_jax.scripts.sweep import space
+from tlstm_jax.scripts.sweep.plan import Sweep
+from tlstm_jax.scripts.sweep.run import run
+from tlstm_jax.zoo.presets.named import PRESETS
 
-RUN_FLAGS = settings.define_run_flags()
+RUN_FLAGS = run_flags.define_run_flags()
 PRESET = flags.DEFINE_string("preset", None, f"Named settings: {', '.join(PRESETS)}.")
 OVER = flags.DEFINE_multi_string(
     "over", [], "name=1e-3,3e-3 or seed=0..7; with --samples also log:1e-4:1e-1, uniform:0:0.5."
@@ -40,7 +41,7 @@ WORKDIR = cli.define_path_flag("workdir", None, "Folder of the sweep; runs/sweep
 def main() -> int:
     with cli.one_line_errors():
         check_folder(WORKDIR.value)
-        given = settings.given_flags(RUN_FLAGS)
+        given = run_flags.given_flags(RUN_FLAGS)
         moves = given.keys() <= settings.PATHS and not OVER.value and PRESET.value is None
         if WORKDIR.value and moves:
             sweep = Sweep.read(pathlib.Path(WORKDIR.value))

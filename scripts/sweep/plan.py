@@ -8,16 +8,16 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scripts import settings
-from scripts.files import is_unclaimed
-from scripts.run_directory import read_json, write_json
-from scripts.settings import RunSettings
-from scripts.sweep.space import MOST_MEMBERS
 from tlstm_jax import zoo
-from tlstm_jax.groups import Group, plan
 from tlstm_jax.network import Network
-from tlstm_jax.optimization import TrainSettings
-from tlstm_jax.search import Halving, grid, random_search
+from tlstm_jax.runs import settings
+from tlstm_jax.runs.directory import read_json, write_json
+from tlstm_jax.runs.files import is_unclaimed
+from tlstm_jax.runs.settings import RunSettings
+from tlstm_jax.scripts.sweep.space import MOST_MEMBERS
+from tlstm_jax.sweeps.groups import Group, plan
+from tlstm_jax.sweeps.search import Halving, grid, random_search
+from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
 
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from scripts.display import describe, number
-from scripts.files import replacing, write_text
-from scripts.plotting import save_figure
-from scripts.run_directory import RunDirectory, read_json
-from tlstm_jax.groups import Curves
-from tlstm_jax.search import Setting, over_seeds, ranked
-from tlstm_jax.sweep_pictures import plot_sweep
+from tlstm_jax.runs.directory import RunDirectory, read_json
+from tlstm_jax.runs.files import replacing, save_figure, write_text
+from tlstm_jax.scripts.display import describe, number
+from tlstm_jax.sweeps.groups import Curves
+from tlstm_jax.sweeps.pictures import plot_sweep
+from tlstm_jax.sweeps.search import Setting, over_seeds, ranked
 from tlstm_jax.typing import Task
 
 

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from scripts import cli
-from scripts.metrics_log import MetricsLog
-from scripts.ownership import owning
-from scripts.results import recover, write_results
-from scripts.run_directory import RunDirectory, read_json, write_json
-from scripts.sweep.plan import Sweep
-from scripts.sweep.report import write_report
-from scripts.sweep.table import Table
-from tlstm_jax import checkpointing, training
-from tlstm_jax.groups import Curves, Group, Saved, train_groups
-from tlstm_jax.training import Report
+from tlstm_jax import training
+from tlstm_jax.runs.directory import RunDirectory, read_json, write_json
+from tlstm_jax.runs.metrics_log import MetricsLog
+from tlstm_jax.runs.ownership import owning
+from tlstm_jax.runs.results import write_results
+from tlstm_jax.scripts import cli
+from tlstm_jax.scripts.sweep.plan import Sweep
+from tlstm_jax.scripts.sweep.report import write_report
+from tlstm_jax.scripts.sweep.table import Table
+from tlstm_jax.sweeps.groups import Curves, Group, Saved, train_groups
+from tlstm_jax.training import Report, checkpointing
 
 
 def run(workdir: pathlib.Path, sweep: Sweep, chunk: int | None) -> int:
@@ -59,7 +59,7 @@ def _run(workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group], chunk: in
     members.close()
     if stopped:
         print(f"{stopped}: saved in {workdir}")
-        print(f"resume with: python -m scripts.sweep --workdir={workdir}")
+        print(f"resume with: {cli.command('sweep')} --workdir={workdir}")
         return cli.exit_code(stopped)
     members.finish()
     units = sweep.units_per_step(groups)
@@ -89,7 +89,7 @@ class Members:
         for n, directory in enumerate(self.directories):
             directory.claim(sweep.runs[n], self._group[n].task)
             before = checkpointing.steps(directory.checkpoints)
-            last = recover(directory.checkpoints) or 0
+            last = cli.recover(directory.checkpoints) or 0
             if before != checkpointing.steps(directory.checkpoints):
                 self.curves.stop.pop(n, None)  # to be trained anew, from what is good
             self._read_curve(n, last)

@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import flags
 
-from tlstm_jax.search import LogUniform, Uniform
+from tlstm_jax.sweeps.search import LogUniform, Uniform
 
 MOST_MEMBERS = 10_000  # each has a folder, and a place in memory
 _RANGES = {"log": LogUniform, "uniform": Uniform}

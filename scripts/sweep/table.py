@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table as RichTable
 
-from scripts.display import number
-from tlstm_jax.groups import Curves
-from tlstm_jax.search import Setting, over_seeds, ranked
+from tlstm_jax.scripts.display import number
+from tlstm_jax.sweeps.groups import Curves
+from tlstm_jax.sweeps.search import Setting, over_seeds, ranked
 from tlstm_jax.training import Report
 from tlstm_jax.typing import Task
 

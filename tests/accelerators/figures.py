@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import jax
 
-from scripts import targets
-from scripts.loops import main_loops
 from tests.accelerators.programs import training_step
 from tlstm_jax import GRU, LSTM, TensorizedLSTM, as_sequence
+from tlstm_jax.devices import targets
+from tlstm_jax.devices.loops import main_loops
 
 GPU, TPU = "h100", "v5e:2x2"
 B, M, T = 15, 100, 52

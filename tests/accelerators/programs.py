@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import SingleDeviceSharding
 
-from scripts import targets
+from tlstm_jax.devices import targets
 
 
 def skip_without(target):

@@ -12,10 +12,10 @@ import re
 
 import jax
 
-from scripts import targets
 from tests.accelerators.figures import CELLS, TPU, B, M, T
 from tests.accelerators.programs import training_step
 from tlstm_jax import as_sequence
+from tlstm_jax.devices import targets
 
 RECORDED = pathlib.Path(__file__).parent.parent / "data" / "compiled.json.gz"
 CUT = (

@@ -2,9 +2,9 @@
 
 import pytest
 
-from scripts import targets
 from tests.accelerators.figures import GPU, TPU
 from tests.accelerators.programs import skip_without
+from tlstm_jax.devices import targets
 
 pytestmark = pytest.mark.accelerators
 

@@ -5,12 +5,12 @@ import model_cases
 import pytest
 from cases import CASES, I, M
 
-from scripts import targets
-from tasks.memorization import memorization
 from tests.accelerators.figures import GPU, TPU
 from tests.accelerators.programs import abstract, skip_without, token_step, training_step
 from tlstm_jax import as_sequence, training, zoo
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax.devices import targets
+from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training.settings import TrainSettings
 
 pytestmark = pytest.mark.accelerators
 

@@ -1,0 +1,49 @@
+"""Cells: one family, one file, with its paper's equations; and wrappers that are cells."""
+
+from tlstm_jax.cells.elman import Elman
+from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
+from tlstm_jax.cells.grid_lstm import GridLSTM
+from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
+from tlstm_jax.cells.hm_lstm import HMLSTM
+from tlstm_jax.cells.hyper_lstm import HyperLSTM
+from tlstm_jax.cells.irnn import IRNN
+from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.lstm import LSTM, LSTM1997
+from tlstm_jax.cells.mi_lstm import MILSTM
+from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
+from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
+from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.sru import SRUCell
+from tlstm_jax.cells.tensorized import TensorizedLSTM, TensorizedRNN
+from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.cells.zoneout import Zoneout
+
+__all__ = [
+    "GRU",
+    "HMLSTM",
+    "IRNN",
+    "LSTM",
+    "LSTM1997",
+    "MILSTM",
+    "MUT",
+    "RHN",
+    "Elman",
+    "FastSlowLSTM",
+    "FullCapacityURNN",
+    "GridLSTM",
+    "HyperLSTM",
+    "LayerNormLSTM",
+    "MultiplicativeLSTM",
+    "PeepholeLSTM",
+    "RecurrentDropout",
+    "ResetBeforeGRU",
+    "SRUCell",
+    "SkipRNN",
+    "TensorizedLSTM",
+    "TensorizedRNN",
+    "UnitaryRNN",
+    "Zoneout",
+]

@@ -25,7 +25,7 @@ from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.linear import check_rate, check_size, is_integer
 from tlstm_jax.cells.lstm import LSTMCarry
 from tlstm_jax.cells.zoneout import zone
-from tlstm_jax.hyper import STATIC, plain, with_hyper
+from tlstm_jax.overrides import STATIC, plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 NORMALIZATIONS = {"products": LayerNormLSTM, "gates": GateNormLSTM}

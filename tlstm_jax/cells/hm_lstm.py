@@ -31,7 +31,7 @@ from tlstm_jax.cells.linear import (
     recurrent_kernel,
     scaled_normal,
 )
-from tlstm_jax.hyper import STATIC, plain, with_hyper
+from tlstm_jax.overrides import STATIC, plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.elman import ElmanCarry
 from tlstm_jax.cells.linear import check_size, input_kernel, linear
-from tlstm_jax.hyper import plain, with_hyper
+from tlstm_jax.overrides import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tlstm_jax.layout import is_cut
+from tlstm_jax.devices.layout import is_cut
 from tlstm_jax.typing import Array, Params
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.hyper import plain, with_hyper
+from tlstm_jax.overrides import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

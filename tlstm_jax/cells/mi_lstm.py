@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import add_bias, check_size, linear, times
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.hyper import plain, with_hyper
+from tlstm_jax.overrides import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.hyper import plain, with_hyper
+from tlstm_jax.overrides import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 VARIANTS = (1, 2, 3)

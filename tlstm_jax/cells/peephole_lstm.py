@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, linear, scaled_normal, times
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.hyper import plain, with_hyper
+from tlstm_jax.overrides import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.border import check_cell
 from tlstm_jax.cells.linear import check_rate
 from tlstm_jax.cells.noise import draw, given
-from tlstm_jax.hyper import plain
+from tlstm_jax.checks import check_cell
+from tlstm_jax.overrides import plain
 from tlstm_jax.typing import Array, Carry, Cell, Hyper, Params, PyTree
 
 

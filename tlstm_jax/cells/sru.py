@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, scaled_normal, times
-from tlstm_jax.hyper import STATIC, plain, with_hyper
+from tlstm_jax.overrides import STATIC, plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 VERSIONS = (2017, 2018)

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlstm_jax.cells.linear import check_size, is_integer, linear, scaled_normal
-from tlstm_jax.hyper import plain, with_hyper
+from tlstm_jax.overrides import plain, with_hyper
 from tlstm_jax.typing import Array, Hyper, Params
 
 
@@ -135,7 +135,7 @@ class UnitaryRNN:
 
 @dataclasses.dataclass(frozen=True)
 class FullCapacityURNN:
-    """The full-capacity uRNN. W stays unitary under `tlstm_jax.optimization`'s Cayley step only.
+    """The full-capacity uRNN. W stays unitary under `tlstm_jax.training.settings`'s Cayley step only.
 
     Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "unitary": {"real", "imag" [M, M]}, "modrelu":
     {"bias" [M]}}; W starts as the T of a `UnitaryRNN`. Attributes as there.

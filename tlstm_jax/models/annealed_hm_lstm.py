@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.border import check_call
 from tlstm_jax.cells.hm_lstm import HMLSTM
-from tlstm_jax.hyper import plain
+from tlstm_jax.checks import check_call
 from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.overrides import plain
 from tlstm_jax.typing import Array, Aux, Carry, Hyper, Params, State
 
 

@@ -19,15 +19,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tlstm_jax.border import check_call
 from tlstm_jax.cells.linear import add_bias, check_epsilon, check_size, linear, times, widened
 from tlstm_jax.cells.lstm import init_gates
-from tlstm_jax.hyper import STATIC, plain, with_hyper
-from tlstm_jax.layout import on_any_mesh
-from tlstm_jax.loop import select
-from tlstm_jax.models.delays import age_at_end, ages
+from tlstm_jax.checks import check_call
+from tlstm_jax.devices.layout import on_any_mesh
+from tlstm_jax.overrides import STATIC, plain, with_hyper
+from tlstm_jax.recurrence.delays import age_at_end, ages
+from tlstm_jax.recurrence.loop import select
+from tlstm_jax.recurrence.unrolling import within, zero_beyond
 from tlstm_jax.typing import Array, Aux, Hyper, Params, PyTree, State
-from tlstm_jax.unroll import within, zero_beyond
 
 
 class BatchNormCarry(NamedTuple):

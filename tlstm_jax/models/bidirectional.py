@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax import cudnn
-from tlstm_jax.border import check_call, check_model
 from tlstm_jax.cells.linear import widened
-from tlstm_jax.engine import run
+from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.models.sequence import (
     as_sequence,
     cells_at_once,
@@ -24,8 +22,10 @@ from tlstm_jax.models.sequence import (
     memory_dtype,
     split_key,
 )
+from tlstm_jax.recurrence import cudnn
+from tlstm_jax.recurrence.engine import run
+from tlstm_jax.recurrence.unrolling import within, zero_beyond
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import within, zero_beyond
 
 
 class BidirectionalCarry(NamedTuple):

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax import cudnn
-from tlstm_jax.border import check_call, check_model
 from tlstm_jax.cells.linear import as_tuple, widened
-from tlstm_jax.loop import select
-from tlstm_jax.models.delays import age_at_end, ages, flushed
+from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.models.sequence import as_sequence, cells_at_once, finished_first, split_key
+from tlstm_jax.recurrence import cudnn
+from tlstm_jax.recurrence.delays import age_at_end, ages, flushed
+from tlstm_jax.recurrence.loop import select
+from tlstm_jax.recurrence.unrolling import within, zero_beyond
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import within, zero_beyond
 
 
 class DelayedCarry(NamedTuple):

@@ -14,15 +14,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.border import check_call, check_model
 from tlstm_jax.cells.linear import check_size, widened, zero_input
-from tlstm_jax.layout import on_any_mesh
-from tlstm_jax.loop import select
+from tlstm_jax.checks import check_call, check_model
+from tlstm_jax.devices.layout import on_any_mesh
 from tlstm_jax.models.chain import Chain
-from tlstm_jax.models.recurrence import starts
 from tlstm_jax.models.sequence import as_sequence, finished_first, memory_dtype
+from tlstm_jax.recurrence.linear_scan import starts
+from tlstm_jax.recurrence.loop import select
+from tlstm_jax.recurrence.unrolling import within
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
-from tlstm_jax.unroll import within
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.border import check_call, check_model
 from tlstm_jax.cells.linear import check_rate, widened
-from tlstm_jax.hyper import plain
+from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.models.sequence import as_sequence, finished_first, split_key
+from tlstm_jax.overrides import plain
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
 
 

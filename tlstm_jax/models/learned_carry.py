@@ -6,12 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.border import check_call, check_cell
-from tlstm_jax.engine import check_engine
-from tlstm_jax.hyper import plain
+from tlstm_jax.checks import check_call, check_cell
 from tlstm_jax.models.sequence import draw_noise
+from tlstm_jax.overrides import plain
+from tlstm_jax.recurrence.engine import check_engine
+from tlstm_jax.recurrence.unrolling import check_remat, unroll
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, State
-from tlstm_jax.unroll import check_remat, unroll
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,14 +15,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tlstm_jax.border import check_call
 from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal, widened
-from tlstm_jax.hyper import plain, with_hyper
-from tlstm_jax.layout import on_any_mesh
-from tlstm_jax.loop import select
-from tlstm_jax.models.recurrence import linear_recurrence, starts
+from tlstm_jax.checks import check_call
+from tlstm_jax.devices.layout import on_any_mesh
+from tlstm_jax.overrides import plain, with_hyper
+from tlstm_jax.recurrence.linear_scan import linear_recurrence, starts
+from tlstm_jax.recurrence.loop import select
+from tlstm_jax.recurrence.unrolling import within, zero_beyond
 from tlstm_jax.typing import Array, Aux, Hyper, Params, State
-from tlstm_jax.unroll import within, zero_beyond
 
 POOLINGS = ("f", "fo", "ifo")
 

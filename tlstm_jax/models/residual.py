@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from tlstm_jax.border import check_call, check_model
 from tlstm_jax.cells.linear import widened
-from tlstm_jax.loop import select
-from tlstm_jax.models.delays import age_at_end, ages, flushed, hold_back
+from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.models.sequence import as_sequence, finished_first
+from tlstm_jax.recurrence.delays import age_at_end, ages, flushed, hold_back
+from tlstm_jax.recurrence.loop import select
+from tlstm_jax.recurrence.unrolling import zero_beyond
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import zero_beyond
 
 
 class HeldCarry(NamedTuple):

@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax import cudnn
-from tlstm_jax.border import check_inputs, check_model
-from tlstm_jax.engine import check_engine
+from tlstm_jax.checks import check_inputs, check_model
+from tlstm_jax.recurrence import cudnn
+from tlstm_jax.recurrence.engine import check_engine
+from tlstm_jax.recurrence.unrolling import check_remat, unroll
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
-from tlstm_jax.unroll import check_remat, unroll
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,7 @@ def cells_at_once(
     """The cells of layers, or of two directions, that cuDNN is to run in one call; else None.
 
     Args:
-      args, options: params, carries, xs and directions, see `tlstm_jax.cudnn.takes`.
+      args, options: params, carries, xs and directions, see `tlstm_jax.recurrence.cudnn.takes`.
 
     Raises:
       ValueError: their engine is "cudnn", and it cannot.

@@ -10,15 +10,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.border import check_call
 from tlstm_jax.cells.linear import widened
 from tlstm_jax.cells.sru import SRUCarry, SRUCell
-from tlstm_jax.engine import check_engine
-from tlstm_jax.hyper import plain
-from tlstm_jax.loop import select
-from tlstm_jax.models.recurrence import linear_recurrence
+from tlstm_jax.checks import check_call
+from tlstm_jax.overrides import plain
+from tlstm_jax.recurrence.engine import check_engine
+from tlstm_jax.recurrence.linear_scan import linear_recurrence
+from tlstm_jax.recurrence.loop import select
+from tlstm_jax.recurrence.unrolling import check_remat, unroll, within, zero_beyond
 from tlstm_jax.typing import Array, Aux, Carry, Hyper, Params, State
-from tlstm_jax.unroll import check_remat, unroll, within, zero_beyond
 
 
 @dataclasses.dataclass(frozen=True)

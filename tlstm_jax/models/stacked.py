@@ -15,10 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.border import check_call, check_model
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, widened
-from tlstm_jax.engine import check_engine
-from tlstm_jax.hyper import plain, with_hyper
+from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.models.chain import (
     Chain,
     apply_layers,
@@ -28,8 +26,10 @@ from tlstm_jax.models.chain import (
     without_input_scale,
 )
 from tlstm_jax.models.sequence import as_sequence, finished_first
+from tlstm_jax.overrides import plain, with_hyper
+from tlstm_jax.recurrence.engine import check_engine
+from tlstm_jax.recurrence.unrolling import check_remat, zero_beyond
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
-from tlstm_jax.unroll import check_remat, zero_beyond
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,5 @@
+"""A cell over time: the loop, its gradients, and what takes its place on some devices."""
+
+from tlstm_jax.recurrence.unrolling import unroll, unroll_reference
+
+__all__ = ["unroll", "unroll_reference"]

@@ -1,0 +1,1 @@
+"""engine="fused": the loop over time as one Pallas kernel."""

@@ -1,0 +1,81 @@
+"""Files that are whole or not there: written to a new name and moved into place."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+LOCK = "lock"  # which a folder's owner holds, see `ownership`
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The name to write to; what stands there at the end takes the place of `path`.
+
+    Raises:
+      OSError: it cannot be written; what was there before is still there.
+    """
+    temporary = _temporary(path)
+    with naming(path):
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        except OSError:  # a full disk, say
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file of text, in UTF-8 on every system.
+
+    Raises:
+      OSError: it cannot be written; what was there before is still there.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def save_figure(path: pathlib.Path, figure: Any) -> None:
+    """Writes a matplotlib Figure as PNG.
+
+    Raises:
+      OSError: it cannot be written; what was there before is still there.
+    """
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
+
+
+@contextlib.contextmanager
+def naming(path: pathlib.Path) -> Iterator[None]:
+    """An error in writing says what could not be written: a full disk's does not."""
+    try:
+        yield
+    except OSError as e:
+        raise OSError(f"{path} could not be written: {e}") from e
+
+
+def is_unclaimed(folder: pathlib.Path, first: pathlib.Path) -> bool:
+    """Whether a folder is empty, but for what is left where the writing of its first file was cut off."""
+    left = {_temporary(first), folder / LOCK}
+    return folder.is_dir() and all(path in left for path in folder.iterdir())
+
+
+def check_folder(path: str | None) -> None:
+    """Raises ValueError if `path` is a link to what is not there, which can neither be read nor made."""
+    if path is not None and os.path.islink(path) and not os.path.exists(path):
+        raise ValueError(
+            f"{path} is a link to {os.readlink(path)}, which is not there; accepted is a folder, or a name "
+            "for a new one"
+        )
+
+
+def free_folder(folder: str, is_taken: Callable[[pathlib.Path], bool]) -> str:
+    """`folder`, or the first of `folder`-2, `folder`-3, .. that is not taken."""
+    names = itertools.chain([folder], (f"{folder}-{n}" for n in itertools.count(2)))
+    return next(name for name in names if not is_taken(pathlib.Path(name)))
+
+
+def _temporary(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(path.name + ".tmp")

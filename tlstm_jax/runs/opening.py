@@ -1,0 +1,92 @@
+"""A run that lies in a folder, made again from what its config.json says: for programs and notebooks."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from tlstm_jax.network import Network
+from tlstm_jax.runs.directory import RunDirectory, read_json
+from tlstm_jax.runs.settings import RunSettings, changed
+from tlstm_jax.training import Progress, TrainSettings
+from tlstm_jax.training.checkpointing import restore_params
+from tlstm_jax.typing import Params, State, Task
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A run, as `open` gives it.
+
+    Attributes:
+      directory: its folder, and where its files are.
+      settings: plain values.
+      task, network, train: what these make.
+    """
+
+    directory: RunDirectory
+    settings: RunSettings
+    task: Task
+    network: Network
+    train: TrainSettings
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The reports so far, as metrics.jsonl has them."""
+        return self.directory.read_metrics()
+
+    @property
+    def results(self) -> dict[str, Any] | None:
+        """What results.json says; None: the run is not finished."""
+        return read_json(self.directory.results) if self.directory.results.is_file() else None
+
+    def restore(self, step: int | str = "best") -> tuple[Params, State, Progress]:
+        """Parameters, the model's state, and how far the run was, of a checkpoint.
+
+        Args:
+          step: "best", "latest", or a number.
+
+        Raises:
+          FileNotFoundError: there is none.
+          ValueError: it is damaged.
+        """
+        return restore_params(self.directory.checkpoints, self.network, step=step)
+
+    @functools.cached_property
+    def params(self) -> Params:
+        """The parameters of the best checkpoint."""
+        return self._best[0]
+
+    @functools.cached_property
+    def state(self) -> State:
+        """The model's state in the best checkpoint; () of most models."""
+        return self._best[1]
+
+    @functools.cached_property
+    def _best(self) -> tuple[Params, State, Progress]:
+        return self.restore()
+
+
+def open(path: str | pathlib.Path | RunDirectory, given: Mapping[str, Any] | None = None) -> Run:
+    """The run that lies in a folder; nothing is written.
+
+    Args:
+      path: the folder.
+      given: settings in place of its own: more steps, or where the data lie now.
+
+    Raises:
+      FileNotFoundError: no run lies there.
+      ValueError, OSError: its settings cannot be read, or not be made, which names the file unless others
+        are given; or its data are no longer those that it began with.
+    """
+    directory = path if isinstance(path, RunDirectory) else RunDirectory(path)
+    settings = changed(directory.read_config(), given or {})
+    try:
+        run = Run(directory, settings, *settings.make())
+    except (ValueError, OSError) as e:
+        if given:
+            raise
+        kind = ValueError if isinstance(e, ValueError) else OSError
+        raise kind(f"{directory.config}: {e}") from e
+    directory.check_data(run.task)
+    return run

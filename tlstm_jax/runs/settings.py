@@ -1,0 +1,158 @@
+"""The settings of a run: plain values, of what is given, a preset and the defaults."""
+
+import dataclasses
+import inspect
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from tlstm_jax import zoo
+from tlstm_jax.names import accepted
+from tlstm_jax.network import Network
+from tlstm_jax.runs.limits import check_settings
+from tlstm_jax.tasks.catalogue import TASKS
+from tlstm_jax.training import TrainSettings, check_target
+from tlstm_jax.typing import Task
+from tlstm_jax.zoo.presets import PRESETS
+
+MOST_PARAMETERS = 2**33  # with Adam's two moments 100 GB, more than a device has
+PATHS = {"data_dir", "data_path"}  # kept absolute, so that a run can go on from another folder
+
+
+def task_settings(name: str) -> dict[str, Any]:
+    """The settings of a task and their defaults."""
+    return {k: p.default for k, p in _task_parameters(name).items()}
+
+
+def _task_parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    if not isinstance(name, str) or name not in TASKS:
+        raise ValueError(f"task is {name!r}; {accepted(name, TASKS)}")
+    return inspect.signature(TASKS[name]).parameters
+
+
+def train_settings() -> dict[str, Any]:
+    """The settings of training and their defaults."""
+    return {field.name: field.default for field in dataclasses.fields(TrainSettings)}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """All that a run is a function of; plain values, for JSON.
+
+    Raises:
+      ValueError: an unknown task, model or setting, or a value of another type than the setting's.
+    """
+
+    task: str
+    model: str
+    task_settings: Mapping[str, Any]
+    model_settings: Mapping[str, Any]
+    train_settings: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        kinds = {k: p.annotation for k, p in _task_parameters(self.task).items()}
+        check_settings(f"task {self.task}", self.task_settings, kinds)
+        zoo.model_settings(self.model)
+        kinds = zoo.setting_types(self.model)
+        check_settings(f"model {self.model}", self.model_settings, kinds)
+        kinds = {field.name: field.type for field in dataclasses.fields(TrainSettings)}
+        check_settings("training", self.train_settings, kinds)
+
+    def check(self) -> TrainSettings:
+        """The settings of the training; looks at those of the model, too, but reads no data.
+
+        Raises:
+          ValueError: in one line, what was given and what is accepted.
+        """
+        self.make_network(input_size=1, output_size=1, tokens=False)
+        return TrainSettings(**self.train_settings)
+
+    def make(self, task: Task | None = None) -> tuple[Task, Network, TrainSettings]:
+        """The task (unless it is given), the network for it, and the settings of its training.
+
+        Raises:
+          ValueError, OSError: in one line, what was given and what is accepted.
+        """
+        training = self.check()
+        task = task or TASKS[self.task](**self.task_settings)
+        check_target(task, training)
+        network = self.make_network(
+            input_size=task.input_size, output_size=task.output_size, tokens=task.tokens
+        )
+        if (count := zoo.count_parameters(network)) > MOST_PARAMETERS:
+            raise ValueError(
+                f"the model has {count:,} parameters; accepted are up to {MOST_PARAMETERS:,}"
+            )
+        return task, network, training
+
+    def make_network(self, *, input_size: int, output_size: int, tokens: bool) -> Network:
+        """The network, for a task of these sizes."""
+        sizes = {"input_size": input_size, "output_size": output_size, "tokens": tokens}
+        return zoo.make_network(self.model, **sizes, **self.model_settings)
+
+
+def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
+    """The settings of a run: what was given, over the preset, over the defaults.
+
+    Args:
+      given: settings by name, "task" and "model" among them.
+      preset: a preset's name.
+
+    Raises:
+      ValueError: an unknown preset, task, model or setting, or a value of another type.
+    """
+    given, base = dict(given), {}
+    if preset is not None:
+        if not isinstance(preset, str) or preset not in PRESETS:
+            raise ValueError(f"preset is {preset!r}; {accepted(preset, PRESETS)}")
+        chosen = PRESETS[preset]
+        base = {"task": chosen.task, "model": chosen.model, **chosen.settings}
+    task = given.pop("task", base.pop("task", None))
+    model = given.pop("model", base.pop("model", "tlstm"))
+    if task is None:
+        raise ValueError(f"neither --task nor --preset is given; tasks are {', '.join(TASKS)}")
+    kinds = (task_settings(task), zoo.model_settings(model), train_settings())
+    for name in given:
+        if not any(name in kind for kind in kinds):
+            raise ValueError(
+                f"--{name} is not a setting of task {task}, model {model} or training; accepted are "
+                + ", ".join(sorted(set().union(*kinds)))
+            )
+    chosen = [
+        {k: given.get(k, base.get(k, default)) for k, default in kind.items()} for kind in kinds
+    ]
+    RunSettings(task, model, *chosen)  # looks at them
+    for name in PATHS & chosen[0].keys():
+        if given.get(name) is not None:
+            chosen[0][name] = os.path.abspath(os.path.expanduser(given[name]))
+    training = chosen[2]
+    if "steps_per_call" not in given:
+        multiples = ("steps_per_call", "num_steps", "eval_every", "checkpoint_every")
+        numbers = (10 if training[name] is None else max(training[name], 0) for name in multiples)
+        training["steps_per_call"] = math.gcd(*numbers) or 1
+    return RunSettings(task, model, *chosen)
+
+
+def changed(run: RunSettings, given: Mapping[str, Any]) -> RunSettings:
+    """The run's settings, with those `given` in their places; paths are made absolute.
+
+    Raises:
+      ValueError: in one line, a name that is no setting of its task, model or training, or a value of
+        another type.
+    """
+    parts = {
+        name: dict(getattr(run, name))
+        for name in ("task_settings", "model_settings", "train_settings")
+    }
+    for name, value in given.items():
+        having = [part for part in parts.values() if name in part]
+        if not having:
+            known = ", ".join(sorted(set().union(*parts.values())))
+            raise ValueError(
+                f"--{name} is not a setting of task {run.task}, model {run.model} or training; "
+                f"accepted are {known}"
+            )
+        for part in having:
+            part[name] = os.path.abspath(value) if name in PATHS and value is not None else value
+    return dataclasses.replace(run, **parts)

@@ -1,0 +1,16 @@
+"""Many runs as one: grids, random search, halving, and seeds."""
+
+from tlstm_jax.sweeps.members import fit_members
+from tlstm_jax.sweeps.search import Halving, LogUniform, Uniform, grid, random_search
+from tlstm_jax.sweeps.sweeping import Results, sweep
+
+__all__ = [
+    "Halving",
+    "LogUniform",
+    "Results",
+    "Uniform",
+    "fit_members",
+    "grid",
+    "random_search",
+    "sweep",
+]

@@ -1,0 +1,208 @@
+"""A sweep over hyperparameters and seeds, in a notebook: arrays and a picture.
+
+    results = sweep(task, "lstm", {"learning_rate": [1e-3, 3e-3, 1e-2], "seed": range(4)})
+    results.best_metric  # [12]
+    results.plot()
+
+The same with files, resumption and a table: `python -m scripts.sweep`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from tlstm_jax import zoo
+from tlstm_jax.network import Network
+from tlstm_jax.sweeps.groups import Curves, Point, Traced, plan, train_groups
+from tlstm_jax.sweeps.search import (
+    Halving,
+    Setting,
+    Space,
+    by_setting,
+    grid,
+    over_seeds,
+    random_search,
+    ranked,
+)
+from tlstm_jax.training.loop import Report, TrainState
+from tlstm_jax.training.settings import TrainSettings
+from tlstm_jax.typing import Cell, Params, SequenceModel, State, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What a sweep of N members found.
+
+    Attributes:
+      points: what each member has of the settings that were swept.
+      metric, maximize, unit: of the task.
+      units: [E], samples or characters seen at the evaluations.
+      curves: [N, E], the metric on the validation split; NaN where a member had stopped.
+      best_metric: [N], the best of each curve; NaN where there is none.
+      stop: why each member ended.
+      best: the place of the best member: of the setting with the best mean over seeds, the best one.
+      network, params, model_state: of the best member at its best evaluation.
+    """
+
+    points: list[dict[str, Any]]
+    metric: str
+    maximize: bool
+    unit: str
+    units: np.ndarray
+    curves: np.ndarray
+    best_metric: np.ndarray
+    stop: list[str]
+    best: int
+    network: Network
+    params: Params
+    model_state: State
+
+    def values(self, name: str) -> np.ndarray:
+        """One setting of all members, [N]."""
+        return np.array([point[name] for point in self.points])
+
+    def settings(self) -> list[Setting]:
+        """Members that differ in their seeds alone, with the mean and the spread of their best metrics."""
+        sign = 1 if self.maximize else -1
+        found = over_seeds(self.points, sign * self.best_metric)
+        return [setting._replace(mean=sign * setting.mean) for setting in found]
+
+    def plot(self) -> Any:
+        """A matplotlib Figure: the best metric against each setting, and the mean curves over seeds."""
+        from tlstm_jax.sweeps.pictures import plot_sweep
+
+        return plot_sweep(
+            self.points,
+            self.units,
+            self.curves,
+            metric=self.metric,
+            maximize=self.maximize,
+            unit=self.unit,
+        )
+
+
+def sweep(
+    task: Task,
+    model: str | SequenceModel | Cell,
+    space: Space,
+    *,
+    settings: TrainSettings | None = None,
+    model_settings: Mapping[str, Any] | None = None,
+    samples: int | None = None,
+    search_seed: int = 0,
+    chunk: int | None = None,
+    halving: Halving | None = None,
+    on_reports: Callable[[Mapping[int, Report]], None] | None = None,
+) -> Results:
+    """Trains every point of `space`; see `search`, and `groups` for what is trained together.
+
+    Args:
+      task: of all members.
+      model: a name of the zoo, or a Cell or SequenceModel; of the latter only settings that `hyper` can
+        replace can be swept.
+      space: names of settings of training and of the model, and their values.
+      settings: of training, beside what is swept.
+      model_settings: of a named model, beside what is swept.
+      samples: None: the whole grid; else so many points of a random search.
+      search_seed: of the random search.
+      chunk: train at most so many members at a time.
+      halving: drop the worse settings early, by the mean over their seeds.
+      on_reports: called with the reports of every compiled call, under the members' numbers.
+
+    Raises:
+      ValueError: an unknown setting, a setting's value, or no member that did not diverge.
+    """
+    points = grid(space) if samples is None else random_search(space, samples, search_seed)
+    maker = _Maker(task, model, settings or TrainSettings(), dict(model_settings or {}))
+    for point in points:
+        maker.make(point)
+    groups = plan(points, lambda n: maker.make(points[n]), lambda n: maker.traced(points[n]))
+    curves = Curves(range(len(points)), metric=task.metric, maximize=task.maximize)
+    saved: dict[int, Any] = {}  # for halving, which comes back to them
+    setting_of = {n: members for members in by_setting(points) for n in members}
+    best: dict[tuple[int, ...], tuple[float, Any]] = {}  # of each setting, the best member's state
+    for _, reports in train_groups(
+        groups,
+        curves,
+        chunk=chunk,
+        halving=halving,
+        load=lambda group: [saved.get(n) for n in group.members],
+    ):
+        for n, report in reports.items():
+            if report.state is None:
+                continue
+            if halving is not None:
+                saved[n] = report.state, report.progress
+            if report.improved and curves.score(n) > best.get(setting_of[n], (-np.inf,))[0]:
+                best[setting_of[n]] = curves.score(n), _model(report.state)
+        if on_reports is not None:
+            on_reports(reports)
+    scores = np.array([curves.score(n) for n in range(len(points))])
+    if not best:
+        raise ValueError(f"no member of the sweep has a {task.metric} that is a number")
+    chosen = ranked(over_seeds(points, scores))[0]
+    place = chosen.best
+    steps = sorted(set().union(*curves.valid.values()))
+    of_best = jax.tree.map(jax.numpy.asarray, best[chosen.members][1])
+    return Results(
+        points=points,
+        metric=task.metric,
+        maximize=task.maximize,
+        unit=task.unit,
+        units=np.array(steps) * task.units_per_step,
+        curves=np.array(
+            [[curves.valid[n].get(step, np.nan) for step in steps] for n in range(len(points))]
+        ),
+        best_metric=scores if task.maximize else -scores,
+        stop=[curves.stop[n] for n in range(len(points))],
+        best=place,
+        network=maker.make(points[place])[1],
+        params=of_best[0],
+        model_state=of_best[1],
+    )
+
+
+def _model(state: TrainState) -> tuple[Params, State]:
+    """Copies, since a member's arrays are parts of all members'."""
+    return jax.tree.map(np.array, (state.params, state.model_state))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """From a point to its run."""
+
+    task: Task
+    model: str | SequenceModel | Cell
+    settings: TrainSettings
+    model_settings: dict[str, Any]
+
+    def make(self, point: Point) -> tuple[Task, Network, TrainSettings]:
+        names = [field.name for field in dataclasses.fields(TrainSettings)]
+        settings = dataclasses.replace(
+            self.settings, **{k: v for k, v in point.items() if k in names}
+        )
+        of_model = {k: v for k, v in point.items() if k not in names}
+        sizes = {
+            "input_size": self.task.input_size,
+            "output_size": self.task.output_size,
+            "tokens": self.task.tokens,
+        }
+        if isinstance(self.model, str):
+            chosen = {"model": self.model} | self.model_settings | of_model
+            name = chosen.pop("model")
+            return self.task, zoo.make_network(name, **sizes, **chosen), settings
+        if unknown := [*self.model_settings, *sorted(of_model.keys() - self.traced(point))]:
+            raise ValueError(
+                f"{', '.join(unknown)} cannot be swept for a {type(self.model).__name__}; accepted are "
+                "settings of training, floats of its initialization, and all settings for a model's name"
+            )
+        return self.task, Network(self.model, **sizes), settings
+
+    def traced(self, point: Point) -> Traced:
+        if isinstance(self.model, str):
+            return zoo.traced_settings(point.get("model", self.model))
+        network = Network(self.model, self.task.input_size, self.task.output_size, self.task.tokens)
+        return {name: ("init", name) for name in point if zoo.takes_hyper(network, name)}

@@ -1,0 +1,39 @@
+"""Training: the loop, its settings, evaluation. `checkpointing` (Orbax) is imported by its own name."""
+
+from tlstm_jax.training.divergence import NonFiniteError
+from tlstm_jax.training.evaluation import evaluate
+from tlstm_jax.training.loop import (
+    NO_OVERRIDES,
+    Overrides,
+    Report,
+    TrainState,
+    abstract_state,
+    check_target,
+    eval_key,
+    fit,
+    init_state,
+    run_key,
+    train_call,
+    train_step,
+)
+from tlstm_jax.training.progress import Progress
+from tlstm_jax.training.settings import TrainSettings
+
+__all__ = [
+    "NO_OVERRIDES",
+    "NonFiniteError",
+    "Overrides",
+    "Progress",
+    "Report",
+    "TrainSettings",
+    "TrainState",
+    "abstract_state",
+    "check_target",
+    "eval_key",
+    "evaluate",
+    "fit",
+    "init_state",
+    "run_key",
+    "train_call",
+    "train_step",
+]

@@ -1,0 +1,310 @@
+"""Training: pure functions over a network and a task, and the loop that calls them.
+
+A run is a function of its settings and a seed alone: every batch, evaluation sample and dropout mask
+follows from the run's key and the step number, so that a run that stops and resumes from its
+TrainState and Progress ends with the same parameters, bit for bit.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from tlstm_jax.devices.layout import Layout, tracing
+from tlstm_jax.network import Network
+from tlstm_jax.training.compatibility import check_fits
+from tlstm_jax.training.divergence import NonFiniteError, check_evaluation
+from tlstm_jax.training.evaluation import evaluate, means, outline
+from tlstm_jax.training.progress import Progress, finished, judge
+from tlstm_jax.training.settings import TrainSettings
+from tlstm_jax.typing import Array, Batch, Carry, Hyper, Params, PyTree, State, Sums, Task
+
+
+class TrainState(NamedTuple):
+    """All that the next step depends on, beside the settings and the data."""
+
+    step: Array  # int32 scalar: steps done, and thereby the position in the data
+    key: Array  # the run's PRNG key; constant
+    params: Params
+    opt_state: PyTree
+    model_state: State
+    carry: Carry  # of a stream task; () else
+
+
+class Overrides(NamedTuple):
+    """Traced floats in place of settings, so that a sweep can vmap over them."""
+
+    init: Hyper | None = None  # for `Network.init`: forget_bias, scales
+    apply: Hyper | None = None  # for `Network.apply`: input_rate, output_rate of Dropout
+    train: Hyper | None = None  # for TrainSettings: learning_rate, weight_decay, clip_norm
+
+
+NO_OVERRIDES = Overrides()
+
+
+class Report(NamedTuple):
+    """The state of a run after a compiled call."""
+
+    state: TrainState | None  # None where the next call has taken it already; see `fit`
+    progress: Progress
+    train: dict[str, float]  # means over the call's steps
+    valid: dict[str, float] | None  # metrics of the evaluation, where there was one
+    improved: bool  # whether that evaluation is the best so far
+    stop: str | None  # why the run ends here, where it does
+    finished: bool  # whether it would end here if resumed, too
+
+    def record(self, unit: str) -> dict[str, Any]:
+        """Its numbers as plain values, for JSON and for `pictures.plot_curves`; `unit` is the task's."""
+        record = {"step": self.progress.step, unit: self.progress.units, "train": self.train}
+        return record if self.valid is None else record | {"valid": self.valid}
+
+
+def run_key(seed: int | Array) -> Array:
+    """A run's key: threefry whatever JAX's default is, since others draw otherwise under vmap."""
+    return jax.random.key(seed, impl="threefry2x32")
+
+
+def _key(state_key: Array, purpose: str) -> Array:
+    return jax.random.fold_in(state_key, ("init", "data", "eval", "model").index(purpose))
+
+
+def init_state(
+    network: Network,
+    task: Task,
+    settings: TrainSettings,
+    key: Array,
+    overrides: Overrides = NO_OVERRIDES,
+    layout: Layout | None = None,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      key: the run's key, `run_key(settings.seed)`.
+      layout: over which devices it lies; None: on that of `key`.
+    """
+    return _init_state(network, outline(task), settings, key, overrides, layout)
+
+
+@functools.partial(jax.jit, static_argnames=("network", "task", "settings", "layout"))
+def _init_state(
+    network: Network,
+    task: Task,
+    settings: TrainSettings,
+    key: Array,
+    overrides: Overrides,
+    layout: Layout | None,
+) -> TrainState:
+    hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), overrides.init)
+    params, model_state = network.init(_key(key, "init"), hyper=hyper)
+    carry = network.init_carry(task.batch_size, params=params) if task.stream else ()
+    opt_state = settings.make_optimizer(params).init(params)
+    state = TrainState(jnp.zeros((), jnp.int32), key, params, opt_state, model_state, carry)
+    return state if layout is None else layout.keep(state)
+
+
+def abstract_state(
+    network: Network, task: Task, settings: TrainSettings, layout: Layout | None = None
+) -> TrainState:
+    """The shapes, dtypes and places of `init_state`, which `checkpointing.restore` wants to know."""
+    init = functools.partial(init_state, network, task, settings)
+    state = jax.eval_shape(init, run_key(0))
+    if layout is None:
+        return state
+    return jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        state,
+        layout.places(state),
+    )
+
+
+def train_step(
+    network: Network,
+    task: Task,
+    settings: TrainSettings,
+    state: TrainState,
+    data: PyTree,
+    overrides: Overrides = NO_OVERRIDES,
+    layout: Layout | None = None,
+) -> tuple[TrainState, dict[str, Any]]:
+    """One optimizer step on the task's next batch.
+
+    Args:
+      layout: over which devices, in a program traced for them (`layout.tracing`); None: one.
+
+    Returns:
+      The new state, and {"sums": the task's metrics, "loss", "grad_norm": scalars}.
+    """
+    state = state if layout is None else layout.keep(state)
+    batch = task.train_batch(data, _key(state.key, "data"), state.step, network.delay)
+    batch = batch if layout is None else layout.cut(batch)
+    model_key = jax.random.fold_in(_key(state.key, "model"), state.step)
+
+    def loss_fn(params: Params) -> tuple[Array, tuple[Carry, State, Sums]]:
+        carry, logits, model_state, aux = network.apply(
+            params,
+            state.model_state,
+            _start(network, task, params, state.carry, batch),
+            batch.inputs,
+            last_only=task.last_only,
+            flush=not task.stream,
+            lengths=batch.lengths,
+            key=model_key,
+            train=True,
+            hyper=overrides.apply,
+        )
+        sums = task.metrics(logits, batch)
+        total, count = sums["loss"]
+        count = jnp.maximum(count, jnp.ones_like(count)).astype(total.dtype)
+        loss = total / count + sum(aux.values())
+        return loss, (carry if task.stream else (), model_state, sums)
+
+    grad = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, (carry, model_state, sums)), grads = grad(state.params)
+    with jax.numpy_dtype_promotion("standard"):  # Optax's bias correction relies on it
+        optimizer = settings.make_optimizer(state.params, hyper=overrides.train)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    state = TrainState(state.step + 1, state.key, params, opt_state, model_state, carry)
+    return state, {"sums": sums, "loss": loss, "grad_norm": optax.tree.norm(grads)}
+
+
+@functools.partial(
+    jax.jit, static_argnames=("network", "task", "settings", "layout"), donate_argnames=("state",)
+)
+def train_call(
+    network: Network,
+    task: Task,
+    settings: TrainSettings,
+    state: TrainState,
+    data: PyTree,
+    layout: Layout | None = None,
+) -> tuple[TrainState, dict[str, Any]]:
+    """`steps_per_call` steps in one compiled call, with a leading axis of steps on what they return.
+
+    `state` is donated: its buffers are gone after the call. Compiled for `task`, which it keeps: give it
+    `evaluation.outline(task)`.
+    """
+    step = functools.partial(train_step, network, task, settings, data=data, layout=layout)
+    with tracing(layout):
+        state, steps = jax.lax.scan(
+            lambda state, _: step(state=state), state, None, length=settings.steps_per_call
+        )
+    return (state, steps) if layout is None else (layout.keep(state), layout.gather(steps))
+
+
+def _start(network: Network, task: Task, params: Params, carry: Carry, batch: Batch) -> Carry:
+    """The carry that a batch starts from: the stream's, anew where the batch says so."""
+    if not task.stream:
+        return network.init_carry(batch.inputs.shape[1], params=params)
+    if batch.reset is None:
+        return carry
+
+    def select(new: Array, old: Array) -> Array:
+        anew = batch.reset.reshape(-1, *(1,) * (old.ndim - 1))
+        return jnp.where(jnp.broadcast_to(anew, old.shape), new.astype(old.dtype), old)
+
+    return jax.tree.map(select, network.init_carry(batch.reset.shape[0], params=params), carry)
+
+
+def eval_key(state: TrainState) -> Array:
+    """The key of the evaluation after `state.step` steps: fresh samples every time."""
+    return jax.random.fold_in(_key(state.key, "eval"), state.step)
+
+
+def check_target(task: Task, settings: TrainSettings) -> None:
+    """Raises ValueError where a training is to stop at a target that its task does not have."""
+    if settings.stop_at_target and task.target is None:
+        raise ValueError(
+            f"stop_at_target is True; accepted for task {task.name}, which has no target, is False"
+        )
+
+
+def fit(
+    network: Network,
+    task: Task,
+    settings: TrainSettings,
+    *,
+    state: TrainState | None = None,
+    progress: Progress | None = None,
+    should_stop: Callable[[], str | None] = lambda: None,
+    layout: Layout | None = None,
+) -> Iterator[Report]:
+    """Trains, yielding a Report after every compiled call; nothing if the run is finished already.
+
+    The next call is under way while a report is read, so that the device does not wait for the host,
+    and has taken the report's state with it. Only after an evaluation, at multiples of
+    `checkpoint_every` and where training stops does it wait, and the report has the state, which is
+    donated to the next call: use it before asking for the next report.
+
+    Args:
+      state, progress: of an earlier report, to go on from; None: from the beginning.
+      should_stop: asked after every call; a reason to stop, or None. With several processes all are to
+        give the same answer.
+      layout: over which devices; None: on JAX's default device.
+
+    Raises:
+      NonFiniteError: the loss, the gradient or an evaluation is not finite; the last report was still good.
+      ValueError: a network of other sizes than the task's, labels that are none of its classes, a batch
+        that cannot be cut evenly, or other data in another process.
+    """
+    check_target(task, settings)
+    place = jax.device_put if layout is None else layout.put
+    if layout is not None:
+        layout.check(task.batch_size)
+    if state is None:
+        key = place(run_key(settings.seed))
+        state = init_state(network, task, settings, key, layout=layout)
+    progress = progress or Progress()
+    data = place(task.data)
+    check_fits(network, task, data)
+    task = outline(task)
+    under_way: tuple[Progress, dict[str, Any]] | None = None
+    while finished(settings, progress) is None:
+        state, steps = train_call(network, task, settings, state, data, layout)
+        if under_way is not None:
+            yield Report(None, under_way[0], train_means(*under_way), None, False, None, False)
+        step = progress.step + settings.steps_per_call
+        progress = dataclasses.replace(progress, step=step, units=step * task.units_per_step)
+        under_way = progress, steps
+        stop, last = should_stop(), step >= settings.num_steps
+        evaluates = last or step % settings.eval_every == 0
+        if not (stop or evaluates or step % settings.checkpoint_every == 0):
+            continue
+        train, under_way = train_means(*under_way), None
+        valid, improved = None, False
+        if evaluates:
+            valid = evaluate(
+                network,
+                task,
+                state.params,
+                state.model_state,
+                data,
+                split="valid",
+                key=eval_key(state),
+                layout=layout,
+            )
+            check_evaluation(step, valid)
+            progress, improved = judge(task, progress, valid[task.metric])
+        why = finished(settings, progress)
+        yield Report(state, progress, train, valid, improved, why or stop, why is not None)
+        if why or stop:
+            return
+
+
+def train_means(progress: Progress, steps: dict[str, Any]) -> dict[str, float]:
+    """Means over the steps of a call, which ended with `progress`; waits for it.
+
+    Raises:
+      NonFiniteError: of the first step whose loss or gradient is not finite.
+    """
+    steps = jax.device_get(steps)
+    finite = np.isfinite(steps["loss"]) & np.isfinite(steps["grad_norm"])
+    if not finite.all():
+        raise NonFiniteError(progress.step - len(finite) + int(np.argmin(finite)) + 1)
+    of_task = {name: float(x) for name, x in means(steps["sums"]).items()}
+    return of_task | {"grad_norm": float(np.mean(steps["grad_norm"]))}

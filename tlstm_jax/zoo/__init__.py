@@ -1,0 +1,40 @@
+"""Models by name, from plain settings; presets; trained weights."""
+
+from tlstm_jax.zoo.catalogue import MODELS
+from tlstm_jax.zoo.make import (
+    DTYPES,
+    TRAINED,
+    card,
+    count_parameters,
+    idle_settings,
+    load,
+    make_model,
+    make_network,
+    model_settings,
+    own_settings,
+    setting_types,
+    takes_hyper,
+    traced_settings,
+    trained,
+)
+from tlstm_jax.zoo.presets import PRESETS, Preset
+
+__all__ = [
+    "DTYPES",
+    "MODELS",
+    "PRESETS",
+    "TRAINED",
+    "Preset",
+    "card",
+    "count_parameters",
+    "idle_settings",
+    "load",
+    "make_model",
+    "make_network",
+    "model_settings",
+    "own_settings",
+    "setting_types",
+    "takes_hyper",
+    "traced_settings",
+    "trained",
+]

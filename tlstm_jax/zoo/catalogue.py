@@ -1,0 +1,228 @@
+"""The models of the zoo: names, citations, and what makes each from plain settings."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tlstm_jax.cells.elman import Elman
+from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
+from tlstm_jax.cells.grid_lstm import GridLSTM
+from tlstm_jax.cells.hyper_lstm import HyperLSTM
+from tlstm_jax.cells.irnn import IRNN
+from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
+from tlstm_jax.cells.lstm import LSTM, LSTM1997
+from tlstm_jax.cells.mi_lstm import MILSTM
+from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
+from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
+from tlstm_jax.models.qrnn import QRNN
+from tlstm_jax.models.sru import SRU
+from tlstm_jax.models.wavenet import WaveNet
+from tlstm_jax.typing import Cell, SequenceModel
+from tlstm_jax.zoo.makers import dilated, gru, hm_lstm, stacked_lstm, tlstm, trnn
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A model of the zoo.
+
+    Attributes:
+      make: its class, or a function, of plain settings.
+      title: what it is called.
+      citation: authors, title, where, year.
+      kind: "cell", "composed" or "parallel" (over time, in training).
+      checked: what it is compared with in the tests, beside a NumPy version of its equations.
+      defaults: settings whose defaults are others than those of `make` and `Wrapping`.
+    """
+
+    make: Callable[..., Cell | SequenceModel]
+    title: str
+    citation: str
+    kind: str = "cell"
+    checked: str = "NumPy version"
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def year(self) -> str:
+        return self.citation[-4:]
+
+
+_TENSORIZED = (
+    'He et al., "Wider and Deeper, Cheaper and Faster: Tensorized LSTMs for Sequence Learning", '
+    "NIPS 2017"
+)
+_LEARNED = {"learned_carry": True}
+MODELS: Mapping[str, Entry] = {
+    "tlstm": Entry(
+        tlstm,
+        "Tensorized LSTM",
+        _TENSORIZED,
+        checked="the paper's identities with stacked LSTMs",
+    ),
+    "trnn": Entry(
+        trnn,
+        "Tensorized RNN",
+        _TENSORIZED,
+        checked="the paper's identities with stacked Elman networks",
+    ),
+    "elman": Entry(
+        Elman,
+        "Elman network",
+        'Elman, "Finding Structure in Time", Cognitive Science 1990',
+        checked="torch.nn.RNN, Flax",
+    ),
+    "lstm": Entry(
+        LSTM,
+        "LSTM with forget gate",
+        'Gers, Schmidhuber and Cummins, "Learning to Forget", Neural Computation 2000',
+        checked="torch.nn.LSTM, Flax",
+    ),
+    "lstm_1997": Entry(
+        LSTM1997,
+        "LSTM without forget gate",
+        'Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 1997',
+        checked="torchrecurrent",
+    ),
+    "stacked_lstm": Entry(
+        stacked_lstm,
+        "Stacked LSTM, separate or shared weights",
+        'Graves et al., "Speech Recognition with Deep Recurrent Neural Networks", ICASSP 2013',
+        "composed",
+        "torch.nn.LSTM(num_layers)",
+    ),
+    "peephole_lstm": Entry(
+        PeepholeLSTM,
+        "LSTM with peepholes",
+        'Gers et al., "Learning Precise Timing with LSTM Recurrent Networks", JMLR 2002',
+        checked="torchrecurrent",
+    ),
+    "gru": Entry(
+        gru,
+        "GRU, reset after or before",
+        'Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014',
+        checked="torch.nn.GRU, Flax; Keras (reset before)",
+    ),
+    "irnn": Entry(
+        IRNN,
+        "IRNN",
+        'Le et al., "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015',
+        checked="torch.nn.RNNCell(relu)",
+    ),
+    "layer_norm_lstm": Entry(
+        LayerNormLSTM,
+        "Layer-normalized LSTM",
+        'Ba, Kiros and Hinton, "Layer Normalization", 2016',
+        checked="haste",
+    ),
+    "mi_lstm": Entry(
+        MILSTM,
+        "LSTM with multiplicative integration",
+        'Wu et al., "On Multiplicative Integration with Recurrent Neural Networks", NIPS 2016',
+        checked="the LSTM, where alpha = 0 and beta = 1",
+    ),
+    "mlstm": Entry(
+        MultiplicativeLSTM,
+        "Multiplicative LSTM",
+        'Krause et al., "Multiplicative LSTM for Sequence Modelling", ICLR Workshop 2017',
+        checked="torchrecurrent",
+    ),
+    "hyper_lstm": Entry(
+        HyperLSTM,
+        "HyperLSTM with layer normalization",
+        'Ha, Dai and Le, "HyperNetworks", ICLR 2017',
+        checked="labml_nn",
+    ),
+    "hm_lstm": Entry(
+        hm_lstm,
+        "Hierarchical multiscale LSTM",
+        'Chung, Ahn and Bengio, "Hierarchical Multiscale Recurrent Neural Networks", ICLR 2017',
+        "composed",
+        "a stacked LSTM, where boundaries are forced",
+    ),
+    "rhn": Entry(
+        RHN,
+        "Recurrent highway network",
+        'Zilly et al., "Recurrent Highway Networks", ICML 2017',
+        checked="labml_nn",
+    ),
+    "fs_lstm": Entry(
+        FastSlowLSTM,
+        "Fast-slow LSTM",
+        'Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 2017',
+        "composed",
+        "its wiring from layer-normalized LSTMs",
+    ),
+    "grid_lstm": Entry(
+        GridLSTM,
+        "Grid LSTM over depth and time, tied or untied",
+        'Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016',
+        "composed",
+        "its wiring from LSTMs",
+    ),
+    "urnn": Entry(
+        UnitaryRNN,
+        "Unitary evolution RNN",
+        'Arjovsky, Shah and Bengio, "Unitary Evolution Recurrent Neural Networks", ICML 2016',
+        checked="the dense matrix of its factors",
+        defaults=_LEARNED,
+    ),
+    "full_urnn": Entry(
+        FullCapacityURNN,
+        "Full-capacity unitary RNN",
+        'Wisdom et al., "Full-Capacity Unitary Recurrent Neural Networks", NIPS 2016',
+        checked="the uRNN at its start; unitarity",
+        defaults=_LEARNED,
+    ),
+    "skip_rnn": Entry(
+        SkipRNN,
+        "sTANH, a tanh network with skips",
+        'Zhang et al., "Architectural Complexity Measures of Recurrent Neural Networks", NIPS 2016',
+        checked="Elman (U_s = 0), a dilated Elman (U = 0)",
+    ),
+    "bn_lstm": Entry(
+        BatchNormLSTM,
+        "Batch-normalized LSTM",
+        'Cooijmans et al., "Recurrent Batch Normalization", ICLR 2017',
+        checked="the LSTM, where scales undo the statistics",
+    ),
+    "dilated": Entry(
+        dilated,
+        "Dilated RNN, GRU or LSTM",
+        'Chang et al., "Dilated Recurrent Neural Networks", NIPS 2017',
+        "composed",
+        "cells over interleaved sequences",
+    ),
+    "wavenet": Entry(
+        WaveNet,
+        "WaveNet",
+        'van den Oord et al., "WaveNet: A Generative Model for Raw Audio", 2016',
+        "parallel",
+        "wavenet_vocoder",
+    ),
+    "qrnn": Entry(
+        QRNN,
+        "Quasi-recurrent network: f, fo, ifo pooling",
+        'Bradbury et al., "Quasi-Recurrent Neural Networks", ICLR 2017',
+        "parallel",
+        "its recurrence as a loop",
+        defaults={"num_layers": 2},
+    ),
+    "sru": Entry(
+        SRU,
+        "Simple recurrent unit, of 2017 or 2018",
+        'Lei et al., "Simple Recurrent Units for Highly Parallelizable Recurrence", EMNLP 2018',
+        "parallel",
+        "sru",
+        {"num_layers": 2},
+    ),
+    "mut": Entry(
+        MUT,
+        "MUT1, MUT2 or MUT3",
+        'Jozefowicz et al., "An Empirical Exploration of Recurrent Network Architectures", ICML 2015',
+        checked="torchrecurrent",
+    ),
+}

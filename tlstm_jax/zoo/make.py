@@ -1,0 +1,277 @@
+"""Names for models, with their settings as plain values.
+
+A model's settings are the arguments of its class or function in `catalogue.MODELS` (`channels` is the width
+M of all), and what can be put around every model (`assembly.Wrapping`), so that flags, presets and run
+directories can hold them as they are. A setting that the model itself has under such a name is its own.
+
+Some trained weights come with the package: `trained()` names them, `load(name)` gives model and parameters.
+"""
+
+import dataclasses
+import functools
+import inspect
+import json
+import numbers
+import pathlib
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.cells.linear import check_size
+from tlstm_jax.names import accepted
+from tlstm_jax.network import Network
+from tlstm_jax.typing import Array, Cell, Params, SequenceModel
+from tlstm_jax.zoo.assembly import RATES, Wrapping
+from tlstm_jax.zoo.catalogue import MODELS
+from tlstm_jax.zoo.makers import CHANNELS
+from tlstm_jax.zoo.weights import read_weights
+
+DTYPES = ("float32", "bfloat16")
+TRAINED = pathlib.Path(__file__).parent / "trained"  # <name>.json, a card, and <name>.npz
+
+_CARD: Mapping[str, Any] = {
+    "model": str,
+    "model_settings": dict,
+    "input_size": int,
+    "output_size": int,
+    "tokens": bool,
+    "task": str,
+    "task_settings": dict,
+    "train_settings": dict,
+    "vocabulary": list | None,
+    "parameters": int,
+    "metric": str,
+    "test": dict,
+    "step": int,
+    "minutes": float,
+    "command": str,
+    "versions": dict,
+}
+
+
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    """The arguments of a model's class or function, the width under the name of `channels`."""
+    own = inspect.signature(MODELS[name].make).parameters
+    return {("channels" if k == "features" else k): p for k, p in own.items()}
+
+
+def own_settings(name: str) -> tuple[str, ...]:
+    """The settings that are a model's own, without those of `Wrapping`."""
+    return tuple(_parameters(name))
+
+
+def setting_types(name: str) -> dict[str, Any]:
+    """The settings of a model and their types, as they are annotated; see `model_settings`."""
+    own = {k: p.annotation for k, p in _parameters(name).items()}
+    around = {field.name: field.type for field in dataclasses.fields(Wrapping)}
+    return around | own | {"dtype": str}
+
+
+def model_settings(name: str) -> dict[str, Any]:
+    """The settings of a model and their defaults, its own first.
+
+    Raises:
+      ValueError: there is no such model.
+    """
+    if not isinstance(name, str) or name not in MODELS:
+        raise ValueError(f"model is {name!r}; {accepted(name, MODELS)}")
+    own = {k: p.default for k, p in _parameters(name).items()} | {"dtype": DTYPES[0]}
+    if own["channels"] is inspect.Parameter.empty:
+        own["channels"] = CHANNELS
+    around = {field.name: field.default for field in dataclasses.fields(Wrapping)}
+    return own | {k: v for k, v in around.items() if k not in own} | dict(MODELS[name].defaults)
+
+
+@functools.cache  # a sweep asks for every member
+def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
+    """The float settings of a model that `hyper` can replace, and so a sweep can vmap over.
+
+    Returns:
+      Setting -> ("init" or "apply", the Network's function that takes it; its name in `hyper`). A rate of
+      dropout is replaced only where it is not 0.
+
+    Raises:
+      ValueError: there is no such model.
+    """
+    model_settings(name)
+    network = make_network(name, input_size=2, output_size=2, tokens=True)
+    own, kinds = own_settings(name), setting_types(name)
+    traced = {k: ("apply", rate) for k, rate in RATES.items() if k not in own}
+    floats = [k for k in own if kinds[k] in (float, float | None)]
+    traced |= {k: ("init", k) for k in floats if takes_hyper(network, k)}
+    return types.MappingProxyType(traced)
+
+
+@functools.lru_cache(maxsize=256)
+def takes_hyper(network: Network, name: str) -> bool:
+    """Whether `hyper` can replace this float field in the network's initialization.
+
+    Not if nothing comes of it: a cell may take `hyper` and not look into it.
+    """
+
+    def init(value: Array) -> Any:
+        return network.init(jax.random.key(0), hyper={name: value})
+
+    try:
+        jaxpr = jax.make_jaxpr(init)(jnp.float32(0.5)).jaxpr
+    except ValueError:
+        return False
+    (value,) = jaxpr.invars
+    read = [v for e in jaxpr.eqns for v in e.invars] + jaxpr.outvars
+    return any(v is value for v in read)
+
+
+def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Those of a model's settings that have no effect beside the others.
+
+    Args:
+      settings: others have their defaults.
+
+    Returns:
+      Setting -> (its value that asks for nothing, where that is the accepted one).
+    """
+    known = model_settings(name)
+    s = known | dict(settings)
+    layers = 1 if "num_layers" in own_settings(name) else s["num_layers"]
+    one_layer = "with one layer"
+    idle = {}
+    if s["residual"] and layers == 1:
+        idle["residual"] = (False, f"{one_layer} (a model with layers of its own counts as one)")
+    for shares in ("shared", "tied"):
+        if s.get(shares) and s["num_layers"] == 1:
+            idle[shares] = (False, one_layer)
+    if s["variational_dropout"] and not (s["dropout"] or s["input_dropout"]):
+        idle["variational_dropout"] = (False, "without dropout or input_dropout")
+    nothing = (None, 0.0, known["carry_scale"])  # 0.0: what runs were written with by default
+    if s["carry_scale"] not in nothing and not s["learned_carry"]:
+        idle["carry_scale"] = (known["carry_scale"], "without learned_carry")
+    return idle
+
+
+def make_model(name: str, **settings: Any) -> SequenceModel:
+    """A named model.
+
+    Raises:
+      ValueError: an unknown model or setting, a setting's value, or one that has no effect.
+    """
+    known = model_settings(name)
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"{key} is not a setting of model {name}; {accepted(key, known)}")
+    settings = known | settings
+    kinds = setting_types(name)
+    for key, value in settings.items():
+        if kinds[key] in (float, float | None) and not _is_float(value, kinds[key]):
+            raise ValueError(f"{key} is {value!r}; accepted are finite numbers of float32")
+    for key, (value, where) in idle_settings(name, settings).items():
+        raise ValueError(f"{key} is {settings[key]}; accepted {where} is {value}")
+    check_size("channels", settings["channels"])
+    if settings["dtype"] not in DTYPES:
+        raise ValueError(f"dtype is {settings['dtype']!r}; accepted are {', '.join(DTYPES)}")
+    # None: the parameters' own float32.
+    settings["dtype"] = None if settings["dtype"] == "float32" else jnp.dtype(settings["dtype"])
+    own = _parameters(name)
+    width, *others = own
+
+    def make(**changed: Any) -> Cell | SequenceModel:
+        # The width comes first, whatever its name.
+        chosen = settings | changed
+        return MODELS[name].make(chosen[width], **{k: chosen[k] for k in others})
+
+    wrapping = Wrapping(**{k: v for k, v in settings.items() if k not in own})
+    # Above the first layer inputs are hidden states, whatever x is.
+    above = make(input_scale=None) if "input_scale" in own else make()
+    return wrapping.wrap(make(), above)
+
+
+def _is_float(value: Any, kind: Any) -> bool:
+    if value is None:
+        return kind is not float
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return number and abs(value) < 2.0**128  # no NaN either
+
+
+def make_network(
+    name: str, *, input_size: int, output_size: int, tokens: bool, **settings: Any
+) -> Network:
+    """The network of a named model, for inputs and classes as a task has them.
+
+    For tokens, an `input_scale` of None is 1: a one-hot vector has one active input.
+
+    Raises:
+      ValueError: an unknown model or setting, or a setting's value.
+    """
+    known = model_settings(name)
+    if tokens and settings.get("input_scale", known.get("input_scale")) is None:
+        settings["input_scale"] = 1.0
+    return Network(make_model(name, **settings), input_size, output_size, tokens)
+
+
+def count_parameters(network: Network) -> int:
+    """How many numbers are trained."""
+    params, _ = jax.eval_shape(network.init, jax.random.key(0))
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def trained() -> tuple[str, ...]:
+    """The names of the trained models that come with the package."""
+    return tuple(sorted(path.stem for path in TRAINED.glob("*.json")))
+
+
+def card(name: str) -> dict[str, Any]:
+    """What is known of a trained model; `scripts.release` writes it.
+
+    Returns:
+      A dict of plain values: "model" and "model_settings", "input_size", "output_size" and "tokens", as
+      `make_network` takes them; "task", "task_settings" and "train_settings", what it was trained on and how;
+      "vocabulary", for a text the bytes that its tokens stand for, ascending, else None; "parameters", how
+      many; "metric", the name of the task's figure, and "test", all metrics of these weights on the test
+      part; "step", after which they were saved; "command", which made them, "minutes" and "versions".
+
+    Raises:
+      ValueError: there is no such trained model, or its card is damaged.
+    """
+    if name not in trained():
+        raise ValueError(
+            f"trained model is {name!r}; {accepted(name, trained())}: other names of "
+            "tlstm_jax.zoo.MODELS come without weights"
+        )
+    path = TRAINED / f"{name}.json"
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged; accepted is a card in JSON")
+    for field, kind in _CARD.items():
+        if not isinstance(found.get(field), kind):
+            raise ValueError(f"{path} is damaged: {field} should be {kind}; accepted is a card")
+    return found
+
+
+def load(name: str) -> tuple[Network, Params]:
+    """A trained model that comes with the package, and its parameters.
+
+    >>> from tlstm_jax import zoo
+    >>> model, params = zoo.load("memorization")
+    >>> carry = model.init_carry(batch_size=1, params=params)
+
+    Args:
+      name: one of `trained()`.
+
+    Returns:
+      (model, params): a Network without a state (its functions take () for it), and its parameters, a
+      pytree of float32 arrays on the default device.
+
+    Raises:
+      ValueError: there is no such trained model, or its files are damaged.
+      OSError: its weights cannot be opened.
+    """
+    known = card(name)
+    sizes = {size: known[size] for size in ("input_size", "output_size", "tokens")}
+    network = make_network(known["model"], **sizes, **known["model_settings"])
+    like, _ = jax.eval_shape(network.init, jax.random.key(0))
+    return network, read_weights(TRAINED / f"{name}.npz", like)

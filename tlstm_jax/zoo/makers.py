@@ -1,0 +1,140 @@
+"""Models from plain settings, where their class alone does not do."""
+
+from typing import Any
+
+from tlstm_jax.cells.elman import Elman
+from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
+from tlstm_jax.cells.hm_lstm import HMLSTM
+from tlstm_jax.cells.linear import check_size
+from tlstm_jax.cells.lstm import LSTM
+from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
+from tlstm_jax.cells.tensorized.rnn import TensorizedRNN
+from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
+from tlstm_jax.models.chain import Chain
+from tlstm_jax.models.dilated import dilated_stack
+from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.stacked import Stacked
+from tlstm_jax.typing import Cell, SequenceModel
+
+CHANNELS = 100
+_MOST_DILATED = 12  # the trace grows with the largest dilation
+
+
+def tlstm(
+    channels: int = CHANNELS,
+    tensor_shape: tuple[int, ...] = (3,),
+    kernel_size: int = 3,
+    memory_convolution: bool = True,
+    normalization: str = "channel",
+    forget_bias: float = 1.0,
+    input_scale: float | None = None,
+    dtype: Any = None,
+    convolution: str = "auto",
+    convolution_gradient: str = "auto",
+) -> Cell:
+    return TensorizedLSTM(
+        channels,
+        tuple(tensor_shape),
+        kernel_size,
+        memory_convolution,
+        None if normalization == "none" else normalization,
+        forget_bias=forget_bias,
+        input_scale=input_scale,
+        dtype=dtype,
+        convolution=convolution,
+        convolution_gradient=convolution_gradient,
+    )
+
+
+def trnn(
+    channels: int = CHANNELS,
+    tensor_shape: tuple[int, ...] = (3,),
+    kernel_size: int = 3,
+    input_scale: float | None = None,
+    dtype: Any = None,
+    convolution: str = "auto",
+    convolution_gradient: str = "auto",
+) -> Cell:
+    return TensorizedRNN(
+        channels,
+        tuple(tensor_shape),
+        kernel_size,
+        input_scale=input_scale,
+        dtype=dtype,
+        convolution=convolution,
+        convolution_gradient=convolution_gradient,
+    )
+
+
+def gru(
+    channels: int = CHANNELS,
+    reset: str = "after",
+    input_scale: float | None = None,
+    dtype: Any = None,
+) -> Cell:
+    return _gru(reset)(channels, input_scale, dtype)
+
+
+def _gru(reset: str) -> type[GRU | ResetBeforeGRU]:
+    if reset not in ("before", "after"):
+        raise ValueError(f"reset is {reset!r}; accepted are before, after")
+    return GRU if reset == "after" else ResetBeforeGRU
+
+
+def stacked_lstm(
+    channels: int = CHANNELS,
+    num_layers: int = 2,
+    shared: bool = False,
+    forget_bias: float = 1.0,
+    input_scale: float | None = None,
+    dtype: Any = None,
+    remat_every: int | None = None,
+    engine: str = "auto",
+) -> SequenceModel:
+    above = LSTM(channels, forget_bias, dtype=dtype)  # its inputs are hidden states
+    if shared:
+        return Stacked(above, num_layers, shared, input_scale, remat_every, engine)
+    check_size("num_layers", num_layers)
+    first = LSTM(channels, forget_bias, input_scale, dtype)
+    layers = (first, *[above] * (num_layers - 1))
+    return Chain(
+        tuple(as_sequence(cell, remat_every=remat_every, engine=engine) for cell in layers)
+    )
+
+
+def dilated(
+    channels: int = CHANNELS,
+    cell: str = "gru",
+    num_layers: int = 4,
+    input_scale: float | None = None,
+    dtype: Any = None,
+    reset: str = "after",
+) -> SequenceModel:
+    cells = {"elman": Elman, "gru": _gru(reset), "lstm": LSTM}
+    if cell not in cells:
+        raise ValueError(f"cell is {cell!r}; accepted are {', '.join(cells)}")
+    check_size("num_layers", num_layers)
+    if num_layers > _MOST_DILATED:
+        raise ValueError(
+            f"num_layers is {num_layers}; accepted are 1 to {_MOST_DILATED}, since layer l has "
+            "dilation 2^(l - 1)"
+        )
+    first = cells[cell](channels, input_scale=input_scale, dtype=dtype)
+    layer = cells[cell](channels, dtype=dtype)
+    return dilated_stack((first, *[layer] * (num_layers - 1)))
+
+
+def hm_lstm(
+    channels: int = CHANNELS,
+    num_layers: int = 3,
+    anneal_steps: int = 10_000,
+    forget_bias: float = 1.0,
+    input_scale: float | None = None,
+    dtype: Any = None,
+    remat_every: int | None = None,
+    engine: str = "auto",
+) -> SequenceModel:
+    cell = HMLSTM(
+        channels, num_layers, forget_bias=forget_bias, input_scale=input_scale, dtype=dtype
+    )
+    return AnnealedHMLSTM(cell, anneal_steps, remat_every=remat_every, engine=engine)
