@@ -1,6 +1,9 @@
 """Who may import whom, read from the sources; and what an import brings with it."""
 
 import ast
+import graphlib
+import importlib
+import inspect
 import pathlib
 import subprocess
 import sys
@@ -9,226 +12,29 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# A module may import the rooms on its right (and its own), longest name first.
+# A room (a folder or a file of tlstm_jax) may import the rooms on its right, and its own.
 RULES = {
-    "tlstm_jax.typing": [],
-    "tlstm_jax.overrides": ["tlstm_jax.typing"],
-    "tlstm_jax.devices.layout": ["tlstm_jax.typing"],
-    "tlstm_jax.names": [],
-    "tlstm_jax.devices.processes": [],
-    "tlstm_jax.devices.platforms": [],
-    "tlstm_jax.checks": ["tlstm_jax.typing"],
-    "tlstm_jax.cells.tensorized.convolution": [
-        "tlstm_jax.typing",
-        "tlstm_jax.devices.layout",
-        "tlstm_jax.devices.platforms",
-    ],
-    "tlstm_jax.cells.tensorized.memory": [
-        "tlstm_jax.typing",
-        "tlstm_jax.devices.platforms",
-        "tlstm_jax.cells.tensorized.convolution",
-    ],
-    "tlstm_jax.cells": [
-        "tlstm_jax.typing",
-        "tlstm_jax.checks",
-        "tlstm_jax.overrides",
-        "tlstm_jax.devices.layout",
-        "tlstm_jax.cells.tensorized.convolution",
-        "tlstm_jax.cells.tensorized.memory",
-    ],
-    "tlstm_jax.recurrence.pullbacks": ["tlstm_jax.typing"],
-    "tlstm_jax.recurrence.packing": ["tlstm_jax.typing"],
-    "tlstm_jax.recurrence.loop": ["tlstm_jax.typing"],
-    "tlstm_jax.recurrence.deferred": [
-        "tlstm_jax.typing",
-        "tlstm_jax.devices.layout",
-        "tlstm_jax.devices.platforms",
-        "tlstm_jax.recurrence.pullbacks",
-        "tlstm_jax.recurrence.packing",
-        "tlstm_jax.recurrence.loop",
-    ],
-    "tlstm_jax.recurrence.fused.blocks": ["tlstm_jax.typing"],
-    "tlstm_jax.recurrence.fused.kernels": ["tlstm_jax.typing"],
-    "tlstm_jax.recurrence.fused.plan": [
-        "tlstm_jax.typing",
-        "tlstm_jax.recurrence.fused.blocks",
-        "tlstm_jax.recurrence.fused.kernels",
-    ],
-    "tlstm_jax.recurrence.fused.tensor": [
-        "tlstm_jax.typing",
-        "tlstm_jax.recurrence.fused.blocks",
-        "tlstm_jax.cells.tensorized.shared",
-        "tlstm_jax.cells.tensorized.lstm",
-        "tlstm_jax.cells.tensorized.convolution",
-        "tlstm_jax.recurrence.fused.plan",
-        "tlstm_jax.recurrence.fused.kernels",
-    ],
-    "tlstm_jax.fused": [
-        "tlstm_jax.typing",
-        "tlstm_jax.recurrence.pullbacks",
-        "tlstm_jax.recurrence.fused.blocks",
-        "tlstm_jax.recurrence.loop",
-        "tlstm_jax.cells.tensorized.shared",
-        "tlstm_jax.cells.tensorized.lstm",
-        "tlstm_jax.recurrence.fused.plan",
-        "tlstm_jax.recurrence.fused.tensor",
-        "tlstm_jax.recurrence.fused.kernels",
-    ],
-    "tlstm_jax.recurrence.engine": [
-        "tlstm_jax.typing",
-        "tlstm_jax.devices.layout",
-        "tlstm_jax.recurrence.loop",
-        "tlstm_jax.recurrence.deferred",
-        "tlstm_jax.fused",
-    ],
-    "tlstm_jax.recurrence.alternatives": ["tlstm_jax.typing"],
-    "tlstm_jax.recurrence.cudnn": [
-        "tlstm_jax.cells.linear",
-        "tlstm_jax.typing",
-        "tlstm_jax.cells.lstm",
-        "tlstm_jax.recurrence.loop",
-        "tlstm_jax.recurrence.engine",
-        "tlstm_jax.recurrence.alternatives",
-    ],
-    "tlstm_jax.unroll": [
-        "tlstm_jax.devices.layout",
-        "tlstm_jax.typing",
-        "tlstm_jax.checks",
-        "tlstm_jax.cells.linear",
-        "tlstm_jax.recurrence.loop",
-        "tlstm_jax.recurrence.engine",
-        "tlstm_jax.recurrence.cudnn",
-    ],
-    "tlstm_jax.models": [
-        "tlstm_jax.typing",
-        "tlstm_jax.checks",
-        "tlstm_jax.overrides",
-        "tlstm_jax.recurrence.loop",
-        "tlstm_jax.recurrence.engine",
-        "tlstm_jax.recurrence.cudnn",
-        "tlstm_jax.unroll",
-        "tlstm_jax.cells",
-    ],
-    "tlstm_jax.network": [
-        "tlstm_jax.typing",
-        "tlstm_jax.checks",
-        "tlstm_jax.models",
-        "tlstm_jax.cells",
-    ],
-    "tlstm_jax.generation": ["tlstm_jax.typing", "tlstm_jax.network"],
-    "tlstm_jax.convert": ["tlstm_jax.typing"],
-    "tlstm_jax.training.cayley": ["tlstm_jax.typing"],
-    "tlstm_jax.training.settings": [
-        "tlstm_jax.typing",
-        "tlstm_jax.overrides",
-        "tlstm_jax.training.cayley",
-    ],
-    "tlstm_jax.training.progress": ["tlstm_jax.typing", "tlstm_jax.training.settings"],
-    "tlstm_jax.training.compatibility": ["tlstm_jax.typing", "tlstm_jax.network"],
-    "tlstm_jax.training.divergence": [],
-    "tlstm_jax.training.evaluation": [
-        "tlstm_jax.typing",
-        "tlstm_jax.devices.layout",
-        "tlstm_jax.network",
-        "tlstm_jax.training.compatibility",
-    ],
-    "tlstm_jax.training": [
-        "tlstm_jax.typing",
-        "tlstm_jax.devices.layout",
-        "tlstm_jax.training.compatibility",
-        "tlstm_jax.training.divergence",
-        "tlstm_jax.training.evaluation",
-        "tlstm_jax.network",
-        "tlstm_jax.training.settings",
-        "tlstm_jax.training.progress",
-    ],
-    "tlstm_jax.sweeps.members": [
-        "tlstm_jax.typing",
-        "tlstm_jax.training.compatibility",
-        "tlstm_jax.training.divergence",
-        "tlstm_jax.training.evaluation",
-        "tlstm_jax.network",
-        "tlstm_jax.training.settings",
-        "tlstm_jax.training.progress",
-        "tlstm_jax.training",
-    ],
-    "tlstm_jax.sweeps.search": [],
-    "tlstm_jax.sweeps.groups": [
-        "tlstm_jax.typing",
-        "tlstm_jax.overrides",
-        "tlstm_jax.network",
-        "tlstm_jax.training.settings",
-        "tlstm_jax.training.progress",
-        "tlstm_jax.training",
-        "tlstm_jax.sweeps.members",
-        "tlstm_jax.sweeps.search",
-    ],
-    "tlstm_jax.pictures": [],
-    "tlstm_jax.sweeps.pictures": ["tlstm_jax.sweeps.search", "tlstm_jax.pictures"],
-    "tlstm_jax.inspection": [
-        "tlstm_jax.typing",
-        "tlstm_jax.cells",
-        "tlstm_jax.network",
-        "tlstm_jax.unroll",
-    ],
-    "tlstm_jax.sweeps.sweeping": [
-        "tlstm_jax.typing",
-        "tlstm_jax.network",
-        "tlstm_jax.training.settings",
-        "tlstm_jax.training",
-        "tlstm_jax.zoo",
-        "tlstm_jax.sweeps.groups",
-        "tlstm_jax.sweeps.search",
-        "tlstm_jax.sweeps.pictures",
-    ],
-    "tlstm_jax.training.checksums": [],
-    "tlstm_jax.training.stored": ["tlstm_jax.typing"],
-    "tlstm_jax.training.checkpointing": [
-        "tlstm_jax.typing",
-        "tlstm_jax.training.checksums",
-        "tlstm_jax.training.stored",
-        "tlstm_jax.devices.processes",
-        "tlstm_jax.network",
-        "tlstm_jax.training.progress",
-        "tlstm_jax.training",
-    ],
-    "tlstm_jax.zoo.presets.others": [],
-    "tlstm_jax.zoo.presets.named": ["tlstm_jax.zoo.presets.others"],
-    "tlstm_jax.zoo.assembly": ["tlstm_jax.typing", "tlstm_jax.cells", "tlstm_jax.models"],
-    "tlstm_jax.zoo.makers": ["tlstm_jax.typing", "tlstm_jax.cells", "tlstm_jax.models"],
-    "tlstm_jax.zoo.catalogue": [
-        "tlstm_jax.typing",
-        "tlstm_jax.cells",
-        "tlstm_jax.models",
-        "tlstm_jax.zoo.makers",
-    ],
-    "tlstm_jax.zoo.weights": ["tlstm_jax.typing"],
-    "tlstm_jax.zoo": [
-        "tlstm_jax.typing",
-        "tlstm_jax.zoo.weights",
-        "tlstm_jax.zoo.assembly",
-        "tlstm_jax.zoo.catalogue",
-        "tlstm_jax.zoo.makers",
-        "tlstm_jax.cells",
-        "tlstm_jax.models",
-        "tlstm_jax.names",
-        "tlstm_jax.network",
-    ],
-    "tlstm_jax.linen": [
-        "tlstm_jax.typing",
-        "tlstm_jax.checks",
-        "tlstm_jax.models",
-        "tlstm_jax.unroll",
-    ],
-    "tlstm_jax.nnx": [
-        "tlstm_jax.typing",
-        "tlstm_jax.checks",
-        "tlstm_jax.models",
-        "tlstm_jax.unroll",
-    ],
-    "tlstm_jax": ["tlstm_jax"],  # the front: names what notebooks use
-    "tasks": ["tlstm_jax.typing"],
-    "scripts": ["tlstm_jax", "tasks"],
+    "typing": [],
+    "names": [],
+    "checkout": [],
+    "pictures": [],
+    "overrides": ["typing"],
+    "checks": ["typing"],
+    "convert": ["typing"],
+    "devices": ["typing"],
+    "tasks": ["typing"],
+    "cells": ["typing", "checks", "overrides", "devices"],
+    "recurrence": ["typing", "checks", "devices", "cells"],
+    "models": ["typing", "checks", "overrides", "devices", "cells", "recurrence"],
+    "linen": ["typing", "checks", "models"],
+    "nnx": ["typing", "checks", "models"],
+    "network": ["typing", "checks", "cells", "models"],
+    "generation": ["typing", "network"],
+    "inspection": ["typing", "cells", "recurrence", "network"],
+    "training": ["typing", "overrides", "devices", "network"],
+    "zoo": ["typing", "names", "cells", "models", "network"],
+    "sweeps": ["typing", "overrides", "network", "training", "zoo", "pictures"],
+    "runs": ["typing", "names", "devices", "network", "training", "zoo", "pictures", "tasks"],
 }
 SOURCES = [
     p for room in ("tlstm_jax", "tasks", "scripts") for p in sorted((ROOT / room).rglob("*.py"))
@@ -237,42 +43,76 @@ SOURCES = [
 
 def _name(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return name if parts[0] == "tlstm_jax" else f"tlstm_jax.{name}"
+
+
+MODULES = {_name(path): path for path in SOURCES}
+
+
+def _room(module):
+    return module.split(".")[1] if "." in module else None  # None: the front door
 
 
 def _within(module, room):
     return module == room or module.startswith(room + ".")
 
 
-def _imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+def _imports(module):
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            for alias in node.names:
+            assert node.level == 0 or module == "tlstm_jax.scripts", f"{module}: relative import"
+            for alias in node.names if node.level == 0 else ():
                 whole = f"{node.module}.{alias.name}"
-                is_module = (ROOT / whole.replace(".", "/")).with_suffix(".py").exists()
-                yield whole if is_module else node.module
+                yield whole if whole in MODULES else node.module
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_name)
-def test_imports_only_what_its_room_may(path):
-    module = _name(path)
-    room = max((r for r in RULES if _within(module, r)), key=len)
-    for imported in _imports(path):
-        if imported.split(".")[0] not in ("tlstm_jax", "tasks", "scripts"):
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_only_what_its_room_may(module):
+    room = _room(module)
+    if room in (None, "scripts"):
+        return
+    for imported in _imports(module):
+        if _within(imported, "tlstm_jax"):
+            assert _room(imported) in [room, *RULES[room]], f"{module} imports {imported}"
+
+
+def test_every_rule_is_of_a_room_and_needed():
+    used = {room: set() for room in RULES}
+    for module in MODULES:
+        if _room(module) in RULES:
+            used[_room(module)] |= {
+                _room(name) for name in _imports(module) if _within(name, "tlstm_jax")
+            }
+    assert used.keys() == {_room(module) for module in MODULES} - {None, "scripts"}
+    for room, allowed in RULES.items():
+        assert set(allowed) <= used[room], room
+
+
+def test_there_is_no_import_circle():
+    imports = {m: {n for n in _imports(m) if n in MODULES and n != m} for m in MODULES}
+    graphlib.TopologicalSorter(imports).prepare()  # raises where there is one
+
+
+def test_no_function_takes_the_place_of_its_module():
+    for module in MODULES:
+        if MODULES[module].name != "__init__.py" or _within(module, "tlstm_jax.scripts"):
             continue
-        allowed = [room, *RULES[room]]
-        assert any(_within(imported, r) for r in allowed), f"{module} imports {imported}"
+        package = importlib.import_module(module)
+        for name in getattr(package, "__all__", ()):
+            whole = f"{module}.{name}"
+            assert whole not in MODULES or inspect.ismodule(getattr(package, name)), whole
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_name)
-def test_only_scripts_know_flags_and_only_adapters_define_flax_modules(path):
-    module, imported = _name(path), list(_imports(path))
-    if not _within(module, "scripts"):
+@pytest.mark.parametrize("module", MODULES)
+def test_only_scripts_know_flags_and_only_adapters_define_flax_modules(module):
+    imported = list(_imports(module))
+    if not _within(module, "tlstm_jax.scripts"):
         assert not any(_within(name, "absl") for name in imported)
-    adapters = ("tlstm_jax.linen", "tlstm_jax.nnx", "scripts.bench.contenders")  # the last: a peer
+    peer = "tlstm_jax.scripts.bench.contenders"
+    adapters = ("tlstm_jax.linen", "tlstm_jax.nnx", peer)
     if module not in adapters:
         assert not any(_within(name, "flax") for name in imported)
 

@@ -1,7 +1,5 @@
 """Recurrent networks in JAX, centred on the tensorized LSTM (He et al., NIPS 2017)."""
 
-import pathlib
-
 from tlstm_jax import zoo
 from tlstm_jax.cells import (
     GRU,
@@ -29,6 +27,7 @@ from tlstm_jax.cells import (
     UnitaryRNN,
     Zoneout,
 )
+from tlstm_jax.checkout import find_beside
 from tlstm_jax.generation import generate
 from tlstm_jax.models import (
     QRNN,
@@ -57,9 +56,7 @@ __version__ = "0.1.0"
 REPOSITORY_URL = "https://github.com/tlstm-jax/tlstm-jax"  # the one place for it
 
 
-# In a checkout, tasks and scripts lie beside this folder; in an installation, within it.
-if not (pathlib.Path(__file__).parent / "tasks").is_dir():
-    __path__.append(str(pathlib.Path(__file__).parent.parent))
+find_beside()
 
 __all__ = [
     "GRU",
