@@ -81,7 +81,15 @@ setup(
     install_requires=["jax>=0.8.0", "flax>=0.12.0", "optax>=0.2.8", "chex>=0.1.92", "numpy"],
     extras_require={
         "train": TRAIN,  # the command-line programs and all data
-        "test": [*TRAIN, "setuptools>=77", "pytest", "pytest-xdist", "hypothesis", "ruff", "jupytext"],
+        "test": [
+            *TRAIN,
+            "setuptools>=77",
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            "ruff",
+            "jupytext",
+        ],
         "notebooks": [*TRAIN, "jupytext", "nbclient", "ipykernel"],  # to build and run them
         "bench": [*TRAIN, "torch"],  # the peers of scripts.bench
         "cuda": ["jax[cuda12]"],
