@@ -1,4 +1,4 @@
-"""The models of the zoo: names, citations, and what makes each from plain settings."""
+"""The models of the zoo: names, citations, and what makes each from plain settings; and a user's own."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -22,6 +22,7 @@ from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
+from tlstm_jax.names import accepted, find, is_own
 from tlstm_jax.typing import Cell, SequenceModel
 from tlstm_jax.zoo.makers import dilated, gru, hm_lstm, stacked_lstm, tlstm, trnn
 
@@ -226,3 +227,27 @@ MODELS: Mapping[str, Entry] = {
         checked="torchrecurrent",
     ),
 }
+
+
+def entry(name: str) -> Entry:
+    """A model's entry; of a user's own, module:name, whose module is imported, one without citation.
+
+    Raises:
+      ValueError: there is no such model.
+    """
+    if is_own(name):
+        return Entry(find("model", name), name.partition(":")[2], "", checked="")
+    if not isinstance(name, str) or name not in MODELS:
+        raise ValueError(f"model is {name!r}; {accepted(name, MODELS)}")
+    return MODELS[name]
+
+
+def check_protocol(name: str, model: Any) -> None:
+    """Raises ValueError unless a user's own `model` has what a Cell or a SequenceModel must have."""
+    protocol = SequenceModel if hasattr(model, "apply") else Cell
+    parts = [part for part in vars(protocol) if not part.startswith("_")]
+    if lacking := [part for part in parts if not hasattr(model, part)]:
+        raise ValueError(
+            f"model {name} makes an object of type {type(model).__name__} without {', '.join(lacking)}; "
+            "accepted are cells and models, as tlstm_jax.typing has them"
+        )
