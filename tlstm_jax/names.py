@@ -139,7 +139,9 @@ def parameters(
             raise ValueError(f"{what} {name} takes {parameter}; accepted are named settings")
         kind = _normalized(parameter.annotation)
         if key not in untyped and plain(kind) is None:
-            given = "without annotation" if kind is parameter.empty else inspect.formatannotation(kind)
+            given = (
+                "without annotation" if kind is parameter.empty else inspect.formatannotation(kind)
+            )
             raise ValueError(
                 f"{key} of {what} {name} is {given}; accepted are annotations "
                 f"{', '.join(KINDS.values())}, also with | None"

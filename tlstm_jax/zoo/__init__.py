@@ -1,6 +1,6 @@
 """Models by name, from plain settings; presets; trained weights."""
 
-from tlstm_jax.zoo.catalogue import MODELS
+from tlstm_jax.zoo.catalogue import MODELS, Entry, entry
 from tlstm_jax.zoo.make import (
     DTYPES,
     TRAINED,
@@ -24,9 +24,11 @@ __all__ = [
     "MODELS",
     "PRESETS",
     "TRAINED",
+    "Entry",
     "Preset",
     "card",
     "count_parameters",
+    "entry",
     "idle_settings",
     "load",
     "make_model",

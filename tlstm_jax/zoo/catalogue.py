@@ -238,7 +238,9 @@ def entry(name: str) -> Entry:
     if is_own(name):
         return Entry(find("model", name), name.partition(":")[2], "", checked="")
     if not isinstance(name, str) or name not in MODELS:
-        raise ValueError(f"model is {name!r}; {accepted(name, MODELS)}")
+        raise ValueError(
+            f"model is {name!r}; {accepted(name, MODELS)}, and module:name of your own"
+        )
     return MODELS[name]
 
 

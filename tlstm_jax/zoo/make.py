@@ -30,7 +30,7 @@ from tlstm_jax.names import accepted, is_own, parameters
 from tlstm_jax.network import Network
 from tlstm_jax.typing import Array, Cell, Params, SequenceModel
 from tlstm_jax.zoo.assembly import RATES, Wrapping
-from tlstm_jax.zoo.catalogue import MODELS, check_protocol, entry
+from tlstm_jax.zoo.catalogue import check_protocol, entry
 from tlstm_jax.zoo.makers import CHANNELS
 from tlstm_jax.zoo.weights import read_weights
 
