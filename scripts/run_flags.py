@@ -15,8 +15,6 @@ from typing import Any
 from absl import flags
 
 from tlstm_jax import names, zoo
-from tlstm_jax.cells.tensorized.convolution import FORWARDS, GRADIENTS
-from tlstm_jax.recurrence.engine import ENGINES
 from tlstm_jax.runs.directory import RunDirectory
 from tlstm_jax.runs.own_code import check_named
 from tlstm_jax.runs.settings import PATHS, task_settings, task_types, train_settings
@@ -25,63 +23,6 @@ from tlstm_jax.scripts.defaults import describe_defaults
 from tlstm_jax.tasks.catalogue import TASKS
 
 OWN = "or module:name, of your own"
-
-MODEL_HELP = {
-    "channels": "M, the width of one location, or of a layer.",
-    "tensor_shape": "Tensor shape P_1,..,P_D: 4 or 3,3 or 4x4.",
-    "kernel_size": "K, the kernel size along every tensor axis.",
-    "memory_convolution": "Whether memory is convolved with gated kernels.",
-    "normalization": "none, channel, layer (tlstm); products, gates (fs_lstm).",
-    "forget_bias": "Initial bias of the forget gate.",
-    "input_scale": "Standard deviation of the (first layer's) input weights at the start.",
-    "dtype": f"What is computed in: {', '.join(zoo.DTYPES)}.",
-    "convolution": f"The cross-layer convolution: {', '.join(FORWARDS)}.",
-    "convolution_gradient": f"Of the cross-layer convolution: {', '.join(GRADIENTS)}.",
-    "shared": "Whether the layers share their weights.",
-    "reset": "before or after the recurrent product.",
-    "cell": "elman, gru, lstm.",
-    "recurrent_scale": "U starts as this times the identity.",
-    "peephole_scale": "Standard deviation of the peepholes at the start.",
-    "epsilon": "Added to variances.",
-    "bias_scale": "Standard deviation of biases beside normalizations at the start.",
-    "alpha": "The second-order term's vector at the start.",
-    "beta": "The first-order terms' vectors at the start.",
-    "hyper_features": "Width of the small LSTM.",
-    "embedding_features": "Width of what the small LSTM says to each gate.",
-    "anneal_steps": "Training steps until the boundaries' slope is at its limit.",
-    "depth": "Highway layers within a step.",
-    "transform_bias": "Initial bias of the transform gate.",
-    "slow_features": "Width of the slow cell.",
-    "num_fast": "Fast cells.",
-    "tied": "Whether the layers share their weights.",
-    "permutation_seed": "Fixes the permutation: of the pixels, of a uRNN's state.",
-    "skip": "Steps that the skips reach back.",
-    "max_steps": "Time steps with statistics of their own.",
-    "initial_noise": "Standard deviation of the noise on the first state, in training.",
-    "momentum": "Weight of a batch in the running statistics.",
-    "identity": "Whether U starts as the identity, for the gate g.",
-    "scale": "Of batch normalization at the start; of x where it passes (sru).",
-    "skip_features": "Width of the skip connections.",
-    "dilations": "Dilation of every layer: 1,2,4,8.",
-    "pooling": "f, fo, ifo.",
-    "width": "Of the convolution over time.",
-    "version": "2017 or 2018.",
-    "highway_bias": "Initial bias of the highway gate.",
-    "variant": "1, 2, 3.",
-    "num_layers": "Layers on top of each other; of a model with layers, its own.",
-    "bidirectional": "Both directions of time in every layer; not causal.",
-    "residual": "Residual connections around all layers but the first.",
-    "input_dropout": "Rate of dropout on inputs.",
-    "dropout": "Rate of dropout on the outputs of every layer.",
-    "variational_dropout": "Whether these masks are the same for all time steps.",
-    "recurrent_dropout": "Rate of variational dropout on a cell's state.",
-    "zoneout_hidden": "Rate of zoneout on a cell's hidden state.",
-    "zoneout_memory": "Rate of zoneout on a cell's memory.",
-    "learned_carry": "Whether a cell's first carry is learned.",
-    "carry_scale": "A learned carry starts uniformly in plus, minus this; else as the cell has it.",
-    "remat_every": "Save the carry every so many steps, recompute the rest.",
-    "engine": f"What runs over time, with which gradient: {', '.join(ENGINES)}.",
-}
 
 
 def define_run_flags() -> tuple[str, ...]:
@@ -96,9 +37,10 @@ def define_run_flags() -> tuple[str, ...]:
 def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
     others = set(flags.FLAGS)
     models, tasks = [*zoo.MODELS, *own["model"]], [*TASKS, *own["task"]]
+    of_models = dict.fromkeys(k for model in zoo.MODELS for k in zoo.model_settings(model))
     integer, number, boolean = flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool
     holders = [
-        *(_define_model_flag(name, text) for name, text in MODEL_HELP.items()),
+        *(_define_model_flag(name, models) for name in of_models),
         flags.DEFINE_string("task", None, f"What is learned: {', '.join(TASKS)}; {OWN}."),
         flags.DEFINE_string("model", None, f"What learns it: {', '.join(zoo.MODELS)}; {OWN}."),
         # Task.
@@ -130,9 +72,10 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
     defined = [holder.name for holder in holders]
     for model in own["model"]:
         kinds = {k: zoo.setting_types(model)[k] for k in zoo.own_settings(model)}
-        defined += _define_own_flags(f"model {model}", kinds, others)
+        texts = {k: _help(k, [model], models) for k in kinds}
+        defined += _define_own_flags(f"model {model}", kinds, texts, others)
     for task in own["task"]:
-        defined += _define_own_flags(f"task {task}", task_types(task), others)
+        defined += _define_own_flags(f"task {task}", task_types(task), {}, others)
     tables = {model: zoo.model_settings(model) for model in models}
     tables |= {task: task_settings(task) for task in tasks}
     tables |= {"training": train_settings(), "": {"model": "tlstm", "task": "none"}}
@@ -141,8 +84,16 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
     return tuple(defined)
 
 
-def _define_own_flags(what: str, kinds: Mapping[str, Any], others: set[str]) -> list[str]:
-    """Defines flags of a user's own settings, where the zoo has none of their names.
+def _define_own_flags(
+    what: str, kinds: Mapping[str, Any], texts: Mapping[str, str], others: set[str]
+) -> list[str]:
+    """Defines flags of a user's own settings, where there are none of their names; returns the new ones.
+
+    Args:
+      what: "model my_cells:MGU", say.
+      kinds: settings and their types.
+      texts: what is said of settings; of others, whose they are.
+      others: names of flags that are no settings.
 
     Raises:
       ValueError: a setting is called as another flag, or as one of another type.
@@ -153,7 +104,7 @@ def _define_own_flags(what: str, kinds: Mapping[str, Any], others: set[str]) -> 
         if name in others or name in ("task", "model"):
             raise ValueError(f"{name} of {what} is a flag of the program; accepted are other names")
         if name not in flags.FLAGS:
-            _define(name, plain, f"Of {what}.")
+            _define(name, plain, texts.get(name, f"Of {what}."))
             new.append(name)
         elif plain != (there := _type_of(flags.FLAGS[name].parser)):
             raise ValueError(
@@ -205,12 +156,32 @@ def look_here() -> None:
         sys.path.insert(0, os.getcwd())
 
 
-def _define_model_flag(name: str, text: str) -> flags.FlagHolder:
-    """A flag of the type that the models give it, with the models that have it in its help."""
-    having = [model for model in zoo.MODELS if name in zoo.setting_types(model)]
-    if len(having) < len(zoo.MODELS):
-        text = f"{text} ({', '.join(having)})"
-    return _define(name, names.plain(zoo.setting_types(having[0])[name]), text)
+def _define_model_flag(name: str, models: Sequence[str]) -> flags.FlagHolder:
+    """A flag of the type that the models give it, with what it means and for which of them in its help."""
+    having = [model for model in models if name in zoo.setting_types(model)]
+    return _define(
+        name, names.plain(zoo.setting_types(having[0])[name]), _help(name, having, models)
+    )
+
+
+def _help(name: str, having: Sequence[str], models: Sequence[str]) -> str:
+    """What most models say, the first ones if none says the same; all that is said where no two agree."""
+    said: dict[str, list[str]] = {}
+    for model in having:
+        text = zoo.setting_descriptions(model).get(name, "")
+        said.setdefault(re.split(r"(?<=\.) (?=[A-Z])", text)[0], []).append(model)
+    most = max(said, key=lambda text: len(said[text]))
+    if len(having) == len(models):
+        return _sentence(most)
+    if len(said[most]) > 1 or len(said) == 1:
+        return f"{_sentence(most)} ({', '.join(having)})".strip()
+    of_each = (f"{text.rstrip('.')} ({', '.join(of)})" for text, of in said.items())
+    return f"{_sentence('; '.join(of_each))}."
+
+
+def _sentence(text: str) -> str:
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if len(first) > 1 and first.isalpha() else text
 
 
 def _define(name: str, kind: Any, text: str) -> flags.FlagHolder:

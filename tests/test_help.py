@@ -31,7 +31,7 @@ def test_help_shows_every_setting_with_its_default(name, program):
         assert re.search(rf"^  --(\[no\])?{setting}:", told, re.MULTILINE), setting
     assert "--workdir:" in told or name == "footprint"
     words = " ".join(told.split())
-    assert "K, the kernel size along every tensor axis. (tlstm, trnn) Default: 3." in words
+    assert "K >= 2, the kernel size along every tensor axis. (tlstm, trnn) Default: 3." in words
     assert "Optimizer steps. Default: 1000." in words
     assert words.count("Default: ") >= len(train.RUN_FLAGS)
 

@@ -167,11 +167,12 @@ def test_the_command_line_is_looked_at_before_it_is_parsed(
 def test_flags_of_its_fields(own):
     assert WIDTH in train.RUN_FLAGS  # which it shares
     kinds = {k: zoo.setting_types(MGU)[k] for k in zoo.own_settings(MGU)}
-    new = run_flags._define_own_flags(f"model {MGU}", kinds, set())
+    new = run_flags._define_own_flags(f"model {MGU}", kinds, {"leak": "Some."}, set())
     try:
         assert new == ["gate_bias", "leak", "taps", "offset", "noisy", "kind"]
         parsed = {"leak": "0.5", "taps": "3x4", "offset": "-2", "noisy": "true"}
         parsed = {name: flags.FLAGS[name].parser.parse(text) for name, text in parsed.items()}
+        assert [flags.FLAGS[name].help for name in new[:2]] == ["Of model own_cells:MGU.", "Some."]
         assert parsed == {"leak": 0.5, "taps": (3, 4), "offset": -2, "noisy": True}
     finally:
         for name in new:
@@ -186,7 +187,7 @@ def test_a_field_that_is_called_as_another_flag(own):
         kinds = zoo.setting_types(f"own_cells:{name}")
         last = {k: kinds[k] for k in zoo.own_settings(f"own_cells:{name}")[-1:]}
         with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-            run_flags._define_own_flags("model X", last, {"preset"})
+            run_flags._define_own_flags("model X", last, {}, {"preset"})
 
 
 @pytest.fixture
@@ -325,4 +326,7 @@ def test_a_cell_of_ones_own_answers_a_prompt(command, tmp_path):
 
 def test_help_has_its_fields(command):
     told = " ".join(command("train", f"--model={MGU}", "--help", code_=1).stdout.split())
-    assert "--gate_bias: " in told and "--taps: " in told and "Default: 1,2." in told
+    assert (
+        "--gate_bias: What the gate's bias is at the start. (own_cells:MGU) Default: 1.0." in told
+    )
+    assert "--[no]noisy: (own_cells:MGU) Default: false." in told and "Default: 1,2." in told

@@ -31,10 +31,15 @@ from tlstm_jax.network import Network
 from tlstm_jax.typing import Array, Cell, Params, SequenceModel
 from tlstm_jax.zoo.assembly import RATES, Wrapping
 from tlstm_jax.zoo.catalogue import check_protocol, entry
+from tlstm_jax.zoo.descriptions import described
 from tlstm_jax.zoo.makers import CHANNELS
 from tlstm_jax.zoo.weights import read_weights
 
 DTYPES = ("float32", "bfloat16")
+_DESCRIBED = {  # settings that are plain values here only
+    "channels": "M, the width of a layer, or of one location of a tensor.",
+    "dtype": f"what is computed in: {' or '.join(DTYPES)}.",
+}
 TRAINED = pathlib.Path(__file__).parent / "trained"  # <name>.json, a card, and <name>.npz
 
 _CARD: Mapping[str, Any] = {
@@ -93,6 +98,18 @@ def model_settings(name: str) -> dict[str, Any]:
         own["channels"] = CHANNELS
     around = {field.name: field.default for field in dataclasses.fields(Wrapping)}
     return own | {k: v for k, v in around.items() if k not in own} | dict(defaults)
+
+
+def setting_descriptions(name: str) -> dict[str, str]:
+    """The settings of a model and what they mean, from its docstring and that of `Wrapping`.
+
+    Those that a user's own model does not describe are not there.
+    """
+    around, own = described(Wrapping), _parameters(name)
+    texts = described(entry(name).make)
+    texts = {k: texts[p.name] for k, p in own.items() if p.name in texts}
+    texts |= {k: text for k, text in _DESCRIBED.items() if k in own}
+    return texts | {k: text for k, text in around.items() if k not in own}
 
 
 def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
