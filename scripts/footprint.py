@@ -37,7 +37,7 @@ from tlstm_jax.devices.loops import Loop
 from tlstm_jax.devices.traffic import collectives, summary
 from tlstm_jax.runs import settings
 from tlstm_jax.scripts import cli, devices, run_flags
-from tlstm_jax.zoo.presets.named import PRESETS
+from tlstm_jax.zoo.presets import PRESETS
 
 for module in (settings, devices):
     flags.adopt_module_key_flags(module)  # so that --help shows them

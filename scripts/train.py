@@ -41,7 +41,7 @@ from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
 from tlstm_jax.zoo.assembly import Wrapping
 from tlstm_jax.zoo.makers import CHANNELS
-from tlstm_jax.zoo.presets.named import PRESETS, Preset
+from tlstm_jax.zoo.presets import PRESETS, Preset
 
 for module in (settings, devices):
     flags.adopt_module_key_flags(module)  # so that --help shows them

@@ -13,7 +13,7 @@ from tlstm_jax.scripts.defaults import describe_defaults
 from tlstm_jax.scripts.sweep import space
 from tlstm_jax.scripts.sweep.plan import Sweep
 from tlstm_jax.tasks.memorization import memorization
-from tlstm_jax.zoo.presets.named import PRESETS
+from tlstm_jax.zoo.presets import PRESETS
 
 
 def _listing(*args, capsys):

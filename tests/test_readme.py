@@ -10,7 +10,7 @@ from tlstm_jax import zoo
 from tlstm_jax.runs import settings
 from tlstm_jax.scripts.readme import BEGIN, END, with_table
 from tlstm_jax.tasks.catalogue import TASKS
-from tlstm_jax.zoo.presets.named import PRESETS
+from tlstm_jax.zoo.presets import PRESETS
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 

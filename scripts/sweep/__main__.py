@@ -23,7 +23,7 @@ from tlstm_jax.scripts import cli, run_flags
 from tlstm_jax.scripts.sweep import space
 from tlstm_jax.scripts.sweep.plan import Sweep
 from tlstm_jax.scripts.sweep.run import run
-from tlstm_jax.zoo.presets.named import PRESETS
+from tlstm_jax.zoo.presets import PRESETS
 
 PRESET = flags.DEFINE_string("preset", None, f"Named settings: {', '.join(PRESETS)}.")
 OVER = flags.DEFINE_multi_string(
