@@ -33,7 +33,7 @@ def compare(
     """
     for name in models:
         if name not in zoo.MODELS:
-            raise ValueError(f"models names {name!r}; {accepted(name, zoo.MODELS)}")
+            raise ValueError(f"model is {name!r}; {accepted(name, zoo.MODELS)}")
     workdir.mkdir(parents=True, exist_ok=True)
     conditions = _claim(workdir, parameters, budget)
     paths = {name: workdir / f"{name}.json" for name in zoo.MODELS if name in models}
