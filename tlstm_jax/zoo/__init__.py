@@ -1,6 +1,6 @@
 """Models by name, from plain settings; presets; trained weights."""
 
-from tlstm_jax.zoo.catalogue import MODELS
+from tlstm_jax.zoo.catalogue import MODELS, Entry, entry
 from tlstm_jax.zoo.make import (
     DTYPES,
     TRAINED,
@@ -12,6 +12,7 @@ from tlstm_jax.zoo.make import (
     make_network,
     model_settings,
     own_settings,
+    setting_descriptions,
     setting_types,
     takes_hyper,
     traced_settings,
@@ -24,15 +25,18 @@ __all__ = [
     "MODELS",
     "PRESETS",
     "TRAINED",
+    "Entry",
     "Preset",
     "card",
     "count_parameters",
+    "entry",
     "idle_settings",
     "load",
     "make_model",
     "make_network",
     "model_settings",
     "own_settings",
+    "setting_descriptions",
     "setting_types",
     "takes_hyper",
     "traced_settings",
