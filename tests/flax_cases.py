@@ -94,7 +94,7 @@ class Running:
     delay = 0
     causal = True
 
-    def init(self, key, input_size, *, hyper=None):
+    def init(self, key, input_size):
         return {"start": {"bias": jnp.ones((input_size,))}}, {"sum": jnp.zeros((input_size,))}
 
     def init_carry(self, batch_size, dtype=jnp.float32, *, params=None):

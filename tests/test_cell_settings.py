@@ -29,6 +29,7 @@ from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.cells.zoneout import Zoneout
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
+from tlstm_jax.overrides import override
 
 
 @each(CASES)
@@ -87,16 +88,16 @@ def test_initial_biases_are_zero_but_for_the_forget_gate_and_the_projection(case
 
 
 @pytest.mark.parametrize("cell", [LSTM(M), TensorizedLSTM(M, (2,))], ids=["lstm", "tlstm"])
-def test_hyper_replaces_initial_settings_under_vmap(cell):
+def test_overrides_replace_initial_settings_under_vmap(cell):
     key = jax.random.key(0)
-    hyper = {"forget_bias": jnp.array([0.0, 4.0]), "input_scale": jnp.array([0.5, 2.0])}
-    swept = jit(jax.vmap(lambda h: cell.init(key, I, hyper=h)))(hyper)
+    floats = {"forget_bias": jnp.array([0.0, 4.0]), "input_scale": jnp.array([0.5, 2.0])}
+    swept = jit(jax.vmap(lambda f: override(cell, f).init(key, I)))(floats)
     for n in range(2):
         member = dataclasses.replace(cell, forget_bias=[0.0, 4.0][n], input_scale=[0.5, 2.0][n])
         expected = jit(lambda cell: cell.init(key, I), static_argnums=0)(member)
         assert_close(jax.tree.map(lambda x: x[n], swept), expected, 1e-6)  # noqa: B023
     part, forget = ("recurrent", M) if isinstance(cell, LSTM) else ("cross_layer", 2 * M)
-    assert (swept[part]["bias"][:, forget] == hyper["forget_bias"]).all()
+    assert (swept[part]["bias"][:, forget] == floats["forget_bias"]).all()
 
 
 SIZED = [LSTM1997, PeepholeLSTM, IRNN, LayerNormLSTM, MILSTM, MultiplicativeLSTM, MUT, SkipRNN, RHN]
@@ -212,12 +213,12 @@ def test_refuses_settings_that_make_no_sense(make, text):
         (LayerNormLSTM(M), "epsilon", "accepted for LayerNormLSTM are forget_bias, input_scale"),
         (FastSlowLSTM(M), "zoneout_hidden", "accepted for FastSlowLSTM are forget_bias, "),
         (HMLSTM(M), "slope", "accepted for HMLSTM are forget_bias, input_scale"),
-        (SRUCell(M), "scale", "accepted for SRUCell are highway_bias, input_scale"),
+        (SRUCell(M), "scale", "accepted for SRUCell are input_scale"),
     ],
 )
-def test_refuses_a_hyper_that_initialization_does_not_use(cell, name, accepted):
-    with pytest.raises(ValueError, match=f"hyper names {name}; {accepted}"):
-        cell.init(jax.random.key(0), I, hyper={name: jnp.float32(1)})
+def test_refuses_to_override_what_is_no_float_or_has_to_be_static(cell, name, accepted):
+    with pytest.raises(ValueError, match=f"override names {name}; {accepted}"):
+        override(cell, {name: jnp.float32(1)})
 
 
 def test_numpy_integers_are_sizes():

@@ -166,8 +166,8 @@ def test_a_product_spans_a_divisor_of_the_steps():
 class Curved(LSTM):
     """An LSTM whose mix is not linear in the state, and whose update reads a parameter."""
 
-    def init(self, key, input_size, *, hyper=None):
-        params = super().init(key, input_size, hyper=hyper)
+    def init(self, key, input_size):
+        params = super().init(key, input_size)
         return params | {"norm": {"scale": jnp.ones((self.features,), jnp.float32)}}
 
     def mix(self, params, carry, z):

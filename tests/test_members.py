@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from tlstm_jax import training, zoo
+from tlstm_jax.overrides import override
 from tlstm_jax.sweeps import members
 from tlstm_jax.tasks import images
 from tlstm_jax.tasks.char_lm import char_lm
@@ -26,7 +27,7 @@ TRAIN = {
     "clip_norm": (1.0, 0.3, 2.0),
     "weight_decay": (0.0, 0.1, 0.01),
 }
-# Of the model: (setting, name in hyper, values), part by part.
+# Of the model: (setting, name in override, values), part by part.
 CASES = {
     "lstm": ({"init": ("forget_bias", "forget_bias", (0.0, 1.0, 2.5))}, {"dropout": 0.3}),
     "tlstm": (
@@ -248,9 +249,9 @@ def test_traced_settings_of_a_model_start_as_its_settings_do(name):
         if "num_layers" in zoo.own_settings(name) and layers:
             continue
         network = zoo.make_network(name, **sizes, **layers)
-        for setting, hyper in traced.items():
+        for setting, own in traced.items():
             alone = zoo.make_network(name, **sizes, **layers, **{setting: 0.7}).init(key)
-            together = network.init(key, hyper={hyper: jnp.float32(0.7)})
+            together = override(network, {own: jnp.float32(0.7)}).init(key)
             chex.assert_trees_all_close(together, alone, rtol=1e-6)
             start = network.init(key)
             moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), start, alone)
@@ -261,10 +262,11 @@ def test_members_over_eight_devices_are_those_of_one():
     code = """
 import jax
 import numpy as np
-from tasks.memorization import memorization
-from tlstm_jax import members, zoo
-from tlstm_jax.optimization import TrainSettings
+from tlstm_jax import zoo
+from tlstm_jax.sweeps import members
+from tlstm_jax.tasks.memorization import memorization
 from tlstm_jax.training import Overrides
+from tlstm_jax.training.settings import TrainSettings
 
 task = memorization(2, 3, batch_size=4, eval_samples=8, eval_batch_size=4)
 sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}

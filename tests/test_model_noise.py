@@ -42,7 +42,7 @@ class Same:
     delay = 0
     causal = True
 
-    def init(self, key, input_size, *, hyper=None):
+    def init(self, key, input_size):
         return {}, ()
 
     def init_carry(self, batch_size, dtype=jnp.float32, *, params=None):

@@ -28,6 +28,7 @@ from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
+from tlstm_jax.overrides import override
 
 ONE_STATE = "has one state for its products and its memory; accepted by RecurrentDropout are cells"
 BOTH = Bidirectional(R, R)
@@ -152,8 +153,8 @@ CALLS = [
         "a learned carry is one of the parameters; accepted is params, not None",
     ),
     (
-        lambda: SRU(M).init(jax.random.key(0), I, hyper={"highway": 1.0}),
-        "hyper names highway; accepted for SRUCell are highway_bias, input_scale",
+        lambda: override(SRU(M), {"highway": 1.0}),
+        "override names highway; accepted for SRU are input_scale",
     ),
 ]
 

@@ -24,6 +24,7 @@ from cases import (
 
 from tlstm_jax import LSTM, Network, Stacked, TensorizedLSTM, as_sequence
 from tlstm_jax.models.sequence import CellModel
+from tlstm_jax.overrides import override
 from tlstm_jax.typing import SequenceModel
 
 V = 4
@@ -115,9 +116,9 @@ def test_starts_with_a_zero_bias_and_a_scaled_kernel():
     assert params["readout"]["bias"].shape == (50,) and not params["readout"]["bias"].any()
 
 
-def test_hyper_reaches_the_cell():
+def test_an_override_reaches_the_cell():
     network = Network(BY_NAME["tlstm-4-k3"].cell, I, V)
-    init = jit(jax.vmap(lambda hyper: network.init(jax.random.key(0), hyper=hyper)[0]))
+    init = jit(jax.vmap(lambda floats: override(network, floats).init(jax.random.key(0))[0]))
     params = init({"forget_bias": jnp.array([0.5, 4.0])})
     biases = params["model"]["cross_layer"]["bias"]
     np.testing.assert_array_equal(biases[:, 2 * M], [0.5, 4.0])

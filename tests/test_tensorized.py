@@ -23,6 +23,7 @@ from cases import (
 )
 
 from tlstm_jax import LSTM, Elman, Network, Stacked, TensorizedLSTM, TensorizedRNN, unroll
+from tlstm_jax.overrides import override
 
 
 def outputs(cell, params, xs):
@@ -203,8 +204,8 @@ def gradient_norms_after_zeros():
     """Global norms of a classifier's gradient after 100 zero inputs, for eight seeds."""
     network = Network(TensorizedLSTM(8, (3,), normalization="channel"), 1, 10)
 
-    def norm(key, hyper):
-        params, state = network.init(key, hyper=hyper)
+    def norm(key, floats):
+        params, state = override(network, floats).init(key)
 
         def loss(params):
             carry, xs = network.init_carry(1), jnp.zeros((100, 1, 1))

@@ -28,6 +28,7 @@ from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
+from tlstm_jax.overrides import override
 
 M, N, E, S, L, J = 6, 4, 3, 5, 3, 7  # J inputs
 
@@ -36,27 +37,27 @@ def name_of(value):
     return type(value).__name__ if dataclasses.is_dataclass(value) else ""
 
 
-HYPERS = [
+FLOATS = [
     (MILSTM(M), {"alpha": 2.0, "beta": 0.1, "forget_bias": 3.0}),
     (RHN(M, 2), {"transform_bias": -4.0, "input_scale": 0.5}),
     (HyperLSTM(M, 4, 2), {"forget_bias": 2.0, "input_scale": 0.5, "bias_scale": 0.2}),
     (FastSlowLSTM(M), {"forget_bias": 2.0, "input_scale": 0.5, "bias_scale": 0.2}),
     (PeepholeLSTM(M), {"peephole_scale": 0.5}),
     (IRNN(M), {"recurrent_scale": 0.5, "input_scale": 0.1}),
-    (SRUCell(M), {"highway_bias": -1.0}),
+    (SRUCell(M), {"input_scale": 0.5}),
     (FullCapacityURNN(2 * M), {"input_scale": 0.5}),
     (QRNN(M), {"forget_bias": 1.0, "input_scale": 0.5}),
 ]
 
 
-@pytest.mark.parametrize(("model", "hyper"), HYPERS, ids=name_of)
-def test_hyper_replaces_initial_settings_under_vmap(model, hyper):
-    def init(model, hyper=None):
-        return as_sequence(model).init(jax.random.key(0), J, hyper=hyper)[0]
+@pytest.mark.parametrize(("model", "floats"), FLOATS, ids=name_of)
+def test_overrides_replace_initial_settings_under_vmap(model, floats):
+    def init(model):
+        return as_sequence(model).init(jax.random.key(0), J)[0]
 
-    pairs = {name: jnp.array([value, 0.25]) for name, value in hyper.items()}
-    swept = jit(jax.vmap(lambda hyper: init(model, hyper)))(pairs)
-    for n, values in enumerate([hyper, dict.fromkeys(hyper, 0.25)]):
+    pairs = {name: jnp.array([value, 0.25]) for name, value in floats.items()}
+    swept = jit(jax.vmap(lambda floats: init(override(model, floats))))(pairs)
+    for n, values in enumerate([floats, dict.fromkeys(floats, 0.25)]):
         expected = jit(init, static_argnums=0)(dataclasses.replace(model, **values))
         assert_close(jax.tree.map(lambda x: x[n], swept), expected, 1e-6)  # noqa: B023
 

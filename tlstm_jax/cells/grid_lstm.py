@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class GridCarry(NamedTuple):
@@ -59,15 +59,15 @@ class GridLSTM:
         check_size("features", self.features)
         check_size("num_layers", self.num_layers)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         w, *keys = jax.random.split(key, 1 + (1 if self.tied else self.num_layers))
 
         def block(key: Array) -> Params:
             of_depth, of_time = jax.random.split(key)
             # Orthogonal for each gate and dimension, halved in variance: the two are summed.
             halves = [recurrent_kernel(k, M, gates=4) for k in (of_depth, of_time)]
-            bias = jnp.zeros((4 * M,), jnp.float32).at[M : 2 * M].set(s.forget_bias)
+            bias = jnp.zeros((4 * M,), jnp.float32).at[M : 2 * M].set(self.forget_bias)
             return {"kernel": jnp.concatenate(halves) * jnp.float32(0.5**0.5), "bias": bias}
 
         layers = [
@@ -80,7 +80,7 @@ class GridLSTM:
         names = ["layer"] if self.tied else [f"layer_{n}" for n in range(self.num_layers)]
         return {
             "input": {
-                "kernel": input_kernel(w, (input_size, 2 * M), s.input_scale),
+                "kernel": input_kernel(w, (input_size, 2 * M), self.input_scale),
                 "bias": jnp.zeros((2 * M,), jnp.float32),
             },
             **dict(zip(names, layers, strict=True)),

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class GRUCarry(NamedTuple):
@@ -48,9 +48,8 @@ class GRU:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s = with_hyper(self, hyper)
-        params = _init_params(key, input_size, self.features, s.input_scale)
+    def init(self, key: Array, input_size: int) -> Params:
+        params = _init_params(key, input_size, self.features, self.input_scale)
         params["recurrent"]["bias"] = jnp.zeros((self.features,), jnp.float32)
         return params
 
@@ -103,8 +102,8 @@ class ResetBeforeGRU:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        return _init_params(key, input_size, self.features, with_hyper(self, hyper).input_scale)
+    def init(self, key: Array, input_size: int) -> Params:
+        return _init_params(key, input_size, self.features, self.input_scale)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> GRUCarry:
         return GRUCarry(jnp.zeros((batch_size, self.features), dtype))

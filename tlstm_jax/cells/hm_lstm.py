@@ -31,8 +31,8 @@ from tlstm_jax.cells.linear import (
     recurrent_kernel,
     scaled_normal,
 )
-from tlstm_jax.overrides import STATIC, plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Params
 
 
 class HMCarry(NamedTuple):
@@ -79,16 +79,16 @@ class HMLSTM:
                 f"num_layers is {self.num_layers}; accepted in an HM-LSTM are integers >= 2"
             )
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M, L = with_hyper(self, hyper), self.features, self.num_layers
+    def init(self, key: Array, input_size: int) -> Params:
+        M, L = self.features, self.num_layers
         gate, embed, *keys = jax.random.split(key, 2 + L)
         params = {}
         for n in range(L):
             u, w, top, z_u, z_top = jax.random.split(keys[n], 5)
             top_layer = n == L - 1
             width = 4 * M if top_layer else 4 * M + 1
-            bias = jnp.zeros((width,), jnp.float32).at[M : 2 * M].set(s.forget_bias)
-            size, scale = (M, None) if n else (input_size, s.input_scale)
+            bias = jnp.zeros((width,), jnp.float32).at[M : 2 * M].set(self.forget_bias)
+            size, scale = (M, None) if n else (input_size, self.input_scale)
             of_layer = {
                 "recurrent": {"kernel": _state_kernel(u, z_u, M, width), "bias": bias},
                 "bottom_up": {"kernel": input_kernel(w, (size, width), scale)},

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.elman import ElmanCarry
 from tlstm_jax.cells.linear import check_size, input_kernel, linear
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +43,12 @@ class IRNN:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         return {
-            "input": {"kernel": input_kernel(key, (input_size, M), s.input_scale)},
+            "input": {"kernel": input_kernel(key, (input_size, M), self.input_scale)},
             "recurrent": {
-                "kernel": jnp.eye(M, dtype=jnp.float32) * s.recurrent_scale,
+                "kernel": jnp.eye(M, dtype=jnp.float32) * self.recurrent_scale,
                 "bias": jnp.zeros((M,), jnp.float32),
             },
         }

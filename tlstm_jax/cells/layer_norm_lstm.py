@@ -29,8 +29,8 @@ from tlstm_jax.cells.linear import (
     scaled_normal,
 )
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.overrides import STATIC, plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +66,11 @@ class LayerNormLSTM:
         check_size("features", self.features)
         check_epsilon(self.epsilon)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
-        gates = init_gates(key, input_size, M, s.input_scale, s.forget_bias)
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
+        gates = init_gates(key, input_size, M, self.input_scale, self.forget_bias)
         return {
-            **scatter_biases(key, gates, s.bias_scale),
+            **scatter_biases(key, gates, self.bias_scale),
             "input_norm": init_norm(4 * M),
             "recurrent_norm": init_norm(4 * M),
             "memory_norm": init_norm(M),
@@ -139,12 +139,12 @@ class GateNormLSTM:
         check_size("features", self.features)
         check_epsilon(self.epsilon)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
-        gates = init_gates(key, input_size, M, s.input_scale, 0.0)
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
+        gates = init_gates(key, input_size, M, self.input_scale, 0.0)
         return {
-            **scatter_biases(key, gates, s.bias_scale),
-            **init_gate_norms(M, s.forget_bias),
+            **scatter_biases(key, gates, self.bias_scale),
+            **init_gate_norms(M, self.forget_bias),
         }
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> LSTMCarry:

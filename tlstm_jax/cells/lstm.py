@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class LSTMCarry(NamedTuple):
@@ -67,9 +67,8 @@ class LSTM:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s = with_hyper(self, hyper)
-        return init_gates(key, input_size, self.features, s.input_scale, s.forget_bias)
+    def init(self, key: Array, input_size: int) -> Params:
+        return init_gates(key, input_size, self.features, self.input_scale, self.forget_bias)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> LSTMCarry:
         return zero_carry(batch_size, self.features, dtype, self.dtype)
@@ -117,11 +116,11 @@ class LSTM1997:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         w, u = jax.random.split(key)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, 3 * M), s.input_scale)},
+            "input": {"kernel": input_kernel(w, (input_size, 3 * M), self.input_scale)},
             "recurrent": {
                 "kernel": recurrent_kernel(u, M, gates=3),
                 "bias": jnp.zeros((3 * M,), jnp.float32),

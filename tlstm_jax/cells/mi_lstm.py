@@ -17,8 +17,8 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import add_bias, check_size, linear, times
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +49,11 @@ class MILSTM:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
-        start = {"alpha": s.alpha, "beta_h": s.beta, "beta_x": s.beta}
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
+        start = {"alpha": self.alpha, "beta_h": self.beta, "beta_x": self.beta}
         return {
-            **init_gates(key, input_size, M, s.input_scale, s.forget_bias),
+            **init_gates(key, input_size, M, self.input_scale, self.forget_bias),
             "integration": {k: jnp.full((4 * M,), v, jnp.float32) for k, v in start.items()},
         }
 

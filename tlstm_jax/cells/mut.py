@@ -21,8 +21,8 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 VARIANTS = (1, 2, 3)
 
@@ -55,11 +55,11 @@ class MUT:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant is {self.variant}; accepted are 1, 2, 3")
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         w, u = jax.random.split(key)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, 3 * M), s.input_scale)},
+            "input": {"kernel": input_kernel(w, (input_size, 3 * M), self.input_scale)},
             "recurrent": {
                 "kernel": recurrent_kernel(u, M, gates=2 if self.variant == 1 else 3),
                 "bias": jnp.zeros((3 * M,), jnp.float32),

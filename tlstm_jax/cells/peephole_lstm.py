@@ -16,8 +16,8 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, linear, scaled_normal, times
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +47,12 @@ class PeepholeLSTM:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         gates, peephole = jax.random.split(key)
-        kernel = scaled_normal(peephole, (3, M), s.peephole_scale, fan_in=1)
+        kernel = scaled_normal(peephole, (3, M), self.peephole_scale, fan_in=1)
         return {
-            **init_gates(gates, input_size, M, s.input_scale, s.forget_bias),
+            **init_gates(gates, input_size, M, self.input_scale, self.forget_bias),
             "peephole": {"kernel": kernel},
         }
 

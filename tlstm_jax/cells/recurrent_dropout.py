@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from tlstm_jax.cells.linear import check_rate
 from tlstm_jax.cells.noise import draw, given
 from tlstm_jax.checks import check_cell
-from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Carry, Cell, Hyper, Params, PyTree
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RecurrentDropout:
     """
 
     cell: Cell
-    rate: float
+    rate: float = dataclasses.field(metadata=STATIC)
 
     def __post_init__(self) -> None:
         plain(self)
@@ -60,8 +60,8 @@ class RecurrentDropout:
     def causal(self) -> bool:
         return self.cell.causal
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        return self.cell.init(key, input_size, hyper=hyper)
+    def init(self, key: Array, input_size: int) -> Params:
+        return self.cell.init(key, input_size)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> Carry:
         return self.cell.init_carry(batch_size, dtype)

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,13 +50,13 @@ class RHN:
         check_size("features", self.features)
         check_size("depth", self.depth)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M, D = with_hyper(self, hyper), self.features, self.depth
+    def init(self, key: Array, input_size: int) -> Params:
+        M, D = self.features, self.depth
         w, u = jax.random.split(key)
         kernels = [recurrent_kernel(k, M, gates=2) for k in jax.random.split(u, D)]
-        bias = jnp.zeros((D, 2 * M), jnp.float32).at[:, M:].set(s.transform_bias)
+        bias = jnp.zeros((D, 2 * M), jnp.float32).at[:, M:].set(self.transform_bias)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, 2 * M), s.input_scale)},
+            "input": {"kernel": input_kernel(w, (input_size, 2 * M), self.input_scale)},
             "recurrent": {"kernel": jnp.stack(kernels), "bias": bias},
         }
 

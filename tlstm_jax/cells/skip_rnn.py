@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, input_kernel, is_integer, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class SkipCarry(NamedTuple):
@@ -49,11 +49,11 @@ class SkipRNN:
         if not is_integer(self.skip, 2):
             raise ValueError(f"skip is {self.skip}; accepted are integers >= 2")
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         w, u, skip = jax.random.split(key, 3)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, M), s.input_scale)},
+            "input": {"kernel": input_kernel(w, (input_size, M), self.input_scale)},
             "recurrent": {
                 "kernel": recurrent_kernel(u, M, gates=1),
                 "bias": jnp.zeros((M,), jnp.float32),

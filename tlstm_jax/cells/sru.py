@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, scaled_normal, times
-from tlstm_jax.overrides import STATIC, plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Params
 
 VERSIONS = (2017, 2018)
 
@@ -50,7 +50,7 @@ class SRUCell:
     features: int
     version: int = 2018
     scale: float | None = dataclasses.field(default=None, metadata=STATIC)
-    highway_bias: float = 0.0
+    highway_bias: float = dataclasses.field(default=0.0, metadata=STATIC)  # alpha follows from it
     input_scale: float | None = None
     dtype: Any = None
 
@@ -72,12 +72,12 @@ class SRUCell:
             return 1.0
         return (1 + 2 * math.exp(self.highway_bias)) ** 0.5 if self.scale is None else self.scale
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         w, v = jax.random.split(key)
         blocks = 3 if input_size == M else 4
-        bias = jnp.zeros((2 * M,), jnp.float32).at[M:].set(s.highway_bias)
-        kernel = input_kernel(w, (input_size, blocks * M), s.input_scale)
+        bias = jnp.zeros((2 * M,), jnp.float32).at[M:].set(self.highway_bias)
+        kernel = input_kernel(w, (input_size, blocks * M), self.input_scale)
         params = {"input": {"kernel": kernel, "bias": bias}}
         if self.version == 2018:
             params["peephole"] = {"kernel": scaled_normal(v, (2, M), M**-0.5, fan_in=1)}

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlstm_jax.cells.linear import check_size, is_integer, linear, scaled_normal
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class UnitaryCarry(NamedTuple):
@@ -62,15 +62,15 @@ class UnitaryRNN:
                 f"permutation_seed is {self.permutation_seed}; accepted are integers >= 0"
             )
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features // 2
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features // 2
         w, phases, reflections = jax.random.split(key, 3)
 
         def uniform(key: Array, shape: tuple[int, ...], limit: float) -> Array:
             return jax.random.uniform(key, shape, jnp.float32, -limit, limit)
 
         return {
-            "input": {"kernel": _input_kernel(w, input_size, M, s.input_scale)},
+            "input": {"kernel": _input_kernel(w, input_size, M, self.input_scale)},
             "phases": {"kernel": uniform(phases, (3, M), np.pi)},
             "reflections": {"kernel": uniform(reflections, (2, 2, M), 1.0)},
             "modrelu": {"bias": jnp.zeros((M,), jnp.float32)},
@@ -152,9 +152,9 @@ class FullCapacityURNN:
         plain(self)
         _check(self)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+    def init(self, key: Array, input_size: int) -> Params:
         M, start = self.features // 2, UnitaryRNN(self.features, input_scale=self.input_scale)
-        params = start.init(key, input_size, hyper=hyper)
+        params = start.init(key, input_size)
         rows = jnp.eye(M, 2 * M, dtype=jnp.float32)  # the unit vectors, without imaginary part
         real, imag = jnp.split(
             start.mix(params, UnitaryCarry(rows), jnp.zeros_like(rows)), 2, axis=-1

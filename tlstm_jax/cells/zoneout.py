@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from tlstm_jax.cells.linear import check_rate
 from tlstm_jax.cells.noise import draw, given
 from tlstm_jax.checks import check_cell
-from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Carry, Cell, Hyper, Params, PyTree
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
 
 def zone(old: Array, new: Array, rate: float, kept: Array | None) -> Array:
@@ -42,8 +42,8 @@ class Zoneout:
     """
 
     cell: Cell
-    hidden: float = 0.0
-    memory: float = 0.0
+    hidden: float = dataclasses.field(default=0.0, metadata=STATIC)
+    memory: float = dataclasses.field(default=0.0, metadata=STATIC)
 
     def __post_init__(self) -> None:
         plain(self)
@@ -79,8 +79,8 @@ class Zoneout:
     def copies_hidden(self) -> bool:
         return self.hidden > 0 or getattr(self.cell, "copies_hidden", False)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        return self.cell.init(key, input_size, hyper=hyper)
+    def init(self, key: Array, input_size: int) -> Params:
+        return self.cell.init(key, input_size)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> Carry:
         return self.cell.init_carry(batch_size, dtype)

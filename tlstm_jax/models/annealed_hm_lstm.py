@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.checks import check_call
 from tlstm_jax.models.sequence import as_sequence
-from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Aux, Carry, Hyper, Params, State
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Aux, Carry, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class AnnealedHMLSTM:
 
     cell: HMLSTM
     anneal_steps: int = 10_000
-    limit: float = 5.0
+    limit: float = dataclasses.field(default=5.0, metadata=STATIC)
     remat_every: int | None = None
     engine: str = "auto"
 
@@ -58,10 +58,8 @@ class AnnealedHMLSTM:
     def _model(self) -> Any:
         return as_sequence(self.cell, remat_every=self.remat_every, engine=self.engine)
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
-        params = self.cell.init(key, input_size, hyper=hyper)
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+        params = self.cell.init(key, input_size)
         return params, {"steps": jnp.zeros((), jnp.float32)}
 
     def init_carry(

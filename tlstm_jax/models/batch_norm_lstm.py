@@ -23,11 +23,11 @@ from tlstm_jax.cells.linear import add_bias, check_epsilon, check_size, linear, 
 from tlstm_jax.cells.lstm import init_gates
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
-from tlstm_jax.overrides import STATIC, plain, with_hyper
+from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.recurrence.delays import age_at_end, ages
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import within, zero_beyond
-from tlstm_jax.typing import Array, Aux, Hyper, Params, PyTree, State
+from tlstm_jax.typing import Array, Aux, Params, PyTree, State
 
 
 class BatchNormCarry(NamedTuple):
@@ -106,18 +106,16 @@ class BatchNormLSTM:
     def causal(self) -> bool:
         return True
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
-        s, M, N = with_hyper(self, hyper), self.features, self.max_steps
-        params = init_gates(key, input_size, M, s.input_scale, s.forget_bias)
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+        M, N = self.features, self.max_steps
+        params = init_gates(key, input_size, M, self.input_scale, self.forget_bias)
         if self.identity:
             kernel = params["recurrent"]["kernel"]
             kernel = kernel.at[:, 2 * M : 3 * M].set(jnp.eye(M, dtype=jnp.float32))
             params["recurrent"] = {**params["recurrent"], "kernel": kernel}
 
         def scales(size: int) -> Array:
-            return jnp.full((size,), s.scale, jnp.float32)
+            return jnp.full((size,), self.scale, jnp.float32)
 
         params |= {
             "input_norm": {"scale": scales(4 * M)},
@@ -152,7 +150,6 @@ class BatchNormLSTM:
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-        hyper: Hyper | None = None,
     ) -> tuple[BatchNormCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M].
 
@@ -161,7 +158,7 @@ class BatchNormLSTM:
         Raises:
           ValueError: initial_noise without a key, in training.
         """
-        del flush, hyper
+        del flush
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         T, B = xs.shape[:2]

@@ -22,7 +22,7 @@ from tlstm_jax.models.sequence import as_sequence, finished_first, memory_dtype
 from tlstm_jax.recurrence.linear_scan import starts
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import within
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, PyTree, SequenceModel, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +64,8 @@ class Dilated:
     def _model(self) -> SequenceModel:
         return as_sequence(self.model)
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
-        return self._model.init(key, input_size, hyper=hyper)
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+        return self._model.init(key, input_size)
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None

@@ -18,11 +18,11 @@ from jax import lax
 from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal, widened
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
-from tlstm_jax.overrides import plain, with_hyper
+from tlstm_jax.overrides import plain
 from tlstm_jax.recurrence.linear_scan import linear_recurrence, starts
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import within, zero_beyond
-from tlstm_jax.typing import Array, Aux, Hyper, Params, State
+from tlstm_jax.typing import Array, Aux, Params, State
 
 POOLINGS = ("f", "fo", "ifo")
 
@@ -74,14 +74,12 @@ class QRNN:
     def _blocks(self) -> int:
         return 1 + len(self.pooling)
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         check_size("input_size", input_size)
-        s, M, k = with_hyper(self, hyper), self.features, self.width
-        bias = jnp.zeros((self._blocks * M,), jnp.float32).at[M : 2 * M].set(s.forget_bias)
+        M, k = self.features, self.width
+        bias = jnp.zeros((self._blocks * M,), jnp.float32).at[M : 2 * M].set(self.forget_bias)
         shape = (k, input_size, self._blocks * M)
-        scale, fan_in = (1.0, None) if s.input_scale is None else (s.input_scale, 1)
+        scale, fan_in = (1.0, None) if self.input_scale is None else (self.input_scale, 1)
         return {
             "input": {"kernel": scaled_normal(key, shape, scale, fan_in=fan_in), "bias": bias}
         }, ()
@@ -107,10 +105,9 @@ class QRNN:
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-        hyper: Hyper | None = None,
     ) -> tuple[QRNNCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
-        del flush, key, train, hyper
+        del flush, key, train
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         pending, sums = self._convolve(params, carry, zero_beyond(xs, lengths), lengths, reset)

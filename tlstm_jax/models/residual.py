@@ -17,7 +17,7 @@ from tlstm_jax.models.sequence import as_sequence, finished_first
 from tlstm_jax.recurrence.delays import age_at_end, ages, flushed, hold_back
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, State
 
 
 class HeldCarry(NamedTuple):
@@ -63,16 +63,14 @@ class Residual:
     def _model(self) -> SequenceModel:
         return as_sequence(self.model)
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         """Raises ValueError if inputs are not as wide as outputs."""
         if input_size != self.features:
             raise ValueError(
                 f"a residual connection around {self.features} features has {input_size} inputs; "
                 "accepted are as many as features"
             )
-        return self._model.init(key, input_size, hyper=hyper)
+        return self._model.init(key, input_size)
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None

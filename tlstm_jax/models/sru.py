@@ -13,12 +13,12 @@ import jax.numpy as jnp
 from tlstm_jax.cells.linear import widened
 from tlstm_jax.cells.sru import SRUCarry, SRUCell
 from tlstm_jax.checks import check_call
-from tlstm_jax.overrides import plain
+from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.recurrence.engine import check_engine
 from tlstm_jax.recurrence.linear_scan import linear_recurrence
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import check_remat, unroll, within, zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Hyper, Params, State
+from tlstm_jax.typing import Array, Aux, Carry, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +30,8 @@ class SRU:
 
     features: int
     version: int = 2018
-    scale: float | None = None
-    highway_bias: float = 0.0
+    scale: float | None = dataclasses.field(default=None, metadata=STATIC)
+    highway_bias: float = dataclasses.field(default=0.0, metadata=STATIC)  # alpha follows from it
     input_scale: float | None = None
     dtype: Any = None
     remat_every: int | None = None
@@ -62,10 +62,8 @@ class SRU:
     def causal(self) -> bool:
         return True
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
-        return self.cell.init(key, input_size, hyper=hyper), ()
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+        return self.cell.init(key, input_size), ()
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
@@ -85,10 +83,9 @@ class SRU:
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-        hyper: Hyper | None = None,
     ) -> tuple[SRUCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
-        del flush, key, train, hyper
+        del flush, key, train
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         if self.version == 2018:

@@ -28,11 +28,11 @@ from tlstm_jax.cells.linear import (
 )
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
-from tlstm_jax.overrides import plain, with_hyper
+from tlstm_jax.overrides import plain
 from tlstm_jax.recurrence.linear_scan import shift, starts
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import within, zero_beyond
-from tlstm_jax.typing import Array, Aux, Hyper, Params, State
+from tlstm_jax.typing import Array, Aux, Params, State
 
 
 class WaveNetCarry(NamedTuple):
@@ -84,10 +84,8 @@ class WaveNet:
     def causal(self) -> bool:
         return True
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
-        s, M, S = with_hyper(self, hyper), self.channels, self.features
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+        M, S = self.channels, self.features
         w, post, *keys = jax.random.split(key, 2 + len(self.dilations))
 
         def dense(key: Array, shape: tuple[int, ...]) -> Params:
@@ -96,7 +94,7 @@ class WaveNet:
 
         params = {
             "input": {
-                "kernel": input_kernel(w, (input_size, M), s.input_scale),
+                "kernel": input_kernel(w, (input_size, M), self.input_scale),
                 "bias": jnp.zeros((M,), jnp.float32),
             },
             "post": dense(post, (S, S)),
@@ -130,10 +128,9 @@ class WaveNet:
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-        hyper: Hyper | None = None,
     ) -> tuple[WaveNetCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, S]."""
-        del flush, key, train, hyper
+        del flush, key, train
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         real = None if lengths is None else within(xs, lengths)

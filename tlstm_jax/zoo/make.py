@@ -23,7 +23,8 @@ import jax.numpy as jnp
 from tlstm_jax.cells.linear import check_size
 from tlstm_jax.names import accepted
 from tlstm_jax.network import Network
-from tlstm_jax.typing import Array, Cell, Params, SequenceModel
+from tlstm_jax.overrides import initial
+from tlstm_jax.typing import Cell, Params, SequenceModel
 from tlstm_jax.zoo.assembly import RATES, Wrapping
 from tlstm_jax.zoo.catalogue import MODELS
 from tlstm_jax.zoo.makers import CHANNELS
@@ -87,10 +88,10 @@ def model_settings(name: str) -> dict[str, Any]:
 
 @functools.cache  # a sweep asks for every member
 def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
-    """The float settings of a model that `hyper` can replace, and so a sweep can vmap over.
+    """The float settings of a model that can be overridden, and so a sweep can vmap over.
 
     Returns:
-      Setting -> ("init" or "apply", the Network's function that takes it; its name in `hyper`). A rate of
+      Setting -> ("init" or "apply", the Network's function that reads it; its name in `override`). A rate of
       dropout is replaced only where it is not 0.
 
     Raises:
@@ -101,27 +102,14 @@ def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
     own, kinds = own_settings(name), setting_types(name)
     traced = {k: ("apply", rate) for k, rate in RATES.items() if k not in own}
     floats = [k for k in own if kinds[k] in (float, float | None)]
-    traced |= {k: ("init", k) for k in floats if takes_hyper(network, k)}
+    traced |= {k: ("init", k) for k in floats if k in initial_settings(network)}
     return types.MappingProxyType(traced)
 
 
 @functools.lru_cache(maxsize=256)
-def takes_hyper(network: Network, name: str) -> bool:
-    """Whether `hyper` can replace this float field in the network's initialization.
-
-    Not if nothing comes of it: a cell may take `hyper` and not look into it.
-    """
-
-    def init(value: Array) -> Any:
-        return network.init(jax.random.key(0), hyper={name: value})
-
-    try:
-        jaxpr = jax.make_jaxpr(init)(jnp.float32(0.5)).jaxpr
-    except ValueError:
-        return False
-    (value,) = jaxpr.invars
-    read = [v for e in jaxpr.eqns for v in e.invars] + jaxpr.outvars
-    return any(v is value for v in read)
+def initial_settings(network: Network) -> frozenset[str]:
+    """The float settings that only its initialization reads; see `overrides.initial`."""
+    return initial(network)
 
 
 def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:

@@ -33,8 +33,8 @@ from tlstm_jax.cells.linear import as_tuple, check_epsilon, linear
 from tlstm_jax.cells.tensorized import convolution, waves
 from tlstm_jax.cells.tensorized import memory as memory_cells
 from tlstm_jax.cells.tensorized import shared as tensor
-from tlstm_jax.overrides import STATIC, plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Params
 
 NORMALIZATIONS = (None, "channel", "layer")
 
@@ -133,12 +133,11 @@ class TensorizedLSTM:
         taps = self.kernel_size ** len(self.tensor_shape) if self.memory_convolution else 0
         return 4 * self.channels + taps
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s = with_hyper(self, hyper)
-        params = tensor.init_params(s, key, input_size, self.gates)
+    def init(self, key: Array, input_size: int) -> Params:
+        params = tensor.init_params(self, key, input_size, self.gates)
         M = self.channels
         params["cross_layer"]["bias"] = (
-            params["cross_layer"]["bias"].at[2 * M : 3 * M].set(s.forget_bias)
+            params["cross_layer"]["bias"].at[2 * M : 3 * M].set(self.forget_bias)
         )
         if self.normalization is not None:
             shape = (*self.tensor_shape, M)

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from tlstm_jax.cells.linear import as_tuple, linear
 from tlstm_jax.cells.tensorized import convolution, waves
 from tlstm_jax.cells.tensorized import shared as tensor
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class TensorizedRNNCarry(NamedTuple):
@@ -68,8 +68,8 @@ class TensorizedRNN:
     def causal(self) -> bool:
         return True
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        return tensor.init_params(with_hyper(self, hyper), key, input_size, self.channels)
+    def init(self, key: Array, input_size: int) -> Params:
+        return tensor.init_params(self, key, input_size, self.channels)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> TensorizedRNNCarry:
         shape = (batch_size, *self.tensor_shape, self.channels)
