@@ -6,11 +6,12 @@ Elman, "Finding Structure in Time", Cognitive Science 14, 1990.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
 from tlstm_jax.overrides import plain
 from tlstm_jax.typing import Array, Params
@@ -21,7 +22,7 @@ class ElmanCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Elman:
+class Elman(SplitStep, DelayFree):
     """The Elman RNN.
 
     Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}}.
@@ -36,9 +37,6 @@ class Elman:
     features: int
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -71,10 +69,3 @@ class Elman:
         del params
         hidden = jnp.tanh(a).astype(carry.hidden.dtype)
         return ElmanCarry(hidden), hidden
-
-    def step(self, params: Params, carry: ElmanCarry, x: Array) -> tuple[ElmanCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step

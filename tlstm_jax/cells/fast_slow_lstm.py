@@ -16,11 +16,12 @@ starts every W orthogonal, and drops out between the cells.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.linear import check_rate, check_size, is_integer
 from tlstm_jax.cells.lstm import LSTMCarry
@@ -44,7 +45,7 @@ class FastSlowNoise(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class FastSlowLSTM:
+class FastSlowLSTM(DelayFree):
     """The FS-LSTM-k.
 
     Parameters: those of a `LayerNormLSTM` or `GateNormLSTM` under "fast_0", "slow", "fast_1" and so on; from
@@ -74,9 +75,6 @@ class FastSlowLSTM:
     dtype: Any = None
     normalization: str = "products"
     bias_scale: float = 0.1
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -167,6 +165,3 @@ class FastSlowLSTM:
             zone(old.hidden, new.hidden, self.zoneout_hidden, kept.hidden),
             zone(old.memory, new.memory, self.zoneout_memory, kept.memory),
         )
-
-    init_token_carry = init_carry
-    token_step = step

@@ -12,11 +12,12 @@ Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
 from tlstm_jax.overrides import plain
 from tlstm_jax.typing import Array, Params
@@ -28,7 +29,7 @@ class GridCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class GridLSTM:
+class GridLSTM(DelayFree):
     """The 2-LSTM; gates in the order i, f, g, o.
 
     Parameters: {"input": {"kernel" [I, 2M], "bias" [2M]}, "layer": {"time", "depth": {"kernel" [2M, 4M],
@@ -50,9 +51,6 @@ class GridLSTM:
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -103,9 +101,6 @@ class GridLSTM:
             states.append((h_time.astype(carry.hidden.dtype), m_time))
         hidden, memory = (jnp.stack(part, axis=1) for part in zip(*states, strict=True))
         return GridCarry(hidden, memory), h
-
-    init_token_carry = init_carry
-    token_step = step
 
 
 def _lstm(params: Params, h_depth: Array, h_time: Array, m: Array) -> tuple[Array, Array]:

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.linear import (
     check_size,
     input_kernel,
@@ -42,7 +43,7 @@ class HMCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class HMLSTM:
+class HMLSTM(DelayFree):
     """The HM-LSTM with its output module; blocks in the order i, f, g, o, z.
 
     Parameters: "layer_0" and so on: {"recurrent": {"kernel" [M, 4M + 1], "bias" [4M + 1]}, "bottom_up":
@@ -66,8 +67,6 @@ class HMLSTM:
     input_scale: float | None = None
     dtype: Any = None
 
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
     copies_hidden: ClassVar[bool] = True  # see `recurrent_dropout`
     optional_params: ClassVar[tuple[str, ...]] = ("slope",)
 
@@ -142,9 +141,6 @@ class HMLSTM:
             jnp.concatenate(boundaries, axis=1),
         )
         return carry, _output(params["output"], carry.hidden.astype(dtype))
-
-    init_token_carry = init_carry
-    token_step = step
 
 
 def _state_kernel(key: Array, boundary_key: Array, M: int, width: int) -> Array:

@@ -15,11 +15,12 @@ the paper, and in some versions of that code; there, epsilon is 1e-3.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.layer_norm_lstm import gate_norm_update, init_gate_norms, scatter_biases
 from tlstm_jax.cells.linear import (
     add_bias,
@@ -41,7 +42,7 @@ class HyperCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class HyperLSTM:
+class HyperLSTM(DelayFree):
     """The layer-normalized HyperLSTM; gates in the order i, f, g, o.
 
     Parameters: the LSTM's; "norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias" [M]}; "hyper":
@@ -71,9 +72,6 @@ class HyperLSTM:
     dtype: Any = None
     epsilon: float = dataclasses.field(default=1e-5, metadata=STATIC)
     bias_scale: float = 0.1
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -144,9 +142,6 @@ class HyperLSTM:
         """(e A + a) D for every gate: [B, 4, M]."""
         z = _by_gate(linear(small, params[f"embed_{of}"], small.dtype))
         return jnp.einsum("bge,gem->bgm", z, params[f"scale_{of}"]["kernel"].astype(z.dtype))
-
-    init_token_carry = init_carry
-    token_step = step
 
 
 def _by_gate(a: Array) -> Array:

@@ -6,11 +6,12 @@ Le, Jaitly and Hinton, "A Simple Way to Initialize Recurrent Networks of Rectifi
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.elman import ElmanCarry
 from tlstm_jax.cells.linear import check_size, input_kernel, linear
 from tlstm_jax.overrides import plain
@@ -18,7 +19,7 @@ from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class IRNN:
+class IRNN(SplitStep, DelayFree):
     """The IRNN; torch.nn.RNNCell(nonlinearity="relu") with its two biases summed.
 
     Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}}.
@@ -35,9 +36,6 @@ class IRNN:
     input_scale: float | None = 1e-3
     recurrent_scale: float = 1.0
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -69,10 +67,3 @@ class IRNN:
         del params
         hidden = jax.nn.relu(a).astype(carry.hidden.dtype)
         return ElmanCarry(hidden), hidden
-
-    def step(self, params: Params, carry: ElmanCarry, x: Array) -> tuple[ElmanCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step

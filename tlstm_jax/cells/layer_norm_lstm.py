@@ -14,11 +14,12 @@ and of Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 201
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import (
     add_bias,
     check_epsilon,
@@ -34,7 +35,7 @@ from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerNormLSTM:
+class LayerNormLSTM(SplitStep, DelayFree):
     """The layer-normalized LSTM; gates in the order i, f, g, o. The memory is carried un-normalized.
 
     Parameters: the LSTM's, and {"input_norm", "recurrent_norm": {"scale", "bias" [4M]}, "memory_norm":
@@ -57,9 +58,6 @@ class LayerNormLSTM:
     dtype: Any = None
     epsilon: float = dataclasses.field(default=1e-5, metadata=STATIC)
     bias_scale: float = 0.1
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -100,16 +98,9 @@ class LayerNormLSTM:
         h = (jax.nn.sigmoid(o) * jnp.tanh(shown)).astype(carry.hidden.dtype)
         return LSTMCarry(h, c), h
 
-    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step
-
 
 @dataclasses.dataclass(frozen=True)
-class GateNormLSTM:
+class GateNormLSTM(SplitStep, DelayFree):
     """The LSTM with layer normalization of each gate's sum; gates in the order i, f, g, o.
 
     Parameters: the LSTM's, and {"norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias" [M]}}.
@@ -130,9 +121,6 @@ class GateNormLSTM:
     dtype: Any = None
     epsilon: float = dataclasses.field(default=1e-3, metadata=STATIC)
     bias_scale: float = 0.1
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -162,13 +150,6 @@ class GateNormLSTM:
         """c_t and h_t from the sums."""
         carry = gate_norm_update(params, carry, a, self.epsilon)
         return carry, carry.hidden
-
-    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step
 
 
 def scatter_biases(key: Array, gates: Params, scale: Any) -> Params:

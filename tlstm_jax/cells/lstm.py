@@ -9,11 +9,12 @@ Cummins, "Learning to Forget: Continual Prediction with LSTM", Neural Computatio
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
 from tlstm_jax.overrides import plain
 from tlstm_jax.typing import Array, Params
@@ -42,7 +43,7 @@ def init_gates(key: Array, input_size: int, features: int, scale: Any, forget_bi
 
 
 @dataclasses.dataclass(frozen=True)
-class LSTM:
+class LSTM(SplitStep, DelayFree):
     """The LSTM; gates in torch's order, i, f, g, o.
 
     Parameters: {"input": {"kernel" [I, 4M]}, "recurrent": {"kernel" [M, 4M], "bias" [4M]}}.
@@ -59,9 +60,6 @@ class LSTM:
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -89,16 +87,9 @@ class LSTM:
         h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(carry.hidden.dtype)
         return LSTMCarry(h, c), h
 
-    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step
-
 
 @dataclasses.dataclass(frozen=True)
-class LSTM1997:
+class LSTM1997(SplitStep, DelayFree):
     """The LSTM of 1997: it never forgets. Gates in the order i, g, o.
 
     Parameters: {"input": {"kernel" [I, 3M]}, "recurrent": {"kernel" [M, 3M], "bias" [3M]}}. Attributes as
@@ -108,9 +99,6 @@ class LSTM1997:
     features: int
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -145,10 +133,3 @@ class LSTM1997:
         c = carry.memory + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(carry.hidden.dtype)
         return LSTMCarry(h, c), h
-
-    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step

@@ -9,11 +9,12 @@ Krause, Lu, Murray and Renals, "Multiplicative LSTM for Sequence Modelling", ICL
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
 from tlstm_jax.overrides import plain
@@ -21,7 +22,7 @@ from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class MultiplicativeLSTM:
+class MultiplicativeLSTM(DelayFree):
     """The mLSTM; gates in the order i, f, g, o, and m of width M.
 
     Parameters: the LSTM's (its U meets m), and {"input_factor": {"kernel" [I, M]}, "recurrent_factor":
@@ -39,9 +40,6 @@ class MultiplicativeLSTM:
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -68,6 +66,3 @@ class MultiplicativeLSTM:
         c = jax.nn.sigmoid(f) * carry.memory + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(carry.hidden.dtype)
         return LSTMCarry(h, c), h
-
-    init_token_carry = init_carry
-    token_step = step

@@ -14,11 +14,12 @@ state. The matrices are those of torchrecurrent.
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, recurrent_kernel
 from tlstm_jax.overrides import plain
@@ -28,7 +29,7 @@ VARIANTS = (1, 2, 3)
 
 
 @dataclasses.dataclass(frozen=True)
-class MUT:
+class MUT(DelayFree):
     """MUT1, MUT2 or MUT3; blocks in the order z, r, n.
 
     Parameters: {"input": {"kernel" [I, 3M]}, "recurrent": {"kernel" [M, 3M], "bias" [3M]}}; MUT1 has no
@@ -45,9 +46,6 @@ class MUT:
     variant: int = 1
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -85,6 +83,3 @@ class MUT:
         n = jnp.tanh(add_bias((r * h).astype(xW.dtype) @ U_n + x_n, b_n).astype(h.dtype))
         h = n * z + h * (1 - z)
         return GRUCarry(h), h.astype(xW.dtype)
-
-    init_token_carry = init_carry
-    token_step = step

@@ -9,11 +9,12 @@ Gers, Schraudolph and Schmidhuber, "Learning Precise Timing with LSTM Recurrent 
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import check_size, linear, scaled_normal, times
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
 from tlstm_jax.overrides import plain
@@ -21,7 +22,7 @@ from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class PeepholeLSTM:
+class PeepholeLSTM(SplitStep, DelayFree):
     """The peephole LSTM; gates in the order i, f, g, o.
 
     Parameters: the LSTM's, and {"peephole": {"kernel" [3, M]}}: p_i, p_f, p_o.
@@ -39,9 +40,6 @@ class PeepholeLSTM:
     input_scale: float | None = None
     dtype: Any = None
     peephole_scale: float = 0.1
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -76,10 +74,3 @@ class PeepholeLSTM:
         c = f * c + i * jnp.tanh(g)
         h = (jax.nn.sigmoid(o + times(c, p_o)) * jnp.tanh(c)).astype(carry.hidden.dtype)
         return LSTMCarry(h, c), h
-
-    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step

@@ -10,11 +10,12 @@ Zilly, Srivastava, Koutnik and Schmidhuber, "Recurrent Highway Networks", ICML 2
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
 from tlstm_jax.overrides import plain
@@ -22,7 +23,7 @@ from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class RHN:
+class RHN(DelayFree):
     """The RHN with coupled gates (carry = 1 - transform); blocks in the order n, t.
 
     Parameters: {"input": {"kernel" [I, 2M]}, "recurrent": {"kernel" [D, M, 2M], "bias" [D, 2M]}}. Its D
@@ -41,9 +42,6 @@ class RHN:
     transform_bias: float = -2.0
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -74,6 +72,3 @@ class RHN:
             t = jax.nn.sigmoid(t)
             s = jnp.tanh(n) * t + s * (1 - t)
         return GRUCarry(s), s.astype(xW.dtype)
-
-    init_token_carry = init_carry
-    token_step = step

@@ -7,11 +7,12 @@ Neural Networks", NIPS 2016.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.linear import check_size, input_kernel, is_integer, linear, recurrent_kernel
 from tlstm_jax.overrides import plain
 from tlstm_jax.typing import Array, Params
@@ -22,7 +23,7 @@ class SkipCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class SkipRNN:
+class SkipRNN(DelayFree):
     """sTANH. With U_s = 0 it is the Elman network; with U = 0, a dilated one.
 
     Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}, "skip": {"kernel"
@@ -39,9 +40,6 @@ class SkipRNN:
     skip: int = 21
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -72,6 +70,3 @@ class SkipRNN:
         a = a + linear(history[:, -1], params["skip"], a.dtype)
         h = jnp.tanh(a).astype(history.dtype)
         return SkipCarry(jnp.concatenate([h[:, None], history[:, :-1]], axis=1)), h
-
-    init_token_carry = init_carry
-    token_step = step

@@ -13,11 +13,12 @@ x_t itself is taken where it is as wide as the state, else x_t W_x.
 
 import dataclasses
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, scaled_normal, times
 from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.typing import Array, Params
@@ -30,7 +31,7 @@ class SRUCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class SRUCell:
+class SRUCell(SplitStep, DelayFree):
     """The SRU; blocks in the order u, f, r, and x W_x if I is not M.
 
     `tlstm_jax.models.sru` runs it in parallel over time.
@@ -53,9 +54,6 @@ class SRUCell:
     highway_bias: float = dataclasses.field(default=0.0, metadata=STATIC)  # alpha follows from it
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -117,10 +115,3 @@ class SRUCell:
         """y from r's sum, c_t and alpha x_t."""
         r = jax.nn.sigmoid(r)
         return r * (jnp.tanh(c) if self.version == 2017 else c) + (1 - r) * x
-
-    def step(self, params: Params, carry: SRUCarry, x: Array) -> tuple[SRUCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and y_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step

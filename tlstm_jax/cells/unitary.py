@@ -15,12 +15,13 @@ real: the gradient by (Re W, Im W) is the direction of steepest ascent, the conj
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import check_size, is_integer, linear, scaled_normal
 from tlstm_jax.overrides import plain
 from tlstm_jax.typing import Array, Params
@@ -31,7 +32,7 @@ class UnitaryCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class UnitaryRNN:
+class UnitaryRNN(SplitStep, DelayFree):
     """The uRNN, whose T has 7M parameters and costs O(M log M).
 
     Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "phases": {"kernel" [3, M]}: w of D1, D2, D3,
@@ -50,9 +51,6 @@ class UnitaryRNN:
     permutation_seed: int = 0
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -125,16 +123,9 @@ class UnitaryRNN:
         """h_t = modReLU(a)."""
         return _mod_relu(params, carry, a)
 
-    def step(self, params: Params, carry: UnitaryCarry, x: Array) -> tuple[UnitaryCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and [Re h_t, Im h_t] [B, 2M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step
-
 
 @dataclasses.dataclass(frozen=True)
-class FullCapacityURNN:
+class FullCapacityURNN(SplitStep, DelayFree):
     """The full-capacity uRNN. W stays unitary under `tlstm_jax.training.settings`'s Cayley step only.
 
     Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "unitary": {"real", "imag" [M, M]}, "modrelu":
@@ -144,9 +135,6 @@ class FullCapacityURNN:
     features: int
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -186,13 +174,6 @@ class FullCapacityURNN:
     def update(self, params: Params, carry: UnitaryCarry, a: Array) -> tuple[UnitaryCarry, Array]:
         """h_t = modReLU(a)."""
         return _mod_relu(params, carry, a)
-
-    def step(self, params: Params, carry: UnitaryCarry, x: Array) -> tuple[UnitaryCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and [Re h_t, Im h_t] [B, 2M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step
 
 
 def _check(cell: UnitaryRNN | FullCapacityURNN) -> None:

@@ -23,6 +23,7 @@ from tlstm_jax.cells.linear import add_bias, check_epsilon, check_size, linear, 
 from tlstm_jax.cells.lstm import init_gates
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
+from tlstm_jax.models.base import DelayFreeModel
 from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.recurrence.delays import age_at_end, ages
 from tlstm_jax.recurrence.loop import select
@@ -45,7 +46,7 @@ class Moments(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class BatchNormLSTM:
+class BatchNormLSTM(DelayFreeModel):
     """The BN-LSTM; a SequenceModel whose state is {"mean", "var": {"input", "recurrent" [N, 4M], "memory"
     [N, M]}}, N = max_steps. Gates in the order i, f, g, o.
 
@@ -95,16 +96,8 @@ class BatchNormLSTM:
             raise ValueError(f"initial_noise is {self.initial_noise}; accepted are numbers >= 0")
 
     @property
-    def delay(self) -> int:
-        return 0
-
-    @property
     def draws(self) -> bool:
         return bool(self.initial_noise)
-
-    @property
-    def causal(self) -> bool:
-        return True
 
     def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         M, N = self.features, self.max_steps
@@ -239,11 +232,6 @@ class BatchNormLSTM:
             return {name: pair[n] for name, pair in moments._asdict().items()}
 
         return jax.tree.map(blend, state, {"mean": part(0), "var": part(1)})
-
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> BatchNormCarry:
-        return self.init_carry(batch_size, dtype)
 
     def token_step(
         self, params: Params, state: State, carry: BatchNormCarry, x: Array

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_rate, widened
 from tlstm_jax.checks import check_call, check_model
-from tlstm_jax.models.sequence import as_sequence, finished_first, split_key
+from tlstm_jax.models.base import ModelWrapper
+from tlstm_jax.models.sequence import split_key
 from tlstm_jax.overrides import UNLESS_ZERO, plain
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, State
 
 
 @dataclasses.dataclass(frozen=True)
-class Dropout:
+class Dropout(ModelWrapper):
     """`model` with dropout, in training only; a SequenceModel with the same parameters and carry.
 
     A dropped unit is zero, the others are divided by 1 - rate. A dropped token is the zero input; tokens
@@ -43,36 +44,8 @@ class Dropout:
         check_rate("output_rate", self.output_rate)
 
     @property
-    def features(self) -> int:
-        return self.model.features
-
-    @property
-    def delay(self) -> int:
-        return self.model.delay
-
-    @property
     def draws(self) -> bool:
         return _is_on(self.input_rate) or _is_on(self.output_rate)
-
-    @property
-    def causal(self) -> bool:
-        return self.model.causal
-
-    @property
-    def finished_first(self) -> tuple[bool, ...]:
-        return finished_first(self.model)
-
-    @property
-    def _model(self) -> SequenceModel:
-        return as_sequence(self.model)
-
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
-        return self._model.init(key, input_size)
-
-    def init_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> Carry:
-        return self._model.init_carry(batch_size, dtype, params=params)
 
     def apply(
         self,
@@ -101,16 +74,6 @@ class Dropout:
         if train:
             ys = self._drop(of_outputs, ys, self.output_rate)
         return carry, ys, state, aux
-
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> Carry:
-        return self._model.init_token_carry(batch_size, dtype, params=params)
-
-    def token_step(
-        self, params: Params, state: State, carry: Carry, x: Array
-    ) -> tuple[Carry, Array]:
-        return self._model.token_step(params, state, carry, x)
 
     def _drop(self, key: Array | None, xs: Array, rate: Array | float) -> Array:
         """xs [T, B, ..]."""

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import OfCell
 from tlstm_jax.checks import check_call, check_cell
 from tlstm_jax.models.sequence import draw_noise
 from tlstm_jax.overrides import STATIC, plain
@@ -15,7 +16,7 @@ from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class LearnedCarry:
+class LearnedCarry(OfCell):
     """`cell` with a learned initial carry; a SequenceModel.
 
     Parameters: {"cell": .., "carry": the cell's carry without its axis B, the leaves under their paths'
@@ -46,18 +47,6 @@ class LearnedCarry:
             )
         if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(carry)):
             raise ValueError(f"the carry of {name} has integers; a learned one is of floats")
-
-    @property
-    def features(self) -> int:
-        return self.cell.features
-
-    @property
-    def delay(self) -> int:
-        return 0
-
-    @property
-    def causal(self) -> bool:
-        return self.cell.causal
 
     @property
     def carry_scale(self) -> float:

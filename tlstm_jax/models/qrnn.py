@@ -18,6 +18,7 @@ from jax import lax
 from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal, widened
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
+from tlstm_jax.models.base import DelayFreeModel
 from tlstm_jax.overrides import plain
 from tlstm_jax.recurrence.linear_scan import linear_recurrence, starts
 from tlstm_jax.recurrence.loop import select
@@ -33,7 +34,7 @@ class QRNNCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class QRNN:
+class QRNN(DelayFreeModel):
     """One layer of QRNN, in parallel over time; a SequenceModel. Blocks in the order z, f, o, i.
 
     Parameters: {"input": {"kernel" [k, I, n M], "bias" [n M]}}, n = 2, 3, 4 for f, fo, ifo pooling;
@@ -61,14 +62,6 @@ class QRNN:
         check_size("width", self.width)
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling is {self.pooling!r}; accepted are {', '.join(POOLINGS)}")
-
-    @property
-    def delay(self) -> int:
-        return 0
-
-    @property
-    def causal(self) -> bool:
-        return True
 
     @property
     def _blocks(self) -> int:
@@ -163,11 +156,6 @@ class QRNN:
         o = jnp.ones_like(f) if self.pooling == "f" else jax.nn.sigmoid(a[2])
         i = jax.nn.sigmoid(a[3]) if self.pooling == "ifo" else 1 - f
         return jnp.tanh(a[0]), f, o, i
-
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> QRNNCarry:
-        return self.init_carry(batch_size, dtype)
 
     def token_step(
         self, params: Params, state: State, carry: QRNNCarry, x: Array

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import OfCell
 from tlstm_jax.checks import check_inputs, check_model
 from tlstm_jax.recurrence import cudnn
 from tlstm_jax.recurrence.engine import check_engine
@@ -15,7 +16,7 @@ from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, PyTree, SequenceMo
 
 
 @dataclasses.dataclass(frozen=True)
-class CellModel:
+class CellModel(OfCell):
     """One cell, unrolled over time; a stateless SequenceModel.
 
     Attributes:
@@ -30,18 +31,6 @@ class CellModel:
     def __post_init__(self) -> None:
         check_remat(self.remat_every)
         check_engine(self.engine)
-
-    @property
-    def features(self) -> int:
-        return self.cell.features
-
-    @property
-    def delay(self) -> int:
-        return self.cell.delay
-
-    @property
-    def causal(self) -> bool:
-        return self.cell.causal
 
     def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         return self.cell.init(key, input_size), ()

@@ -13,16 +13,17 @@ import jax.numpy as jnp
 from tlstm_jax.cells.linear import widened
 from tlstm_jax.cells.sru import SRUCarry, SRUCell
 from tlstm_jax.checks import check_call
+from tlstm_jax.models.base import DelayFreeModel
 from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.recurrence.engine import check_engine
 from tlstm_jax.recurrence.linear_scan import linear_recurrence
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import check_remat, unroll, within, zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Params, State
+from tlstm_jax.typing import Array, Aux, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class SRU:
+class SRU(DelayFreeModel):
     """One layer of SRU; a SequenceModel with `SRUCell`'s parameters and carry, and the same numbers.
 
     Attributes: those of `SRUCell`, and remat_every, engine: of the loop of 2018, see `unroll`.
@@ -53,14 +54,6 @@ class SRU:
             self.input_scale,
             self.dtype,
         )
-
-    @property
-    def delay(self) -> int:
-        return 0
-
-    @property
-    def causal(self) -> bool:
-        return True
 
     def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         return self.cell.init(key, input_size), ()
@@ -102,11 +95,6 @@ class SRU:
         if lengths is not None:
             ys = select(within(xs, lengths), ys, jnp.zeros_like(ys))
         return SRUCarry(c), ys, state, {}
-
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> Carry:
-        return self.init_carry(batch_size, dtype)
 
     def token_step(
         self, params: Params, state: State, carry: SRUCarry, x: Array

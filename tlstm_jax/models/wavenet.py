@@ -28,6 +28,7 @@ from tlstm_jax.cells.linear import (
 )
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
+from tlstm_jax.models.base import DelayFreeModel
 from tlstm_jax.overrides import plain
 from tlstm_jax.recurrence.linear_scan import shift, starts
 from tlstm_jax.recurrence.loop import select
@@ -40,7 +41,7 @@ class WaveNetCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class WaveNet:
+class WaveNet(DelayFreeModel):
     """WaveNet, in parallel over time; a SequenceModel. Its second 1x1 convolution is the readout.
 
     Parameters: {"input": {"kernel" [I, M], "bias" [M]}, "layer_0": {"dilated": {"kernel" [2, M, 2M],
@@ -75,14 +76,6 @@ class WaveNet:
     @property
     def features(self) -> int:
         return self.channels if self.skip_features is None else self.skip_features
-
-    @property
-    def delay(self) -> int:
-        return 0
-
-    @property
-    def causal(self) -> bool:
-        return True
 
     def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         M, S = self.channels, self.features
@@ -146,11 +139,6 @@ class WaveNet:
         ys = jax.nn.relu(linear(jax.nn.relu(total), params["post"], total.dtype))
         ys = select(real, ys, jnp.zeros_like(ys))
         return WaveNetCarry(tuple(carries)), ys, state, {}
-
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> WaveNetCarry:
-        return self.init_carry(batch_size, dtype)
 
     def token_step(
         self, params: Params, state: State, carry: WaveNetCarry, x: Array

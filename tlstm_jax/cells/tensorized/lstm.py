@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import SplitStep
 from tlstm_jax.cells.linear import as_tuple, check_epsilon, linear
 from tlstm_jax.cells.tensorized import convolution, waves
 from tlstm_jax.cells.tensorized import memory as memory_cells
@@ -51,7 +52,7 @@ class TensorizedLSTMTokenCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class TensorizedLSTM:
+class TensorizedLSTM(SplitStep):
     """The tensorized LSTM (tLSTM) in every configuration of the paper.
 
     The paper's names: "2D tLSTM" is tensor_shape (P,) and kernel_size 3; "-F" (no feedback) is kernel_size
@@ -176,12 +177,6 @@ class TensorizedLSTM:
         H = jnp.where(awake, H, jnp.zeros_like(H)).astype(carry.hidden.dtype)
         age = jnp.minimum(carry.age + 1, self.delay)
         return TensorizedLSTMCarry(H, C, age), tensor.output_corner(H)
-
-    def step(
-        self, params: Params, carry: TensorizedLSTMCarry, x: Array
-    ) -> tuple[TensorizedLSTMCarry, Array]:
-        """One step: x [B, I] or tokens [B]; returns the carry and H_t's output corner [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
 
     def _remember(
         self, a: Array, memory: Array, convolve: Callable[[Array], Array]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import SplitStep
 from tlstm_jax.cells.linear import as_tuple, linear
 from tlstm_jax.cells.tensorized import convolution, waves
 from tlstm_jax.cells.tensorized import shared as tensor
@@ -32,7 +33,7 @@ class TensorizedRNNTokenCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class TensorizedRNN:
+class TensorizedRNN(SplitStep):
     """The tensorized RNN (tRNN): H_t = tanh(A_t). Fields and parameters as in `TensorizedLSTM`."""
 
     channels: int
@@ -93,12 +94,6 @@ class TensorizedRNN:
         hidden = hidden.astype(carry.hidden.dtype)
         age = jnp.minimum(carry.age + 1, self.delay)
         return TensorizedRNNCarry(hidden, age), tensor.output_corner(hidden)
-
-    def step(
-        self, params: Params, carry: TensorizedRNNCarry, x: Array
-    ) -> tuple[TensorizedRNNCarry, Array]:
-        """One step: x [B, I] or tokens [B]; returns the carry and H_t's output corner [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
 
     def init_token_carry(
         self, batch_size: int, dtype: Any = jnp.float32
