@@ -13,7 +13,7 @@ from tlstm_jax.scripts.defaults import describe_defaults
 from tlstm_jax.tasks.catalogue import TASKS
 
 MODEL_HELP = {
-    "channels": "M, the width of one location, or of a layer.",
+    "features": "M, the width of one location, or of a layer.",
     "tensor_shape": "Tensor shape P_1,..,P_D: 4 or 3,3 or 4x4.",
     "kernel_size": "K, the kernel size along every tensor axis.",
     "memory_convolution": "Whether memory is convolved with gated kernels.",
@@ -47,7 +47,7 @@ MODEL_HELP = {
     "momentum": "Weight of a batch in the running statistics.",
     "identity": "Whether U starts as the identity, for the gate g.",
     "scale": "Of batch normalization at the start; of x where it passes (sru).",
-    "skip_features": "Width of the skip connections.",
+    "residual_features": "Width of the residual path.",
     "dilations": "Dilation of every layer: 1,2,4,8.",
     "pooling": "f, fo, ifo.",
     "width": "Of the convolution over time.",
@@ -104,6 +104,7 @@ def define_run_flags() -> tuple[str, ...]:
         integer("seed", None, "Of parameters, batches and evaluation samples."),
     ]
     names = tuple(holder.name for holder in holders)
+    flags.DEFINE_alias("channels", "features")
     tables = {model: zoo.model_settings(model) for model in zoo.MODELS}
     tables |= {task: task_settings(task) for task in TASKS}
     tables |= {"training": train_settings(), "": {"model": "tlstm", "task": "none"}}

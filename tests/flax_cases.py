@@ -18,8 +18,8 @@ from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
 
 CELLS = [Elman(M), LSTM(M), GRU(M), ResetBeforeGRU(M)]  # delay 0
-TLSTM = TensorizedLSTM(M, (3,), 2, normalization="channel")  # delay 2
-TRNN = TensorizedRNN(M, (3,), 2)  # delay 2
+TLSTM = TensorizedLSTM(M, (3,), kernel_size=2, normalization="channel")  # delay 2
+TRNN = TensorizedRNN(M, (3,), kernel_size=2)  # delay 2
 MODELS = [*CELLS, TLSTM, TRNN, Stacked(LSTM(M), 2)]
 LENGTHS = np.array([T, 2])
 TOLERANCE = 1e-6

@@ -29,6 +29,8 @@ from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.cells.zoneout import Zoneout
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
+from tlstm_jax.models.stacked import Stacked
+from tlstm_jax.network import Network
 from tlstm_jax.overrides import override
 
 
@@ -51,10 +53,10 @@ INITIAL = [
     (TensorizedLSTM(WIDE, (3,)), ("input", "kernel"), 50**-0.5),
     (TensorizedLSTM(WIDE, (3,), input_scale=1.0), ("input", "kernel"), 1.0),
     (TensorizedLSTM(WIDE, (3,)), ("cross_layer", "kernel"), (3 * WIDE) ** -0.5),
-    (TensorizedLSTM(WIDE, (3, 3), 2), ("cross_layer", "kernel"), (4 * WIDE) ** -0.5),
+    (TensorizedLSTM(WIDE, (3, 3), kernel_size=2), ("cross_layer", "kernel"), (4 * WIDE) ** -0.5),
     (TensorizedRNN(WIDE, (3,), kernel_scale=2.0), ("cross_layer", "kernel"), 2 * 120**-0.5),
-    (TensorizedLSTM(4000, (1,), 2), ("input", "bias"), 0.1),
-    (TensorizedRNN(4000, (1,), 2, input_bias_scale=0.3), ("input", "bias"), 0.3),
+    (TensorizedLSTM(4000, (1,), kernel_size=2), ("input", "bias"), 0.1),
+    (TensorizedRNN(4000, (1,), kernel_size=2, input_bias_scale=0.3), ("input", "bias"), 0.3),
 ]
 
 
@@ -121,8 +123,8 @@ REFUSED = [
     (lambda: TensorizedLSTM(4, ()), "tensor_shape is (); accepted are one or more sizes >= 1"),
     (lambda: TensorizedLSTM(4, (3, 0)), "tensor_shape is (3, 0); accepted"),
     (lambda: TensorizedRNN(4, (2.5,)), "tensor_shape is (2.5,); accepted"),
-    (lambda: TensorizedLSTM(0, (3,)), "channels is 0; accepted are integers >= 1"),
-    (lambda: TensorizedRNN(-1, (3,)), "channels is -1; accepted are integers >= 1"),
+    (lambda: TensorizedLSTM(0, (3,)), "features is 0; accepted are integers >= 1"),
+    (lambda: TensorizedRNN(-1, (3,)), "features is -1; accepted are integers >= 1"),
     (
         lambda: TensorizedLSTM(4, (3,), normalization="batch"),
         "normalization is 'batch'; accepted are None, 'channel' and 'layer'",
@@ -150,20 +152,23 @@ REFUSED = [
     (lambda: GRU(-1), "features is -1; accepted are integers >= 1"),
     (lambda: ResetBeforeGRU(0), "features is 0; accepted are integers >= 1"),
     *((lambda cell=cell: cell(0), "features is 0; accepted are integers >= 1") for cell in SIZED),
-    (lambda: MUT(4, 4), "variant is 4; accepted are 1, 2, 3"),
-    (lambda: SkipRNN(4, 1), "skip is 1; accepted are integers >= 2"),
-    (lambda: RHN(4, 0), "depth is 0; accepted are integers >= 1"),
-    (lambda: HyperLSTM(4, 0), "hyper_features is 0; accepted are integers >= 1"),
-    (lambda: HyperLSTM(4, 3, 0), "embedding_features is 0; accepted are integers >= 1"),
-    (lambda: FastSlowLSTM(4, 0), "slow_features is 0; accepted are integers >= 1"),
+    (lambda: MUT(4, variant=4), "variant is 4; accepted are 1, 2, 3"),
+    (lambda: SkipRNN(4, skip=1), "skip is 1; accepted are integers >= 2"),
+    (lambda: RHN(4, depth=0), "depth is 0; accepted are integers >= 1"),
+    (lambda: HyperLSTM(4, hyper_features=0), "hyper_features is 0; accepted are integers >= 1"),
+    (
+        lambda: HyperLSTM(4, hyper_features=3, embedding_features=0),
+        "embedding_features is 0; accepted are integers >= 1",
+    ),
+    (lambda: FastSlowLSTM(4, slow_features=0), "slow_features is 0; accepted are integers >= 1"),
     (lambda: FastSlowLSTM(4, num_fast=1), "num_fast is 1; accepted are integers >= 2"),
     (
         lambda: FastSlowLSTM(4, zoneout_hidden=1.0),
         "zoneout_hidden is 1.0; accepted are rates in [0",
     ),
     (lambda: FastSlowLSTM(4, zoneout_memory=-0.1), "zoneout_memory is -0.1; accepted are rates"),
-    (lambda: GridLSTM(4, 0), "num_layers is 0; accepted are integers >= 1"),
-    (lambda: HMLSTM(4, 1), "num_layers is 1; accepted in an HM-LSTM are integers >= 2"),
+    (lambda: GridLSTM(4, num_layers=0), "num_layers is 0; accepted are integers >= 1"),
+    (lambda: HMLSTM(4, num_layers=1), "num_layers is 1; accepted in an HM-LSTM are integers >= 2"),
     (lambda: UnitaryRNN(5), "features of a UnitaryRNN is 5; accepted are even integers"),
     (
         lambda: FullCapacityURNN(5),
@@ -177,10 +182,16 @@ REFUSED = [
         lambda: FullCapacityURNN(4, dtype=jnp.float16),
         "dtype of a FullCapacityURNN is float16; accepted",
     ),
-    (lambda: SRUCell(4, 2019), "version is 2019; accepted are 2017, 2018"),
-    (lambda: SRUCell(4, 2017, scale=2.0), "scale is 2.0; accepted in the version of 2017 is None"),
-    (lambda: Zoneout(LSTM(4), 1.0), "hidden is 1.0; accepted are rates in [0, 1)"),
-    (lambda: Zoneout(LSTM(4), 0.1, -0.1), "memory is -0.1; accepted are rates in [0, 1)"),
+    (lambda: SRUCell(4, version=2019), "version is 2019; accepted are 2017, 2018"),
+    (
+        lambda: SRUCell(4, version=2017, scale=2.0),
+        "scale is 2.0; accepted in the version of 2017 is None",
+    ),
+    (lambda: Zoneout(LSTM(4), hidden=1.0), "hidden is 1.0; accepted are rates in [0, 1)"),
+    (
+        lambda: Zoneout(LSTM(4), hidden=0.1, memory=-0.1),
+        "memory is -0.1; accepted are rates in [0, 1)",
+    ),
     (
         lambda: Zoneout(Elman(4), memory=0.1),
         "Elman has no memory in its carry; accepted is memory=0",
@@ -189,9 +200,9 @@ REFUSED = [
         lambda: Zoneout(TensorizedLSTM(4, (3,))),
         "TensorizedLSTM has a delay of 2 steps; accepted by",
     ),
-    (lambda: RecurrentDropout(LSTM(4), 1.0), "rate is 1.0; accepted are rates in [0, 1)"),
+    (lambda: RecurrentDropout(LSTM(4), rate=1.0), "rate is 1.0; accepted are rates in [0, 1)"),
     (
-        lambda: RecurrentDropout(RHN(4), 0.1),
+        lambda: RecurrentDropout(RHN(4), rate=0.1),
         "RHN has one state for its products and its memory; acc",
     ),
 ]
@@ -231,3 +242,20 @@ def test_refuses_vectors_of_another_size():
     params = cell.init(jax.random.key(0), I)
     with pytest.raises(ValueError, match="x has 5 features, the input kernel takes 2"):
         cell.step(params, cell.init_carry(B), jnp.zeros((B, 5)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LSTM(4, 0.5),
+        lambda: GRU(4, 0.5),
+        lambda: TensorizedLSTM(4, (2,), 2),
+        lambda: FastSlowLSTM(4, 3),
+        lambda: Zoneout(LSTM(4), 0.1),
+        lambda: Stacked(LSTM(4), 2, True),
+        lambda: Network(LSTM(4), 2, 3, True),
+    ],
+)
+def test_settings_behind_the_width_go_by_their_names(make):
+    with pytest.raises(TypeError, match="positional argument"):
+        make()

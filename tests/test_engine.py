@@ -245,7 +245,7 @@ def test_no_weight_gradient_is_made_within_the_loop(cell):
 
 
 def test_observed_states_have_gradients_too(x64):
-    cell = TensorizedLSTM(M, (3,), 3)
+    cell = TensorizedLSTM(M, (3,), kernel_size=3)
     params, carry, xs = inputs_of(cell, jnp.float64, vectors())
 
     def loss(name, params):

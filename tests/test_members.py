@@ -62,7 +62,7 @@ def _task(name, text):
 
 def _network(task, model, **settings):
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": task.tokens}
-    return zoo.make_network(model, channels=6, **sizes, **settings)
+    return zoo.make_network(model, features=6, **sizes, **settings)
 
 
 def _runs(model, task):
@@ -243,7 +243,7 @@ def test_a_stop_is_asked_for_after_every_call_and_keeps_all_states():
 @pytest.mark.parametrize("name", list(zoo.MODELS))
 def test_traced_settings_of_a_model_start_as_its_settings_do(name):
     traced = {k: n for k, (part, n) in zoo.traced_settings(name).items() if part == "init"}
-    sizes = {"input_size": 3, "output_size": 2, "tokens": False, "channels": 4}
+    sizes = {"input_size": 3, "output_size": 2, "tokens": False, "features": 4}
     key = jax.random.key(0)
     for layers in ({}, {"num_layers": 2}):
         if "num_layers" in zoo.own_settings(name) and layers:
@@ -270,7 +270,7 @@ from tlstm_jax.training.settings import TrainSettings
 
 task = memorization(2, 3, batch_size=4, eval_samples=8, eval_batch_size=4)
 sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
-network = zoo.make_network("tlstm", channels=4, **sizes)
+network = zoo.make_network("tlstm", features=4, **sizes)
 settings = TrainSettings(num_steps=4, eval_every=2, checkpoint_every=4, steps_per_call=2)
 ends = []
 for devices in (jax.devices(), jax.devices()[:1]):

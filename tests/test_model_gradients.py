@@ -95,10 +95,10 @@ def test_engines_and_recomputation_give_the_same_gradients(case, x64):
 
 @pytest.mark.parametrize("steps", [5000, 20_000])
 def test_annealing_gives_the_gradient_of_the_cell_with_that_slope(steps, x64):
-    cell = HMLSTM(M, 2)
+    cell = HMLSTM(M, num_layers=2)
     case = dataclasses.replace(
         BY_NAME["annealed-hm"],
-        model=AnnealedHMLSTM(cell, 10_000, 5.0),
+        model=AnnealedHMLSTM(cell, anneal_steps=10_000, limit=5.0),
         state={"steps": np.float32(steps)},
     )
     s = segment(case, 1)

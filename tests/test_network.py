@@ -127,7 +127,7 @@ def test_an_override_reaches_the_cell():
 def test_a_cell_is_lifted_and_a_model_is_left_as_it_is():
     cell, stack = LSTM(M), Stacked(LSTM(M), 2)
     assert as_sequence(stack) is stack
-    assert as_sequence(cell, remat_every=3) == CellModel(cell, 3)
+    assert as_sequence(cell, remat_every=3) == CellModel(cell, remat_every=3)
     assert isinstance(as_sequence(cell), SequenceModel)
     for model in (TensorizedLSTM(M, (3,), normalization="layer"), stack):
         network = Network(model, I, V)

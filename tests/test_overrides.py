@@ -34,16 +34,16 @@ def with_bias(value, cell=L):
     ("model", "floats", "expected"),
     [
         (L, {"forget_bias": 2.0}, with_bias(2.0)),
-        (Zoneout(L, 0.1), {"forget_bias": 2.0}, Zoneout(with_bias(2.0), 0.1)),
+        (Zoneout(L, hidden=0.1), {"forget_bias": 2.0}, Zoneout(with_bias(2.0), hidden=0.1)),
         (Network(L, 2, 3), {"forget_bias": 2.0}, Network(with_bias(2.0), 2, 3)),
         (Chain((L, GRU(4), L)), {"forget_bias": 2.0}, Chain((with_bias(2.0), GRU(4), with_bias(2.0)))),
         (Chain((L, L)), {"input_scale": 2.0}, Chain((LSTM(4, input_scale=2.0), L))),
         (Stacked(L, 2), {"input_scale": 2.0}, Stacked(L, 2, input_scale=2.0)),
         (Bidirectional(L, L), {"input_scale": 2.0}, Bidirectional(*[LSTM(4, input_scale=2.0)] * 2)),
         (
-            Chain((Dropout(L, 0.3, 0.2), Dropout(L, 0.0, 0.1))),
+            Chain((Dropout(L, input_rate=0.3, output_rate=0.2), Dropout(L, input_rate=0.0, output_rate=0.1))),
             {"input_rate": 0.5, "output_rate": 0.4},
-            Chain((Dropout(L, 0.5, 0.4), Dropout(L, 0.0, 0.4))),
+            Chain((Dropout(L, input_rate=0.5, output_rate=0.4), Dropout(L, input_rate=0.0, output_rate=0.4))),
         ),
     ],
 )  # fmt: skip
@@ -63,8 +63,16 @@ def test_what_is_not_changed_is_not_copied():
     ("model", "name", "text"),
     [
         (GRU(4), "forget_bias", "override names forget_bias; accepted for GRU are input_scale"),
-        (Dropout(L, 0.0, 0.2), "input_rate", "accepted for Dropout are output_rate, forget_bias"),
-        (LearnedCarry(L, 0.2), "scale", "accepted for LearnedCarry are forget_bias, input_scale"),
+        (
+            Dropout(L, input_rate=0.0, output_rate=0.2),
+            "input_rate",
+            "accepted for Dropout are output_rate, forget_bias",
+        ),
+        (
+            LearnedCarry(L, scale=0.2),
+            "scale",
+            "accepted for LearnedCarry are forget_bias, input_scale",
+        ),
         (Stacked(GRU(4), 2), "forget_bias", "accepted for Stacked are input_scale"),
     ],
 )
@@ -85,7 +93,9 @@ def test_layers_with_weights_of_their_own_scale_the_first_input():
 def test_traced_floats_make_a_copy_that_cannot_be_hashed():
     @jax.jit
     def apply(rate):
-        network = override(Network(Dropout(L, 0.0, 0.2), 2, 3), {"output_rate": rate})
+        network = override(
+            Network(Dropout(L, input_rate=0.0, output_rate=0.2), 2, 3), {"output_rate": rate}
+        )
         with pytest.raises(TypeError):
             hash(network)
         params, state = network.init(jax.random.key(0))
@@ -157,7 +167,7 @@ def test_the_highway_bias_of_an_sru_is_swept_run_by_run():
     assert "highway_bias" not in zoo.traced_settings("sru")
     task = memorization(2, 3, batch_size=4, eval_samples=8, eval_batch_size=8)
     settings = TrainSettings(num_steps=4, eval_every=2, checkpoint_every=4, steps_per_call=2)
-    biases, fixed = [-3.0, 0.0], {"channels": 4}
+    biases, fixed = [-3.0, 0.0], {"features": 4}
     both = sweep(task, "sru", {"highway_bias": biases}, settings=settings, model_settings=fixed)
     for n, bias in enumerate(biases):
         alone = sweep(

@@ -212,7 +212,7 @@ def _sweep(*over, **options):
         (["learning_rate=log:0:1"], {"samples": 2}, "learning_rate is log:0:1; accepted are"),
         (["learning_rate=log:1:0.1"], {"samples": 2}, "learning_rate is log:1:0.1; accepted are"),
         (["dropout=uniform:1:0"], {"samples": 2}, "dropout is uniform:1:0; accepted are"),
-        (["channels=log:4:8"], {"samples": 2}, "channels is log:4:8; accepted are values"),
+        (["features=log:4:8"], {"samples": 2}, "features is log:4:8; accepted are values"),
         (["seed=0,1"], {"halving": 2, "halving_steps": 7}, "halving_steps is 7; accepted are mul"),
         (["seed=0,1"], {"halving": 2, "halving_steps": 1000}, "halving_steps is 1000; accepted"),
         (["seed=0,1"], {"samples": 3}, "samples is 3; accepted is that with a setting beside seed"),

@@ -39,8 +39,11 @@ def name_of(value):
 
 FLOATS = [
     (MILSTM(M), {"alpha": 2.0, "beta": 0.1, "forget_bias": 3.0}),
-    (RHN(M, 2), {"transform_bias": -4.0, "input_scale": 0.5}),
-    (HyperLSTM(M, 4, 2), {"forget_bias": 2.0, "input_scale": 0.5, "bias_scale": 0.2}),
+    (RHN(M, depth=2), {"transform_bias": -4.0, "input_scale": 0.5}),
+    (
+        HyperLSTM(M, hyper_features=4, embedding_features=2),
+        {"forget_bias": 2.0, "input_scale": 0.5, "bias_scale": 0.2},
+    ),
     (FastSlowLSTM(M), {"forget_bias": 2.0, "input_scale": 0.5, "bias_scale": 0.2}),
     (PeepholeLSTM(M), {"peephole_scale": 0.5}),
     (IRNN(M), {"recurrent_scale": 0.5, "input_scale": 0.1}),
@@ -86,33 +89,36 @@ COUNTS = [
     (GateNormLSTM(M), lstm(J, M) + 10 * M),
     (MILSTM(M), lstm(J, M) + 12 * M),
     (MultiplicativeLSTM(M), lstm(J, M) + M * (J + M)),
-    (MUT(M, 1), 3 * J * M + 2 * M * M + 3 * M),
-    (MUT(M, 2), 3 * M * (J + M + 1)),
-    (MUT(M, 3), 3 * M * (J + M + 1)),
+    (MUT(M, variant=1), 3 * J * M + 2 * M * M + 3 * M),
+    (MUT(M, variant=2), 3 * M * (J + M + 1)),
+    (MUT(M, variant=3), 3 * M * (J + M + 1)),
     (SkipRNN(M), M * (J + 2 * M + 1)),
-    (RHN(M, L), 2 * J * M + L * 2 * M * (M + 1)),
+    (RHN(M, depth=L), 2 * J * M + L * 2 * M * (M + 1)),
     (
-        HyperLSTM(M, N, E),
+        HyperLSTM(M, hyper_features=N, embedding_features=E),
         lstm(J, M) + 10 * M + 4 * N * (M + J + N + 1) + 10 * N + 3 * N * 4 * E + 8 * E + 12 * E * M,
     ),
     (
-        FastSlowLSTM(M, S, 4),
+        FastSlowLSTM(M, slow_features=S, num_fast=4),
         norm_lstm(J, M) + norm_lstm(M, S) + norm_lstm(S, M) + 2 * (lstm(0, M) + 10 * M),
     ),
-    (GridLSTM(M, L), 2 * M * (J + 1) + L * 2 * lstm(M, M)),
-    (GridLSTM(M, L, tied=True), 2 * M * (J + 1) + 2 * lstm(M, M)),
+    (GridLSTM(M, num_layers=L), 2 * M * (J + 1) + L * 2 * lstm(M, M)),
+    (GridLSTM(M, num_layers=L, tied=True), 2 * M * (J + 1) + 2 * lstm(M, M)),
     (
-        HMLSTM(M, 3),
+        HMLSTM(M, num_layers=3),
         (4 * M + 1) * ((J + 2 * M + 1) + (3 * M + 1)) + lstm(M, M) + 3 * M * 3 + 3 * M * M,
     ),
     (UnitaryRNN(2 * M), 2 * J * M + 7 * M + M),
     (FullCapacityURNN(2 * M), 2 * J * M + 2 * M * M + M),
-    (SRU(M, 2017), 4 * J * M + 2 * M),
+    (SRU(M, version=2017), 4 * J * M + 2 * M),
     (SRU(M), 4 * J * M + 4 * M),
     (SRU(J), 3 * J * J + 4 * J),  # as wide as its input, which then needs no matrix
-    *((QRNN(M, pool, 3), (3 * J + 1) * n * M) for pool, n in (("f", 2), ("fo", 3), ("ifo", 4))),
+    *(
+        (QRNN(M, pooling=pool, width=3), (3 * J + 1) * n * M)
+        for pool, n in (("f", 2), ("fo", 3), ("ifo", 4))
+    ),
     (
-        WaveNet(M, S, (1, 2, 4)),
+        WaveNet(S, residual_features=M, dilations=(1, 2, 4)),
         M * (J + 1) + 3 * (2 * M * (2 * M + 1) + M * (M + 1) + S * (M + 1)) + S * (S + 1),
     ),
 ]

@@ -29,6 +29,7 @@ class Network:
     model: SequenceModel | Cell
     input_size: int
     output_size: int
+    _: dataclasses.KW_ONLY
     tokens: bool = False
 
     def __post_init__(self) -> None:

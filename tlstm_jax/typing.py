@@ -3,7 +3,7 @@
 Axis letters, used in every shape comment:
 
     T  time steps            B  batch                 I  input size
-    M  channels (features)   P  tensor locations      K  kernel size
+    M  features (channels)   P  tensor locations      K  kernel size
     Z  gate channels         V  output size (classes, vocabulary)
 
 Everything is time-major ([T, B, ..]), vectors are rows, and nothing keeps state: parameters, carry

@@ -35,6 +35,7 @@ class Elman(SplitStep, DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     input_scale: float | None = None
     dtype: Any = None
 

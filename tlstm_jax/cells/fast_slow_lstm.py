@@ -66,6 +66,7 @@ class FastSlowLSTM(DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     slow_features: int | None = None
     num_fast: int = 2
     zoneout_hidden: float = dataclasses.field(default=0.0, metadata=STATIC)

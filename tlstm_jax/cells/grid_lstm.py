@@ -46,6 +46,7 @@ class GridLSTM(DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     num_layers: int = 2
     tied: bool = False
     forget_bias: float = 1.0

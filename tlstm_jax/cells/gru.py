@@ -39,6 +39,7 @@ class GRU(SplitStep, DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     input_scale: float | None = None
     dtype: Any = None
 
@@ -83,6 +84,7 @@ class ResetBeforeGRU(DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     input_scale: float | None = None
     dtype: Any = None
 

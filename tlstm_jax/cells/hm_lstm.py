@@ -61,6 +61,7 @@ class HMLSTM(DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     num_layers: int = 3
     slope: float = dataclasses.field(default=1.0, metadata=STATIC)
     forget_bias: float = 1.0

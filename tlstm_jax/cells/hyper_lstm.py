@@ -65,6 +65,7 @@ class HyperLSTM(DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     hyper_features: int = 32
     embedding_features: int = 4
     forget_bias: float = 1.0

@@ -33,6 +33,7 @@ class IRNN(SplitStep, DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     input_scale: float | None = 1e-3
     recurrent_scale: float = 1.0
     dtype: Any = None

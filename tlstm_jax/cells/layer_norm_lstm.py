@@ -53,6 +53,7 @@ class LayerNormLSTM(SplitStep, DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
@@ -116,6 +117,7 @@ class GateNormLSTM(SplitStep, DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None

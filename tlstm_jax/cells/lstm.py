@@ -57,6 +57,7 @@ class LSTM(SplitStep, DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
@@ -97,6 +98,7 @@ class LSTM1997(SplitStep, DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     input_scale: float | None = None
     dtype: Any = None
 

@@ -37,6 +37,7 @@ class MultiplicativeLSTM(DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None

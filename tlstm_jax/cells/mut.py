@@ -43,6 +43,7 @@ class MUT(DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     variant: int = 1
     input_scale: float | None = None
     dtype: Any = None

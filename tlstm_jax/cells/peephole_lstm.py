@@ -36,6 +36,7 @@ class PeepholeLSTM(SplitStep, DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None

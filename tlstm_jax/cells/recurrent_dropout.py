@@ -34,6 +34,7 @@ class RecurrentDropout(CellWrapper):
     """
 
     cell: Cell
+    _: dataclasses.KW_ONLY
     rate: float = dataclasses.field(metadata=STATIC)
 
     def __post_init__(self) -> None:

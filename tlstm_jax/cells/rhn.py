@@ -38,6 +38,7 @@ class RHN(DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     depth: int = 5
     transform_bias: float = -2.0
     input_scale: float | None = None

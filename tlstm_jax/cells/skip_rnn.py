@@ -37,6 +37,7 @@ class SkipRNN(DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     skip: int = 21
     input_scale: float | None = None
     dtype: Any = None

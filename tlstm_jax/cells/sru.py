@@ -49,6 +49,7 @@ class SRUCell(SplitStep, DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     version: int = 2018
     scale: float | None = dataclasses.field(default=None, metadata=STATIC)
     highway_bias: float = dataclasses.field(default=0.0, metadata=STATIC)  # alpha follows from it

@@ -48,6 +48,7 @@ class UnitaryRNN(SplitStep, DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     permutation_seed: int = 0
     input_scale: float | None = None
     dtype: Any = None
@@ -133,6 +134,7 @@ class FullCapacityURNN(SplitStep, DelayFree):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     input_scale: float | None = None
     dtype: Any = None
 

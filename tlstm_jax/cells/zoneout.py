@@ -43,6 +43,7 @@ class Zoneout(CellWrapper):
     """
 
     cell: Cell
+    _: dataclasses.KW_ONLY
     hidden: float = dataclasses.field(default=0.0, metadata=STATIC)
     memory: float = dataclasses.field(default=0.0, metadata=STATIC)
 

@@ -33,6 +33,7 @@ class AnnealedHMLSTM(OfCell, DelayFreeModel):
     """
 
     cell: HMLSTM
+    _: dataclasses.KW_ONLY
     anneal_steps: int = 10_000
     limit: float = dataclasses.field(default=5.0, metadata=STATIC)
     remat_every: int | None = None

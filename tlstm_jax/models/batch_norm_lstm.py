@@ -73,6 +73,7 @@ class BatchNormLSTM(DelayFreeModel):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     max_steps: int = 100
     initial_noise: float = dataclasses.field(default=0.1, metadata=STATIC)
     momentum: float = dataclasses.field(default=0.1, metadata=STATIC)

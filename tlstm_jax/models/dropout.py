@@ -33,6 +33,7 @@ class Dropout(ModelWrapper):
     """
 
     model: Cell | SequenceModel
+    _: dataclasses.KW_ONLY
     input_rate: float = dataclasses.field(default=0.0, metadata=UNLESS_ZERO)
     output_rate: float = dataclasses.field(default=0.0, metadata=UNLESS_ZERO)
     variational: bool = False

@@ -30,6 +30,7 @@ class LearnedCarry(OfCell):
     """
 
     cell: Cell
+    _: dataclasses.KW_ONLY
     scale: float | None = dataclasses.field(default=None, metadata=STATIC)
     remat_every: int | None = None
     engine: str = "auto"

@@ -50,6 +50,7 @@ class QRNN(DelayFreeModel):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     pooling: str = "fo"
     width: int = 2
     forget_bias: float = 0.0

@@ -25,6 +25,7 @@ class CellModel(OfCell):
     """
 
     cell: Cell
+    _: dataclasses.KW_ONLY
     remat_every: int | None = None
     engine: str = "auto"
 

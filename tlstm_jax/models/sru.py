@@ -30,6 +30,7 @@ class SRU(DelayFreeModel):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     version: int = 2018
     scale: float | None = dataclasses.field(default=None, metadata=STATIC)
     highway_bias: float = dataclasses.field(default=0.0, metadata=STATIC)  # alpha follows from it
@@ -48,11 +49,11 @@ class SRU(DelayFreeModel):
     def cell(self) -> SRUCell:
         return SRUCell(
             self.features,
-            self.version,
-            self.scale,
-            self.highway_bias,
-            self.input_scale,
-            self.dtype,
+            version=self.version,
+            scale=self.scale,
+            highway_bias=self.highway_bias,
+            input_scale=self.input_scale,
+            dtype=self.dtype,
         )
 
     def init(self, key: Array, input_size: int) -> tuple[Params, State]:

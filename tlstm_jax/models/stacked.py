@@ -49,6 +49,7 @@ class Stacked:
 
     cell: Cell | SequenceModel
     num_layers: int
+    _: dataclasses.KW_ONLY
     shared: bool = False
     input_scale: float | None = None
     remat_every: int | None = None

@@ -50,23 +50,24 @@ class WaveNet(DelayFreeModel):
     residual leads nowhere, and is left in for the sake of one shape.
 
     Attributes:
-      channels: M, of the residual path.
-      skip_features: S, the width of y; None: M.
+      features: S, the width of y and of the skip connections.
+      residual_features: M, of the residual path; None: S.
       dilations: d of each layer.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
     """
 
-    channels: int
-    skip_features: int | None = None
+    features: int
+    _: dataclasses.KW_ONLY
+    residual_features: int | None = None
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     input_scale: float | None = None
     dtype: Any = None
 
     def __post_init__(self) -> None:
         plain(self)
-        check_size("channels", self.channels)
-        check_size("skip_features", self.features)
+        check_size("features", self.features)
+        check_size("residual_features", self._residual_features)
         object.__setattr__(self, "dilations", as_tuple(self.dilations))
         if not is_sizes(self.dilations):
             raise ValueError(
@@ -74,11 +75,11 @@ class WaveNet(DelayFreeModel):
             )
 
     @property
-    def features(self) -> int:
-        return self.channels if self.skip_features is None else self.skip_features
+    def _residual_features(self) -> int:
+        return self.features if self.residual_features is None else self.residual_features
 
     def init(self, key: Array, input_size: int) -> tuple[Params, State]:
-        M, S = self.channels, self.features
+        M, S = self._residual_features, self.features
         w, post, *keys = jax.random.split(key, 2 + len(self.dilations))
 
         def dense(key: Array, shape: tuple[int, ...]) -> Params:
@@ -105,7 +106,7 @@ class WaveNet(DelayFreeModel):
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
     ) -> WaveNetCarry:
         del params
-        shapes = [(batch_size, d, self.channels) for d in self.dilations]
+        shapes = [(batch_size, d, self._residual_features) for d in self.dilations]
         return WaveNetCarry(tuple(jnp.zeros(shape, self.dtype or dtype) for shape in shapes))
 
     @on_any_mesh

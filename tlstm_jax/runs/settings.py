@@ -55,6 +55,9 @@ class RunSettings:
         check_settings(f"task {self.task}", self.task_settings, kinds)
         zoo.model_settings(self.model)
         kinds = zoo.setting_types(self.model)
+        if isinstance(self.model_settings, Mapping):
+            current = zoo.current_names(self.model, self.model_settings)
+            object.__setattr__(self, "model_settings", current)
         check_settings(f"model {self.model}", self.model_settings, kinds)
         kinds = {field.name: field.type for field in dataclasses.fields(TrainSettings)}
         check_settings("training", self.train_settings, kinds)

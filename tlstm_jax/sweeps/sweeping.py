@@ -204,5 +204,7 @@ class _Maker:
     def traced(self, point: Point) -> Traced:
         if isinstance(self.model, str):
             return zoo.traced_settings(point.get("model", self.model))
-        network = Network(self.model, self.task.input_size, self.task.output_size, self.task.tokens)
+        network = Network(
+            self.model, self.task.input_size, self.task.output_size, tokens=self.task.tokens
+        )
         return {name: ("init", name) for name in point if name in zoo.initial_settings(network)}

@@ -1,6 +1,6 @@
 """Names for models, with their settings as plain values.
 
-A model's settings are the arguments of its class or function in `catalogue.MODELS` (`channels` is the width
+A model's settings are the arguments of its class or function in `catalogue.MODELS` (`features` is the width
 M of all), and what can be put around every model (`assembly.Wrapping`), so that flags, presets and run
 directories can hold them as they are. A setting that the model itself has under such a name is its own.
 
@@ -27,7 +27,7 @@ from tlstm_jax.overrides import initial
 from tlstm_jax.typing import Cell, Params, SequenceModel
 from tlstm_jax.zoo.assembly import RATES, Wrapping
 from tlstm_jax.zoo.catalogue import MODELS
-from tlstm_jax.zoo.makers import CHANNELS
+from tlstm_jax.zoo.makers import FEATURES
 from tlstm_jax.zoo.weights import read_weights
 
 DTYPES = ("float32", "bfloat16")
@@ -54,9 +54,22 @@ _CARD: Mapping[str, Any] = {
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
-    """The arguments of a model's class or function, the width under the name of `channels`."""
-    own = inspect.signature(MODELS[name].make).parameters
-    return {("channels" if k == "features" else k): p for k, p in own.items()}
+    """The arguments of a model's class or function."""
+    return dict(inspect.signature(MODELS[name].make).parameters)
+
+
+def current_names(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's settings under the names that they have today.
+
+    Runs, sweeps and cards of trained models may have been written when the width was called `channels`, and
+    WaveNet's `skip_features`, beside `channels` for its residual path.
+    """
+    settings = dict(settings)
+    if "channels" in settings and "features" not in settings:
+        settings["features"] = settings.pop("channels")
+        if name == "wavenet" and (skip := settings.pop("skip_features", None)) is not None:
+            settings |= {"residual_features": settings["features"], "features": skip}
+    return settings
 
 
 def own_settings(name: str) -> tuple[str, ...]:
@@ -80,8 +93,8 @@ def model_settings(name: str) -> dict[str, Any]:
     if not isinstance(name, str) or name not in MODELS:
         raise ValueError(f"model is {name!r}; {accepted(name, MODELS)}")
     own = {k: p.default for k, p in _parameters(name).items()} | {"dtype": DTYPES[0]}
-    if own["channels"] is inspect.Parameter.empty:
-        own["channels"] = CHANNELS
+    if own["features"] is inspect.Parameter.empty:
+        own["features"] = FEATURES
     around = {field.name: field.default for field in dataclasses.fields(Wrapping)}
     return own | {k: v for k, v in around.items() if k not in own} | dict(MODELS[name].defaults)
 
@@ -156,18 +169,16 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
             raise ValueError(f"{key} is {value!r}; accepted are finite numbers of float32")
     for key, (value, where) in idle_settings(name, settings).items():
         raise ValueError(f"{key} is {settings[key]}; accepted {where} is {value}")
-    check_size("channels", settings["channels"])
+    check_size("features", settings["features"])
     if settings["dtype"] not in DTYPES:
         raise ValueError(f"dtype is {settings['dtype']!r}; accepted are {', '.join(DTYPES)}")
     # None: the parameters' own float32.
     settings["dtype"] = None if settings["dtype"] == "float32" else jnp.dtype(settings["dtype"])
     own = _parameters(name)
-    width, *others = own
 
     def make(**changed: Any) -> Cell | SequenceModel:
-        # The width comes first, whatever its name.
         chosen = settings | changed
-        return MODELS[name].make(chosen[width], **{k: chosen[k] for k in others})
+        return MODELS[name].make(**{k: chosen[k] for k in own})
 
     wrapping = Wrapping(**{k: v for k, v in settings.items() if k not in own})
     # Above the first layer inputs are hidden states, whatever x is.
@@ -195,7 +206,7 @@ def make_network(
     known = model_settings(name)
     if tokens and settings.get("input_scale", known.get("input_scale")) is None:
         settings["input_scale"] = 1.0
-    return Network(make_model(name, **settings), input_size, output_size, tokens)
+    return Network(make_model(name, **settings), input_size, output_size, tokens=tokens)
 
 
 def count_parameters(network: Network) -> int:
@@ -237,7 +248,7 @@ def card(name: str) -> dict[str, Any]:
     for field, kind in _CARD.items():
         if not isinstance(found.get(field), kind):
             raise ValueError(f"{path} is damaged: {field} should be {kind}; accepted is a card")
-    return found
+    return found | {"model_settings": current_names(found["model"], found["model_settings"])}
 
 
 def load(name: str) -> tuple[Network, Params]:

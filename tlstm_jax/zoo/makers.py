@@ -16,12 +16,12 @@ from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
 from tlstm_jax.typing import Cell, SequenceModel
 
-CHANNELS = 100
+FEATURES = 100
 _MOST_DILATED = 12  # the trace grows with the largest dilation
 
 
 def tlstm(
-    channels: int = CHANNELS,
+    features: int = FEATURES,
     tensor_shape: tuple[int, ...] = (3,),
     kernel_size: int = 3,
     memory_convolution: bool = True,
@@ -33,11 +33,11 @@ def tlstm(
     convolution_gradient: str = "auto",
 ) -> Cell:
     return TensorizedLSTM(
-        channels,
+        features,
         tuple(tensor_shape),
-        kernel_size,
-        memory_convolution,
-        None if normalization == "none" else normalization,
+        kernel_size=kernel_size,
+        memory_convolution=memory_convolution,
+        normalization=None if normalization == "none" else normalization,
         forget_bias=forget_bias,
         input_scale=input_scale,
         dtype=dtype,
@@ -47,7 +47,7 @@ def tlstm(
 
 
 def trnn(
-    channels: int = CHANNELS,
+    features: int = FEATURES,
     tensor_shape: tuple[int, ...] = (3,),
     kernel_size: int = 3,
     input_scale: float | None = None,
@@ -56,9 +56,9 @@ def trnn(
     convolution_gradient: str = "auto",
 ) -> Cell:
     return TensorizedRNN(
-        channels,
+        features,
         tuple(tensor_shape),
-        kernel_size,
+        kernel_size=kernel_size,
         input_scale=input_scale,
         dtype=dtype,
         convolution=convolution,
@@ -67,12 +67,12 @@ def trnn(
 
 
 def gru(
-    channels: int = CHANNELS,
+    features: int = FEATURES,
     reset: str = "after",
     input_scale: float | None = None,
     dtype: Any = None,
 ) -> Cell:
-    return _gru(reset)(channels, input_scale, dtype)
+    return _gru(reset)(features, input_scale=input_scale, dtype=dtype)
 
 
 def _gru(reset: str) -> type[GRU | ResetBeforeGRU]:
@@ -82,7 +82,7 @@ def _gru(reset: str) -> type[GRU | ResetBeforeGRU]:
 
 
 def stacked_lstm(
-    channels: int = CHANNELS,
+    features: int = FEATURES,
     num_layers: int = 2,
     shared: bool = False,
     forget_bias: float = 1.0,
@@ -91,11 +91,18 @@ def stacked_lstm(
     remat_every: int | None = None,
     engine: str = "auto",
 ) -> SequenceModel:
-    above = LSTM(channels, forget_bias, dtype=dtype)  # its inputs are hidden states
+    above = LSTM(features, forget_bias=forget_bias, dtype=dtype)  # its inputs are hidden states
     if shared:
-        return Stacked(above, num_layers, shared, input_scale, remat_every, engine)
+        return Stacked(
+            above,
+            num_layers,
+            shared=shared,
+            input_scale=input_scale,
+            remat_every=remat_every,
+            engine=engine,
+        )
     check_size("num_layers", num_layers)
-    first = LSTM(channels, forget_bias, input_scale, dtype)
+    first = LSTM(features, forget_bias=forget_bias, input_scale=input_scale, dtype=dtype)
     layers = (first, *[above] * (num_layers - 1))
     return Chain(
         tuple(as_sequence(cell, remat_every=remat_every, engine=engine) for cell in layers)
@@ -103,7 +110,7 @@ def stacked_lstm(
 
 
 def dilated(
-    channels: int = CHANNELS,
+    features: int = FEATURES,
     cell: str = "gru",
     num_layers: int = 4,
     input_scale: float | None = None,
@@ -119,13 +126,13 @@ def dilated(
             f"num_layers is {num_layers}; accepted are 1 to {_MOST_DILATED}, since layer l has "
             "dilation 2^(l - 1)"
         )
-    first = cells[cell](channels, input_scale=input_scale, dtype=dtype)
-    layer = cells[cell](channels, dtype=dtype)
+    first = cells[cell](features, input_scale=input_scale, dtype=dtype)
+    layer = cells[cell](features, dtype=dtype)
     return dilated_stack((first, *[layer] * (num_layers - 1)))
 
 
 def hm_lstm(
-    channels: int = CHANNELS,
+    features: int = FEATURES,
     num_layers: int = 3,
     anneal_steps: int = 10_000,
     forget_bias: float = 1.0,
@@ -135,6 +142,10 @@ def hm_lstm(
     engine: str = "auto",
 ) -> SequenceModel:
     cell = HMLSTM(
-        channels, num_layers, forget_bias=forget_bias, input_scale=input_scale, dtype=dtype
+        features,
+        num_layers=num_layers,
+        forget_bias=forget_bias,
+        input_scale=input_scale,
+        dtype=dtype,
     )
-    return AnnealedHMLSTM(cell, anneal_steps, remat_every=remat_every, engine=engine)
+    return AnnealedHMLSTM(cell, anneal_steps=anneal_steps, remat_every=remat_every, engine=engine)

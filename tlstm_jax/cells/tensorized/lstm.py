@@ -66,7 +66,7 @@ class TensorizedLSTM(SplitStep):
     depends, through a mean and a variance, on inputs up to t + L - 1: such a model is not causal.
 
     Attributes:
-      channels: M.
+      features: M, the channels of a location.
       tensor_shape: (P_1..P_D); any number of axes.
       kernel_size: K >= 2, along every axis.
       memory_convolution: whether each location's memory is mixed with its neighbours'.
@@ -85,8 +85,9 @@ class TensorizedLSTM(SplitStep):
       convolution_gradient: how it is differentiated: "products", "xla" or "auto".
     """
 
-    channels: int
+    features: int
     tensor_shape: tuple[int, ...]
+    _: dataclasses.KW_ONLY
     kernel_size: int = 3
     memory_convolution: bool = True
     normalization: str | None = None
@@ -110,10 +111,6 @@ class TensorizedLSTM(SplitStep):
         check_epsilon(self.epsilon)
 
     @property
-    def features(self) -> int:
-        return self.channels
-
-    @property
     def depth(self) -> int:
         """L: the locations between input and output corner, in steps."""
         return convolution.depth(self.tensor_shape, self.kernel_size)
@@ -132,11 +129,11 @@ class TensorizedLSTM(SplitStep):
     def gates(self) -> int:
         """Z, the channels of the pre-activation A_t."""
         taps = self.kernel_size ** len(self.tensor_shape) if self.memory_convolution else 0
-        return 4 * self.channels + taps
+        return 4 * self.features + taps
 
     def init(self, key: Array, input_size: int) -> Params:
         params = tensor.init_params(self, key, input_size, self.gates)
-        M = self.channels
+        M = self.features
         params["cross_layer"]["bias"] = (
             params["cross_layer"]["bias"].at[2 * M : 3 * M].set(self.forget_bias)
         )
@@ -149,7 +146,7 @@ class TensorizedLSTM(SplitStep):
         return params
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> TensorizedLSTMCarry:
-        shape = (batch_size, *self.tensor_shape, self.channels)
+        shape = (batch_size, *self.tensor_shape, self.features)
         return TensorizedLSTMCarry(
             hidden=jnp.zeros(shape, self.dtype or dtype),
             memory=jnp.zeros(shape, dtype),
@@ -185,7 +182,7 @@ class TensorizedLSTM(SplitStep):
 
         a [B, .., Z], memory [B, .., M]; `convolve` makes C^conv [B, .., M] of Q [B, .., K^D].
         """
-        M = self.channels
+        M = self.features
         g, i, f, o, q = jnp.split(a.astype(memory.dtype), [M, 2 * M, 3 * M, 4 * M], axis=-1)
         G, I, F, O = jnp.tanh(g), jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)
         C_conv = convolve(memory_cells.softmax_over_taps(q)) if self.memory_convolution else memory
@@ -202,7 +199,7 @@ class TensorizedLSTM(SplitStep):
     def init_token_carry(
         self, batch_size: int, dtype: Any = jnp.float32
     ) -> TensorizedLSTMTokenCarry:
-        shape = (batch_size, 2, math.prod(self.tensor_shape), self.channels)
+        shape = (batch_size, 2, math.prod(self.tensor_shape), self.features)
         return TensorizedLSTMTokenCarry(
             jnp.zeros(shape, self.dtype or dtype), jnp.zeros(shape, dtype)
         )
@@ -232,7 +229,7 @@ class TensorizedLSTM(SplitStep):
                 lambda Q: jnp.sum(Q[..., None] * near, axis=-2),  # noqa: B023
             )
             norm = jax.tree.map(
-                lambda p: p.reshape(-1, self.channels)[wave.locations],  # noqa: B023
+                lambda p: p.reshape(-1, self.features)[wave.locations],  # noqa: B023
                 params.get("norm"),
             )
             hidden = self._expose(norm, memory, O)

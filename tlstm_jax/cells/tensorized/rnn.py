@@ -36,8 +36,9 @@ class TensorizedRNNTokenCarry(NamedTuple):
 class TensorizedRNN(SplitStep):
     """The tensorized RNN (tRNN): H_t = tanh(A_t). Fields and parameters as in `TensorizedLSTM`."""
 
-    channels: int
+    features: int
     tensor_shape: tuple[int, ...]
+    _: dataclasses.KW_ONLY
     kernel_size: int = 3
     input_scale: float | None = None
     input_bias_scale: float = 0.1
@@ -50,10 +51,6 @@ class TensorizedRNN(SplitStep):
         plain(self)
         object.__setattr__(self, "tensor_shape", as_tuple(self.tensor_shape))
         tensor.check_settings(self)
-
-    @property
-    def features(self) -> int:
-        return self.channels
 
     @property
     def depth(self) -> int:
@@ -70,10 +67,10 @@ class TensorizedRNN(SplitStep):
         return True
 
     def init(self, key: Array, input_size: int) -> Params:
-        return tensor.init_params(self, key, input_size, self.channels)
+        return tensor.init_params(self, key, input_size, self.features)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> TensorizedRNNCarry:
-        shape = (batch_size, *self.tensor_shape, self.channels)
+        shape = (batch_size, *self.tensor_shape, self.features)
         hidden = jnp.zeros(shape, self.dtype or dtype)
         return TensorizedRNNCarry(hidden, age=jnp.zeros((batch_size,), jnp.int32))
 
@@ -98,7 +95,7 @@ class TensorizedRNN(SplitStep):
     def init_token_carry(
         self, batch_size: int, dtype: Any = jnp.float32
     ) -> TensorizedRNNTokenCarry:
-        shape = (batch_size, 2, math.prod(self.tensor_shape), self.channels)
+        shape = (batch_size, 2, math.prod(self.tensor_shape), self.features)
         return TensorizedRNNTokenCarry(jnp.zeros(shape, self.dtype or dtype))
 
     def token_step(

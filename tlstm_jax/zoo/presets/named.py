@@ -33,29 +33,29 @@ class Preset:
     measured: str = NOT_RUN
 
 
-def _paper_algorithmic(shape: tuple[int, ...], channels: int) -> dict[str, Any]:
+def _paper_algorithmic(shape: tuple[int, ...], features: int) -> dict[str, Any]:
     """As published: batches of 15, Adam at 1e-3, up to 5 M samples, forget bias 1."""
-    return ALGORITHMIC | {"tensor_shape": shape, "channels": channels, "normalization": "channel"}
+    return ALGORITHMIC | {"tensor_shape": shape, "features": features, "normalization": "channel"}
 
 
 def _paper_images(depth: int) -> dict[str, Any]:
     """As published: batches of 50, M = 100, forget bias 4, loss at the last step."""
-    tensor = {"tensor_shape": (depth, depth), "channels": 100, "normalization": "channel"}
+    tensor = {"tensor_shape": (depth, depth), "features": 100, "normalization": "channel"}
     return IMAGES | tensor | {"forget_bias": 4.0}
 
 
-def _paper_enwik8(depth: int, channels: int) -> dict[str, Any]:
+def _paper_enwik8(depth: int, features: int) -> dict[str, Any]:
     """As published: 100 streams, segments of 50, state carried on, 50 epochs."""
     return TEXT | {
         "tensor_shape": (depth, depth),
-        "channels": channels,
+        "features": features,
         "normalization": "channel",
     }
 
 
 # Ours at the paper's sizes: a higher, decaying rate and a forget bias of 4 leave the plateau sooner.
 _OURS = {
-    "channels": 100,
+    "features": 100,
     "forget_bias": 4.0,
     "batch_size": 15,
     "learning_rate": 3e-3,
@@ -80,7 +80,7 @@ _ADDITION = (
     }
 )
 # The digits of a sum are learned from the first on, and width learns each from fewer samples.
-_WIDE = {"tensor_shape": (4,), "channels": 200, "learning_rate": 2.5e-3}
+_WIDE = {"tensor_shape": (4,), "features": 200, "learning_rate": 2.5e-3}
 
 # 8x8 digits and small sets of 28x28 ones: about 123,000 parameters for every model.
 _IMAGES = {
@@ -95,10 +95,10 @@ _IMAGES = {
     "steps_per_call": 25,
 }
 _EQUAL = {
-    "2d": ("tlstm", _CN | {"tensor_shape": (3,), "channels": 100}),
-    "3d": ("tlstm", _CN | {"tensor_shape": (3, 3), "channels": 57}),
-    "lstm": ("lstm", {"channels": 173}),
-    "stacked": ("stacked_lstm", {"channels": 123, "num_layers": 3, "shared": True}),
+    "2d": ("tlstm", _CN | {"tensor_shape": (3,), "features": 100}),
+    "3d": ("tlstm", _CN | {"tensor_shape": (3, 3), "features": 57}),
+    "lstm": ("lstm", {"features": 173}),
+    "stacked": ("stacked_lstm", {"features": 123, "num_layers": 3, "shared": True}),
 }
 
 _SMALL_MNIST = {
@@ -128,7 +128,7 @@ _TEXT = {
 # Python's help topics, of which it sees 3.8 million characters.
 _TOPICS = _CN | {
     "tensor_shape": (3,),
-    "channels": 128,
+    "features": 128,
     "dropout": 0.25,
     "learning_rate": 3e-3,
     "schedule": "cosine",
@@ -145,7 +145,7 @@ PRESETS: Mapping[str, Preset] = {
         {
             "num_symbols": 5,
             "alphabet_size": 8,
-            "channels": 64,
+            "features": 64,
             "tensor_shape": (3,),
             "normalization": "channel",
             "learning_rate": 3e-3,
@@ -236,13 +236,13 @@ PRESETS: Mapping[str, Preset] = {
     "char_lm/hour-tlstm": Preset(
         "char_lm",
         "tlstm",
-        _TEXT | _CN | {"tensor_shape": (3,), "channels": 256},
+        _TEXT | _CN | {"tensor_shape": (3,), "features": 256},
         measured=f"2.104 bits per character on 6 MB of wiki text; 60 minutes on one of {HARDWARE}",
     ),
     "char_lm/hour-lstm": Preset(
         "char_lm",
         "lstm",
-        _TEXT | {"channels": 360},
+        _TEXT | {"features": 360},
         measured=f"2.068 bits per character on 6 MB of wiki text; 60 minutes on one of {HARDWARE}",
     ),
     "memorization/paper-3d-l7": Preset(

@@ -50,29 +50,29 @@ ALGORITHMIC = {
 
 # name -> (model, settings, of permuted MNIST alone, % on MNIST, % on permuted MNIST)
 _ON_IMAGES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any], float, float]] = {
-    "elman": ("elman", {"channels": 100}, {}, 35.0, 35.0),
-    "lstm": ("lstm", {"channels": 128}, {}, 98.2, 88.0),
-    "irnn": ("irnn", {"channels": 100}, {}, 97.0, 82.0),
-    "urnn": ("urnn", {"channels": 1024}, {}, 95.1, 91.4),
-    "full-urnn": ("full_urnn", {"channels": 1024}, {}, 96.9, 94.1),
-    "skip-rnn": ("skip_rnn", {"channels": 64, "skip": 21}, {"skip": 11}, 98.1, 94.0),
+    "elman": ("elman", {"features": 100}, {}, 35.0, 35.0),
+    "lstm": ("lstm", {"features": 128}, {}, 98.2, 88.0),
+    "irnn": ("irnn", {"features": 100}, {}, 97.0, 82.0),
+    "urnn": ("urnn", {"features": 1024}, {}, 95.1, 91.4),
+    "full-urnn": ("full_urnn", {"features": 1024}, {}, 96.9, 94.1),
+    "skip-rnn": ("skip_rnn", {"features": 64, "skip": 21}, {"skip": 11}, 98.1, 94.0),
     "bn-lstm": (
         "bn_lstm",
-        {"channels": 100, "max_steps": 784, "identity": True},
+        {"features": 100, "max_steps": 784, "identity": True},
         {},
         99.0,
         95.4,
     ),
     "dilated-gru": (
         "dilated",
-        {"channels": 50, "cell": "gru", "num_layers": 9, "reset": "before"},
+        {"features": 50, "cell": "gru", "num_layers": 9, "reset": "before"},
         {},
         99.2,
         94.6,
     ),
     "wavenet": (
         "wavenet",
-        {"channels": 50, "dilations": tuple(2**n for n in range(9))},
+        {"features": 50, "dilations": tuple(2**n for n in range(9))},
         {},
         98.3,
         96.7,
@@ -84,22 +84,22 @@ HM_ANNEAL_STEPS = 100 * 90_000_000 // (TEXT["batch_size"] * TEXT["segment_length
 
 # name -> (model, settings, bits per character on enwik8, parameters in millions or None)
 _ON_TEXT: Mapping[str, tuple[str, Mapping[str, Any], float, float | None]] = {
-    "layer-norm-lstm": ("layer_norm_lstm", {"channels": 1800}, 1.402, None),
-    "mi-lstm": ("mi_lstm", {"channels": 1940}, 1.44, 17),
-    "mlstm": ("mlstm", {"channels": 1880}, 1.42, 20),
+    "layer-norm-lstm": ("layer_norm_lstm", {"features": 1800}, 1.402, None),
+    "mi-lstm": ("mi_lstm", {"features": 1940}, 1.44, 17),
+    "mlstm": ("mlstm", {"features": 1880}, 1.42, 20),
     "hyper-lstm": (
         "hyper_lstm",
-        {"channels": 2210, "hyper_features": 256, "embedding_features": 64},
+        {"features": 2210, "hyper_features": 256, "embedding_features": 64},
         1.34,
         26.5,
     ),
     # 1.32, as compared there, is with layer normalization.
-    "hm-lstm": ("hm_lstm", {"channels": 1050, "anneal_steps": HM_ANNEAL_STEPS}, 1.34, 35),
-    "rhn": ("rhn", {"channels": 1500, "depth": 10, "transform_bias": -4.0}, 1.27, 46),
+    "hm-lstm": ("hm_lstm", {"features": 1050, "anneal_steps": HM_ANNEAL_STEPS}, 1.34, 35),
+    "rhn": ("rhn", {"features": 1500, "depth": 10, "transform_bias": -4.0}, 1.27, 46),
     "fs-lstm-27m": (
         "fs_lstm",
         {
-            "channels": 730,
+            "features": 730,
             "slow_features": 1500,
             "num_fast": 4,
             "normalization": "gates",
@@ -112,7 +112,7 @@ _ON_TEXT: Mapping[str, tuple[str, Mapping[str, Any], float, float | None]] = {
     "fs-lstm-47m": (
         "fs_lstm",
         {
-            "channels": 1190,
+            "features": 1190,
             "slow_features": 1500,
             "num_fast": 4,
             "normalization": "gates",
@@ -128,25 +128,25 @@ _ALGORITHMIC: Mapping[str, tuple[str, str, Mapping[str, Any], str]] = {
     "paper-grid-lstm": (
         "addition",
         "grid_lstm",
-        {"channels": 400, "num_layers": 18, "tied": True},
+        {"features": 400, "num_layers": 18, "tied": True},
         f"550 K samples to 99 %, {UNKNOWN}",
     ),
     "paper-grid-lstm-43": (
         "memorization",
         "grid_lstm",
-        {"channels": 100, "num_layers": 43, "tied": True},
+        {"features": 100, "num_layers": 43, "tied": True},
         f"150 K samples to 99 %, {UNKNOWN}",
     ),
     "paper-stacked-lstm": (
         "addition",
         "stacked_lstm",
-        {"channels": 400, "num_layers": 18, "shared": True},
+        {"features": 400, "num_layers": 18, "shared": True},
         "51 % of sequences after 5 M samples",
     ),
     "paper-stacked-lstm-43": (
         "memorization",
         "stacked_lstm",
-        {"channels": 100, "num_layers": 43, "shared": True},
+        {"features": 100, "num_layers": 43, "shared": True},
         f"more than 50 % after 900 K samples, {UNKNOWN}",
     ),
 }
