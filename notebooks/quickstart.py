@@ -43,7 +43,7 @@ print("target", task.text(batch.targets[:, 0]))
 # parameter.
 
 # %%
-cell = TensorizedLSTM(channels=60, tensor_shape=(3,), normalization="channel", input_scale=1.0)
+cell = TensorizedLSTM(features=60, tensor_shape=(3,), normalization="channel", input_scale=1.0)
 network = Network(cell, task.input_size, task.output_size, tokens=True)
 params, model_state = network.init(jax.random.key(0))
 count = sum(p.size for p in jax.tree.leaves(params))

@@ -34,7 +34,7 @@ results = sweep(
     "lstm",
     {"learning_rate": [1e-3, 3e-3, 1e-2, 3e-2], "seed": range(3)},
     settings=settings,
-    model_settings={"channels": 40},
+    model_settings={"features": 40},
 )
 results.plot()
 
@@ -57,7 +57,7 @@ print("the best:", results.points[results.best])
 results = sweep(
     task,
     "gru",
-    {"model": ["gru", "elman"], "channels": [20, 40], "learning_rate": [3e-3, 1e-2]},
+    {"model": ["gru", "elman"], "features": [20, 40], "learning_rate": [3e-3, 1e-2]},
     settings=settings,
 )
 results.plot()
@@ -77,7 +77,7 @@ results = sweep(
         "clip_norm": [0.3, 1.0, 3.0],
     },
     settings=settings,
-    model_settings={"channels": 40},
+    model_settings={"features": 40},
     samples=12,
     halving=Halving(factor=2, min_steps=20),
 )

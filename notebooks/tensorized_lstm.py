@@ -52,7 +52,7 @@ DIGITS_STEPS = 300  # small: 10
 
 # %%
 M, P, K, I = 5, 3, 3, 4
-cell = TensorizedLSTM(channels=M, tensor_shape=(P,), kernel_size=K)
+cell = TensorizedLSTM(features=M, tensor_shape=(P,), kernel_size=K)
 params = cell.init(jax.random.key(0), input_size=I)
 H, C, x = (
     jax.random.normal(key, shape)
@@ -123,7 +123,7 @@ print("delay", cell.delay, "outputs", ys.shape)
 # their weights; it only computes them along the diagonal.
 
 # %%
-diagonal = TensorizedLSTM(channels=M, tensor_shape=(P,), kernel_size=2, memory_convolution=False)
+diagonal = TensorizedLSTM(features=M, tensor_shape=(P,), kernel_size=2, memory_convolution=False)
 theirs = diagonal.init(jax.random.key(3), input_size=I)
 stacked = Stacked(LSTM(M), P, shared=True)
 (ours, _), kernel = stacked.init(jax.random.key(4), I), theirs["cross_layer"]["kernel"]
@@ -157,7 +157,7 @@ print("the same outputs:", np.allclose(of_tensor, of_stack, atol=1e-5))
 
 # %%
 task = memorization(num_symbols=6, alphabet_size=8, batch_size=15)
-cell = TensorizedLSTM(channels=50, tensor_shape=(4,), normalization="channel", input_scale=1.0)
+cell = TensorizedLSTM(features=50, tensor_shape=(4,), normalization="channel", input_scale=1.0)
 network = Network(cell, task.input_size, task.output_size, tokens=True)
 settings = TrainSettings(
     num_steps=MEMORIZATION_STEPS, learning_rate=3e-3, eval_every=10, checkpoint_every=10
@@ -191,7 +191,7 @@ pictures.plot_kernels(kernels[:, 0], title="memory-cell kernels", **beside)
 
 # %%
 task = digits(batch_size=50, eval_batch_size=200)
-cell = TensorizedLSTM(channels=40, tensor_shape=(3,), normalization="channel", forget_bias=4.0)
+cell = TensorizedLSTM(features=40, tensor_shape=(3,), normalization="channel", forget_bias=4.0)
 network = Network(cell, task.input_size, task.output_size)
 settings = TrainSettings(
     num_steps=DIGITS_STEPS, learning_rate=3e-3, eval_every=10, checkpoint_every=10

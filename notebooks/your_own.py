@@ -40,7 +40,7 @@ class JANET:
     delay = 0
     causal = True
 
-    def init(self, key, input_size, *, hyper=None):
+    def init(self, key, input_size):
         M, shapes = (
             self.features,
             {

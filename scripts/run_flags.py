@@ -76,6 +76,8 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
         defined += _define_own_flags(f"model {model}", kinds, texts, others)
     for task in own["task"]:
         defined += _define_own_flags(f"task {task}", task_types(task), {}, others)
+    if "channels" not in flags.FLAGS:  # which a user's own model may have
+        flags.DEFINE_alias("channels", "features")
     tables = {model: zoo.model_settings(model) for model in models}
     tables |= {task: task_settings(task) for task in tasks}
     tables |= {"training": train_settings(), "": {"model": "tlstm", "task": "none"}}

@@ -40,7 +40,7 @@ from tlstm_jax.training.progress import finished
 from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
 from tlstm_jax.zoo.assembly import Wrapping
-from tlstm_jax.zoo.makers import CHANNELS
+from tlstm_jax.zoo.makers import FEATURES
 from tlstm_jax.zoo.presets import PRESETS, Preset
 
 for module in (settings, devices):
@@ -268,7 +268,7 @@ def _describe_model(name: str) -> str:
     return (
         f"{name}: {entry.title} ({entry.kind})\n"
         f"  {entry.citation}\n"
-        f"  {size:,} parameters with {CHANNELS} channels and 65 symbols\n"
+        f"  {size:,} parameters with {FEATURES} features and 65 symbols\n"
         f"  --{' --'.join(own)}"
     )
 

@@ -68,13 +68,13 @@ def _tlstm(name, tensor_shape, kernel_size, memory_convolution=True, normalizati
         "normalization": normalization,
     }
     oracle = functools.partial(oracles.tensorized, gated=True, **settings)
-    return Case(name, TensorizedLSTM(channels=M, **settings), oracle)
+    return Case(name, TensorizedLSTM(features=M, **settings), oracle)
 
 
 def _trnn(name, tensor_shape, kernel_size):
     settings = {"tensor_shape": tensor_shape, "kernel_size": kernel_size}
     oracle = functools.partial(oracles.tensorized, gated=False, **settings)
-    return Case(name, TensorizedRNN(channels=M, **settings), oracle)
+    return Case(name, TensorizedRNN(features=M, **settings), oracle)
 
 
 ZOO = [
@@ -85,18 +85,21 @@ ZOO = [
     Case("gate-norm", GateNormLSTM(M), zoo_oracles.gate_norm_lstm),
     Case("mi", MILSTM(M), zoo_oracles.mi_lstm),
     Case("mlstm", MultiplicativeLSTM(M), zoo_oracles.multiplicative_lstm),
-    *(Case(f"mut{n}", MUT(M, n), functools.partial(zoo_oracles.mut, variant=n)) for n in (1, 2, 3)),
+    *(
+        Case(f"mut{n}", MUT(M, variant=n), functools.partial(zoo_oracles.mut, variant=n))
+        for n in (1, 2, 3)
+    ),
     Case("skip", SkipRNN(M, skip=2), functools.partial(zoo_oracles.skip_rnn, skip=2)),
     Case("rhn", RHN(M, depth=2), zoo_oracles.rhn),
-    Case("hyper", HyperLSTM(M, 4, 2), zoo_oracles.hyper_lstm),
+    Case("hyper", HyperLSTM(M, hyper_features=4, embedding_features=2), zoo_oracles.hyper_lstm),
     Case(
         "fast-slow-3",
-        FastSlowLSTM(M, 4, num_fast=3),
+        FastSlowLSTM(M, slow_features=4, num_fast=3),
         functools.partial(zoo_oracles.fast_slow_lstm, num_fast=3),
     ),
     Case(
         "fast-slow-gates",
-        FastSlowLSTM(M, 4, num_fast=3, normalization="gates"),
+        FastSlowLSTM(M, slow_features=4, num_fast=3, normalization="gates"),
         functools.partial(
             zoo_oracles.fast_slow_lstm, num_fast=3, step=zoo_oracles.gate_norm_lstm_step
         ),
@@ -104,12 +107,12 @@ ZOO = [
     *(
         Case(
             f"grid-{'tied' if tied else 'untied'}",
-            GridLSTM(M, 2, tied),
+            GridLSTM(M, num_layers=2, tied=tied),
             functools.partial(zoo_oracles.grid_lstm, num_layers=2, tied=tied),
         )
         for tied in (False, True)
     ),
-    Case("hm", HMLSTM(M, 3), functools.partial(zoo_oracles.hm_lstm, num_layers=3)),
+    Case("hm", HMLSTM(M, num_layers=3), functools.partial(zoo_oracles.hm_lstm, num_layers=3)),
     Case(
         "urnn",
         UnitaryRNN(2 * M),

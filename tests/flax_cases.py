@@ -18,8 +18,8 @@ from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
 
 CELLS = [Elman(M), LSTM(M), GRU(M), ResetBeforeGRU(M)]  # delay 0
-TLSTM = TensorizedLSTM(M, (3,), 2, normalization="channel")  # delay 2
-TRNN = TensorizedRNN(M, (3,), 2)  # delay 2
+TLSTM = TensorizedLSTM(M, (3,), kernel_size=2, normalization="channel")  # delay 2
+TRNN = TensorizedRNN(M, (3,), kernel_size=2)  # delay 2
 MODELS = [*CELLS, TLSTM, TRNN, Stacked(LSTM(M), 2)]
 LENGTHS = np.array([T, 2])
 TOLERANCE = 1e-6
@@ -94,7 +94,7 @@ class Running:
     delay = 0
     causal = True
 
-    def init(self, key, input_size, *, hyper=None):
+    def init(self, key, input_size):
         return {"start": {"bias": jnp.ones((input_size,))}}, {"sum": jnp.zeros((input_size,))}
 
     def init_carry(self, batch_size, dtype=jnp.float32, *, params=None):

@@ -103,19 +103,22 @@ def _of(function, **settings):
 
 
 L, G, R = LSTM(M), GRU(M), Elman(M)
-TLSTM, TRNN = TensorizedLSTM(M, (3,), 3), TensorizedRNN(M, (2,), 2)  # delays 2 and 1
+TLSTM, TRNN = (
+    TensorizedLSTM(M, (3,), kernel_size=3),
+    TensorizedRNN(M, (2,), kernel_size=2),
+)  # delays 2 and 1
 lstm, gru, elman = _ys(oracles.lstm), _ys(oracles.gru, reset_after=True), _ys(oracles.elman)
 tlstm = _ys(
     oracles.tensorized, tensor_shape=(3,), kernel_size=3, gated=True, memory_convolution=True
 )
 trnn = _ys(oracles.tensorized, tensor_shape=(2,), kernel_size=2, gated=False)
-ZONED = Zoneout(L, 0.2, 0.3)
+ZONED = Zoneout(L, hidden=0.2, memory=0.3)
 ALPHA = 1.5
 
 
 def _qrnn(pooling, width):
     oracle = _of(model_oracles.qrnn, pooling=pooling, width=width)
-    return ModelCase(f"qrnn-{pooling}-{width}", QRNN(M, pooling, width), oracle)
+    return ModelCase(f"qrnn-{pooling}-{width}", QRNN(M, pooling=pooling, width=width), oracle)
 
 
 def _sru(version, size):
@@ -126,7 +129,7 @@ def _sru(version, size):
             xs = (xs[..., None] == np.arange(size)).astype(np.float64)
         return model_oracles.sru(params, xs, version=version, alpha=ALPHA)
 
-    return ModelCase(f"sru-{version}-{size}", SRU(M, version, alpha), oracle, size)
+    return ModelCase(f"sru-{version}-{size}", SRU(M, version=version, scale=alpha), oracle, size)
 
 
 MODELS = [
@@ -141,8 +144,8 @@ MODELS = [
     ModelCase("residual", Residual(L), _residual(lstm), M),
     ModelCase("residual-trnn", Residual(TRNN), _residual(trnn), M),
     ModelCase("residual-chain", Residual(Chain((TLSTM, R))), _residual(_chain(tlstm, elman)), M),
-    ModelCase("dropout", Dropout(L, 0.3, 0.4), lstm),
-    ModelCase("dropout-trnn", Dropout(TRNN, 0.3, 0.4), trnn),
+    ModelCase("dropout", Dropout(L, input_rate=0.3, output_rate=0.4), lstm),
+    ModelCase("dropout-trnn", Dropout(TRNN, input_rate=0.3, output_rate=0.4), trnn),
     ModelCase("learned-lstm", LearnedCarry(L), model_oracles.learned_carry_lstm),
     ModelCase("learned-gru", LearnedCarry(G), model_oracles.learned_carry_gru),
     ModelCase("dilated", Dilated(L, 2), _dilated(lstm, 2)),
@@ -170,25 +173,37 @@ MODELS = [
     ),
     ModelCase(
         "annealed-hm",
-        AnnealedHMLSTM(HMLSTM(M, 2)),
+        AnnealedHMLSTM(HMLSTM(M, num_layers=2)),
         _ys(zoo_oracles.hm_lstm, num_layers=2, slope=3.0),
         state={"steps": np.float32(5000)},
     ),
     *(_sru(version, size) for version in (2017, 2018) for size in (M, I)),
     *(_qrnn(*settings) for settings in [("f", 1), ("fo", 2), ("ifo", 3)]),
-    ModelCase("wavenet", WaveNet(M, 4, (1, 2, 3)), _of(model_oracles.wavenet, dilations=(1, 2, 3))),
+    ModelCase(
+        "wavenet",
+        WaveNet(4, residual_features=M, dilations=(1, 2, 3)),
+        _of(model_oracles.wavenet, dilations=(1, 2, 3)),
+    ),
     ModelCase("zoneout", as_sequence(ZONED), _zoneout(0.2, 0.3)),
-    ModelCase("recurrent-dropout", as_sequence(RecurrentDropout(L, 0.3)), lstm),
+    ModelCase("recurrent-dropout", as_sequence(RecurrentDropout(L, rate=0.3)), lstm),
     ModelCase(
         "regularized",
-        Stacked(Residual(Dropout(ZONED, 0.3, 0.3)), 2),
+        Stacked(Residual(Dropout(ZONED, input_rate=0.3, output_rate=0.3)), 2),
         _chain(_residual(_zoneout(0.2, 0.3)), _residual(_zoneout(0.2, 0.3))),
         M,
     ),
     # Everything that has a state of its own, behind a delay: each starts when its first input arrives.
     ModelCase(
         "late",
-        Chain((TRNN, QRNN(M, "fo", 2), SRU(M, 2017), Dilated(G, 2), LearnedCarry(L))),
+        Chain(
+            (
+                TRNN,
+                QRNN(M, pooling="fo", width=2),
+                SRU(M, version=2017),
+                Dilated(G, 2),
+                LearnedCarry(L),
+            )
+        ),
         _chain(
             trnn,
             _of(model_oracles.qrnn, pooling="fo", width=2),
@@ -199,7 +214,7 @@ MODELS = [
     ),
     ModelCase(
         "late-wavenet",
-        Chain((TRNN, WaveNet(M, M, (2,)), Residual(TRNN))),
+        Chain((TRNN, WaveNet(M, dilations=(2,)), Residual(TRNN))),
         _chain(trnn, _of(model_oracles.wavenet, dilations=(2,)), _residual(trnn)),
     ),
 ]

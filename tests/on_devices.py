@@ -74,7 +74,7 @@ def main():
     jax.config.update("jax_numpy_rank_promotion", "raise")
     for name, (task, model, settings) in cases().items():
         sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
-        network = zoo.make_network(model, channels=4, **sizes, **settings)
+        network = zoo.make_network(model, features=4, **sizes, **settings)
         evaluates = name in EVALUATED
         alone, _ = run(task, network, None, evaluates=evaluates)
         for mesh in ((8, 1), (4, 2))[: 2 if name in CUT else 1]:

@@ -32,7 +32,7 @@ RULES = {
     "generation": ["typing", "network"],
     "inspection": ["typing", "cells", "recurrence", "network"],
     "training": ["typing", "overrides", "devices", "network"],
-    "zoo": ["typing", "names", "cells", "models", "network"],
+    "zoo": ["typing", "names", "overrides", "cells", "models", "network"],
     "sweeps": ["typing", "overrides", "network", "training", "zoo", "pictures"],
     "runs": ["typing", "names", "devices", "network", "training", "zoo", "pictures", "tasks"],
 }

@@ -36,7 +36,7 @@ def test_a_unitary_networks_first_state_is_uniform_with_a_norm_of_one_on_average
 @pytest.mark.parametrize("name", ["mnist/paper-urnn", "pmnist/paper-full-urnn"])
 def test_presets_of_unitary_networks_start_as_wide_as_their_width_asks_for(name):
     preset = PRESETS[name]
-    model = zoo.make_model(preset.model, **{"channels": preset.settings["channels"]})
+    model = zoo.make_model(preset.model, **{"features": preset.settings["features"]})
     assert "carry_scale" not in preset.settings
     assert model.carry_scale == pytest.approx((3 / 1024) ** 0.5)
 
@@ -48,14 +48,14 @@ def test_a_cells_carry_starts_at_zero_where_the_cell_says_nothing():
 
 @pytest.mark.parametrize("around", ["zoneout_hidden", "recurrent_dropout"])
 def test_what_is_put_around_a_unitary_network_does_not_hide_its_start(around):
-    model = zoo.make_model("urnn", channels=12, **{around: 0.1})
+    model = zoo.make_model("urnn", features=12, **{around: 0.1})
     assert model.carry_scale == pytest.approx(0.5)
 
 
 def test_the_hm_lstms_slope_grows_by_a_twenty_fifth_an_epoch():
     settings = PRESETS["char_lm/paper-hm-lstm"].settings
     epoch = 90_000_000 / (settings["batch_size"] * settings["segment_length"])
-    model = zoo.make_model("hm_lstm", channels=2, anneal_steps=settings["anneal_steps"])
+    model = zoo.make_model("hm_lstm", features=2, anneal_steps=settings["anneal_steps"])
     slopes = [float(model.slope({"steps": jnp.float32(n * epoch)})) for n in (0, 1, 50, 100, 101)]
     assert slopes == pytest.approx([1.0, 1.04, 3.0, 5.0, 5.0])
 
@@ -67,7 +67,7 @@ def test_the_hm_lstms_figure_is_without_layer_normalization():
 @pytest.mark.parametrize("task", ["mnist", "pmnist"])
 def test_the_dilated_grus_reset_is_before_the_product(task):
     preset = PRESETS[f"{task}/paper-dilated-gru"]
-    names = ("channels", "cell", "num_layers", "reset")
+    names = ("features", "cell", "num_layers", "reset")
     model = zoo.make_model("dilated", **{name: preset.settings[name] for name in names})
     assert "ResetBeforeGRU" in repr(model) and " GRU(" not in repr(model)
     assert "ResetBeforeGRU" not in repr(zoo.make_model("dilated"))

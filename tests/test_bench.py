@@ -48,7 +48,7 @@ def test_rows_of_small_sizes(tmp_path):
     rows = [
         *sections.lstm_cell(size, ("flax",), 0.0),
         *sections.generation((2,), 0.0),
-        *sweeps.sweeps("tlstm", {"channels": 4, "tensor_shape": (2,)}, 0.0),
+        *sweeps.sweeps("tlstm", {"features": 4, "tensor_shape": (2,)}, 0.0),
     ]
     names = [
         "LSTM",

@@ -219,10 +219,15 @@ def test_parameters_of_a_relative_are_refused():
 @pytest.mark.parametrize("tokens", [False, True])
 def test_a_kernel_of_another_size_is_refused(cell, kernel_size, tokens):
     params = cell(
-        M, (3,), kernel_size, **({"memory_convolution": False} if cell is TensorizedLSTM else {})
+        M,
+        (3,),
+        kernel_size=kernel_size,
+        **({"memory_convolution": False} if cell is TensorizedLSTM else {}),
     )
     params = params.init(jax.random.key(0), I)
-    cell = cell(M, (3,), 3, **({"memory_convolution": False} if cell is TensorizedLSTM else {}))
+    cell = cell(
+        M, (3,), kernel_size=3, **({"memory_convolution": False} if cell is TensorizedLSTM else {})
+    )
     xs = jnp.ones((T, B), int) if tokens else jnp.ones((T, B, I))
     with pytest.raises(ValueError, match=r"^params\['cross_layer'\]\['kernel'\] has shape"):
         unroll(cell, params, cell.init_carry(B), xs)
@@ -319,7 +324,13 @@ def test_numbers_of_any_library_are_hashed_alike(one):
             checked += 1
     assert checked > 40
     half = jnp.float32(0.5)
-    hash((Zoneout(LSTM(M), half, half), Dropout(LSTM(M), half), RecurrentDropout(LSTM(M), half)))
+    hash(
+        (
+            Zoneout(LSTM(M), hidden=half, memory=half),
+            Dropout(LSTM(M), input_rate=half),
+            RecurrentDropout(LSTM(M), rate=half),
+        )
+    )
 
 
 def test_settings_that_are_no_number_are_refused():
@@ -343,7 +354,7 @@ def test_what_is_no_model_is_refused(model):
         lambda model: Chain((LSTM(M), model)),
         lambda model: Bidirectional(LSTM(M), model),
         lambda model: Dilated(model, 2),
-        lambda model: RecurrentDropout(model, 0.5),
+        lambda model: RecurrentDropout(model, rate=0.5),
         lambda model: Network(model, I, 4),
         lambda model: tlstm_nnx.Recurrent(model, I, rngs=nnx.Rngs(0)),
         lambda model: tlstm_nnx.Cell(model, I, rngs=nnx.Rngs(0)),
@@ -354,6 +365,6 @@ def test_what_is_no_model_is_refused(model):
 
 
 def test_a_wrapper_of_cells_refuses_models():
-    for make in (Zoneout, LearnedCarry, lambda model: RecurrentDropout(model, 0.5)):
+    for make in (Zoneout, LearnedCarry, lambda model: RecurrentDropout(model, rate=0.5)):
         with pytest.raises(ValueError, match=r"^cell is .*; accepted are cells of tlstm_jax"):
             make(BY_NAME["stacked"].model)

@@ -104,7 +104,7 @@ def test_training_moves_the_unitary_matrix_by_it_and_the_rest_by_adam():
         input_size=task.input_size,
         output_size=task.output_size,
         tokens=True,
-        channels=8,
+        features=8,
     )
     settings = TrainSettings(num_steps=20, steps_per_call=20, eval_every=20, checkpoint_every=20)
     first = training.init_state(network, task, settings, jax.random.key(0))

@@ -29,6 +29,9 @@ from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.cells.zoneout import Zoneout
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
+from tlstm_jax.models.stacked import Stacked
+from tlstm_jax.network import Network
+from tlstm_jax.overrides import override
 
 
 @each(CASES)
@@ -50,10 +53,10 @@ INITIAL = [
     (TensorizedLSTM(WIDE, (3,)), ("input", "kernel"), 50**-0.5),
     (TensorizedLSTM(WIDE, (3,), input_scale=1.0), ("input", "kernel"), 1.0),
     (TensorizedLSTM(WIDE, (3,)), ("cross_layer", "kernel"), (3 * WIDE) ** -0.5),
-    (TensorizedLSTM(WIDE, (3, 3), 2), ("cross_layer", "kernel"), (4 * WIDE) ** -0.5),
+    (TensorizedLSTM(WIDE, (3, 3), kernel_size=2), ("cross_layer", "kernel"), (4 * WIDE) ** -0.5),
     (TensorizedRNN(WIDE, (3,), kernel_scale=2.0), ("cross_layer", "kernel"), 2 * 120**-0.5),
-    (TensorizedLSTM(4000, (1,), 2), ("input", "bias"), 0.1),
-    (TensorizedRNN(4000, (1,), 2, input_bias_scale=0.3), ("input", "bias"), 0.3),
+    (TensorizedLSTM(4000, (1,), kernel_size=2), ("input", "bias"), 0.1),
+    (TensorizedRNN(4000, (1,), kernel_size=2, input_bias_scale=0.3), ("input", "bias"), 0.3),
 ]
 
 
@@ -87,16 +90,16 @@ def test_initial_biases_are_zero_but_for_the_forget_gate_and_the_projection(case
 
 
 @pytest.mark.parametrize("cell", [LSTM(M), TensorizedLSTM(M, (2,))], ids=["lstm", "tlstm"])
-def test_hyper_replaces_initial_settings_under_vmap(cell):
+def test_overrides_replace_initial_settings_under_vmap(cell):
     key = jax.random.key(0)
-    hyper = {"forget_bias": jnp.array([0.0, 4.0]), "input_scale": jnp.array([0.5, 2.0])}
-    swept = jit(jax.vmap(lambda h: cell.init(key, I, hyper=h)))(hyper)
+    floats = {"forget_bias": jnp.array([0.0, 4.0]), "input_scale": jnp.array([0.5, 2.0])}
+    swept = jit(jax.vmap(lambda f: override(cell, f).init(key, I)))(floats)
     for n in range(2):
         member = dataclasses.replace(cell, forget_bias=[0.0, 4.0][n], input_scale=[0.5, 2.0][n])
         expected = jit(lambda cell: cell.init(key, I), static_argnums=0)(member)
         assert_close(jax.tree.map(lambda x: x[n], swept), expected, 1e-6)  # noqa: B023
     part, forget = ("recurrent", M) if isinstance(cell, LSTM) else ("cross_layer", 2 * M)
-    assert (swept[part]["bias"][:, forget] == hyper["forget_bias"]).all()
+    assert (swept[part]["bias"][:, forget] == floats["forget_bias"]).all()
 
 
 SIZED = [LSTM1997, PeepholeLSTM, IRNN, LayerNormLSTM, MILSTM, MultiplicativeLSTM, MUT, SkipRNN, RHN]
@@ -120,8 +123,8 @@ REFUSED = [
     (lambda: TensorizedLSTM(4, ()), "tensor_shape is (); accepted are one or more sizes >= 1"),
     (lambda: TensorizedLSTM(4, (3, 0)), "tensor_shape is (3, 0); accepted"),
     (lambda: TensorizedRNN(4, (2.5,)), "tensor_shape is (2.5,); accepted"),
-    (lambda: TensorizedLSTM(0, (3,)), "channels is 0; accepted are integers >= 1"),
-    (lambda: TensorizedRNN(-1, (3,)), "channels is -1; accepted are integers >= 1"),
+    (lambda: TensorizedLSTM(0, (3,)), "features is 0; accepted are integers >= 1"),
+    (lambda: TensorizedRNN(-1, (3,)), "features is -1; accepted are integers >= 1"),
     (
         lambda: TensorizedLSTM(4, (3,), normalization="batch"),
         "normalization is 'batch'; accepted are None, 'channel' and 'layer'",
@@ -149,20 +152,23 @@ REFUSED = [
     (lambda: GRU(-1), "features is -1; accepted are integers >= 1"),
     (lambda: ResetBeforeGRU(0), "features is 0; accepted are integers >= 1"),
     *((lambda cell=cell: cell(0), "features is 0; accepted are integers >= 1") for cell in SIZED),
-    (lambda: MUT(4, 4), "variant is 4; accepted are 1, 2, 3"),
-    (lambda: SkipRNN(4, 1), "skip is 1; accepted are integers >= 2"),
-    (lambda: RHN(4, 0), "depth is 0; accepted are integers >= 1"),
-    (lambda: HyperLSTM(4, 0), "hyper_features is 0; accepted are integers >= 1"),
-    (lambda: HyperLSTM(4, 3, 0), "embedding_features is 0; accepted are integers >= 1"),
-    (lambda: FastSlowLSTM(4, 0), "slow_features is 0; accepted are integers >= 1"),
+    (lambda: MUT(4, variant=4), "variant is 4; accepted are 1, 2, 3"),
+    (lambda: SkipRNN(4, skip=1), "skip is 1; accepted are integers >= 2"),
+    (lambda: RHN(4, depth=0), "depth is 0; accepted are integers >= 1"),
+    (lambda: HyperLSTM(4, hyper_features=0), "hyper_features is 0; accepted are integers >= 1"),
+    (
+        lambda: HyperLSTM(4, hyper_features=3, embedding_features=0),
+        "embedding_features is 0; accepted are integers >= 1",
+    ),
+    (lambda: FastSlowLSTM(4, slow_features=0), "slow_features is 0; accepted are integers >= 1"),
     (lambda: FastSlowLSTM(4, num_fast=1), "num_fast is 1; accepted are integers >= 2"),
     (
         lambda: FastSlowLSTM(4, zoneout_hidden=1.0),
         "zoneout_hidden is 1.0; accepted are rates in [0",
     ),
     (lambda: FastSlowLSTM(4, zoneout_memory=-0.1), "zoneout_memory is -0.1; accepted are rates"),
-    (lambda: GridLSTM(4, 0), "num_layers is 0; accepted are integers >= 1"),
-    (lambda: HMLSTM(4, 1), "num_layers is 1; accepted in an HM-LSTM are integers >= 2"),
+    (lambda: GridLSTM(4, num_layers=0), "num_layers is 0; accepted are integers >= 1"),
+    (lambda: HMLSTM(4, num_layers=1), "num_layers is 1; accepted in an HM-LSTM are integers >= 2"),
     (lambda: UnitaryRNN(5), "features of a UnitaryRNN is 5; accepted are even integers"),
     (
         lambda: FullCapacityURNN(5),
@@ -176,10 +182,16 @@ REFUSED = [
         lambda: FullCapacityURNN(4, dtype=jnp.float16),
         "dtype of a FullCapacityURNN is float16; accepted",
     ),
-    (lambda: SRUCell(4, 2019), "version is 2019; accepted are 2017, 2018"),
-    (lambda: SRUCell(4, 2017, scale=2.0), "scale is 2.0; accepted in the version of 2017 is None"),
-    (lambda: Zoneout(LSTM(4), 1.0), "hidden is 1.0; accepted are rates in [0, 1)"),
-    (lambda: Zoneout(LSTM(4), 0.1, -0.1), "memory is -0.1; accepted are rates in [0, 1)"),
+    (lambda: SRUCell(4, version=2019), "version is 2019; accepted are 2017, 2018"),
+    (
+        lambda: SRUCell(4, version=2017, scale=2.0),
+        "scale is 2.0; accepted in the version of 2017 is None",
+    ),
+    (lambda: Zoneout(LSTM(4), hidden=1.0), "hidden is 1.0; accepted are rates in [0, 1)"),
+    (
+        lambda: Zoneout(LSTM(4), hidden=0.1, memory=-0.1),
+        "memory is -0.1; accepted are rates in [0, 1)",
+    ),
     (
         lambda: Zoneout(Elman(4), memory=0.1),
         "Elman has no memory in its carry; accepted is memory=0",
@@ -188,9 +200,9 @@ REFUSED = [
         lambda: Zoneout(TensorizedLSTM(4, (3,))),
         "TensorizedLSTM has a delay of 2 steps; accepted by",
     ),
-    (lambda: RecurrentDropout(LSTM(4), 1.0), "rate is 1.0; accepted are rates in [0, 1)"),
+    (lambda: RecurrentDropout(LSTM(4), rate=1.0), "rate is 1.0; accepted are rates in [0, 1)"),
     (
-        lambda: RecurrentDropout(RHN(4), 0.1),
+        lambda: RecurrentDropout(RHN(4), rate=0.1),
         "RHN has one state for its products and its memory; acc",
     ),
 ]
@@ -212,12 +224,12 @@ def test_refuses_settings_that_make_no_sense(make, text):
         (LayerNormLSTM(M), "epsilon", "accepted for LayerNormLSTM are forget_bias, input_scale"),
         (FastSlowLSTM(M), "zoneout_hidden", "accepted for FastSlowLSTM are forget_bias, "),
         (HMLSTM(M), "slope", "accepted for HMLSTM are forget_bias, input_scale"),
-        (SRUCell(M), "scale", "accepted for SRUCell are highway_bias, input_scale"),
+        (SRUCell(M), "scale", "accepted for SRUCell are input_scale"),
     ],
 )
-def test_refuses_a_hyper_that_initialization_does_not_use(cell, name, accepted):
-    with pytest.raises(ValueError, match=f"hyper names {name}; {accepted}"):
-        cell.init(jax.random.key(0), I, hyper={name: jnp.float32(1)})
+def test_refuses_to_override_what_is_no_float_or_has_to_be_static(cell, name, accepted):
+    with pytest.raises(ValueError, match=f"override names {name}; {accepted}"):
+        override(cell, {name: jnp.float32(1)})
 
 
 def test_numpy_integers_are_sizes():
@@ -230,3 +242,20 @@ def test_refuses_vectors_of_another_size():
     params = cell.init(jax.random.key(0), I)
     with pytest.raises(ValueError, match="x has 5 features, the input kernel takes 2"):
         cell.step(params, cell.init_carry(B), jnp.zeros((B, 5)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LSTM(4, 0.5),
+        lambda: GRU(4, 0.5),
+        lambda: TensorizedLSTM(4, (2,), 2),
+        lambda: FastSlowLSTM(4, 3),
+        lambda: Zoneout(LSTM(4), 0.1),
+        lambda: Stacked(LSTM(4), 2, True),
+        lambda: Network(LSTM(4), 2, 3, True),
+    ],
+)
+def test_settings_behind_the_width_go_by_their_names(make):
+    with pytest.raises(TypeError, match="positional argument"):
+        make()

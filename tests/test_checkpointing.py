@@ -20,7 +20,7 @@ TASK = memorization(1, 2, batch_size=2)
 
 
 def _network(channels=3):
-    return zoo.make_network("lstm", input_size=3, output_size=3, tokens=True, channels=channels)
+    return zoo.make_network("lstm", input_size=3, output_size=3, tokens=True, features=channels)
 
 
 def _state(channels=3):
@@ -73,7 +73,7 @@ def test_another_configuration(tmp_path):
         checkpointing.restore(tmp_path, _state(channels=4))
     with pytest.raises(ValueError, match="is of another configuration"):
         checkpointing.restore_params(tmp_path, _network(channels=4))
-    gru = zoo.make_network("trnn", input_size=3, output_size=3, tokens=True, channels=3)
+    gru = zoo.make_network("trnn", input_size=3, output_size=3, tokens=True, features=3)
     with pytest.raises(ValueError, match="is of another configuration"):
         checkpointing.restore_params(tmp_path, gru)
 

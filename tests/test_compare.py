@@ -32,7 +32,7 @@ def test_the_width_comes_near_the_number_of_parameters(name, even):
 
     def size(channels):
         sizes = {"input_size": 1, "output_size": 10, "tokens": False}
-        return zoo.count_parameters(zoo.make_network(name, channels=channels, **sizes))
+        return zoo.count_parameters(zoo.make_network(name, features=channels, **sizes))
 
     distances = [abs(size(channels + more) - 20_000) for more in (-2, 0, 2)]
     assert min(distances) == distances[1]
@@ -41,7 +41,7 @@ def test_the_width_comes_near_the_number_of_parameters(name, even):
 def test_a_member_is_the_same_run_alone(small):
     task = memorization(**TASK)
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
-    network = zoo.make_network("gru", channels=6, **sizes)
+    network = zoo.make_network("gru", features=6, **sizes)
     column = compare.train_members(network, task, 20)
     rate = column["learning_rate"]
     for seed, expected in zip(compare.SEEDS, column["test"], strict=True):
@@ -107,7 +107,7 @@ def test_a_file_that_is_no_row(row, small, tmp_path):
 def test_a_training_that_diverges_is_not_chosen(small, monkeypatch):
     task = memorization(**TASK)
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
-    network = zoo.make_network("irnn", channels=4, **sizes)
+    network = zoo.make_network("irnn", features=4, **sizes)
     monkeypatch.setattr(compare, "LEARNING_RATES", (1e30, 1e-3))
     with jax.debug_nans(False):
         assert compare.train_members(network, task, 20)["learning_rate"] == 1e-3

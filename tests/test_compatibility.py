@@ -18,7 +18,7 @@ TASK = memorization(2, 3, batch_size=4, eval_samples=4, eval_batch_size=4)
 
 def _network(input_size=4, output_size=4, tokens=True):
     sizes = {"input_size": input_size, "output_size": output_size, "tokens": tokens}
-    return zoo.make_network("lstm", **sizes, channels=4)
+    return zoo.make_network("lstm", **sizes, features=4)
 
 
 def _fit(network, task):

@@ -31,7 +31,7 @@ RUN = (
     "--eval_batch_size=16",
     "--model=tlstm",
     "--tensor_shape=2",
-    "--channels=4",
+    "--features=4",
     "--eval_every=4",
     "--checkpoint_every=4",
     "--steps_per_call=2",
@@ -70,7 +70,7 @@ def test_what_eight_devices_compute_is_what_one_does(on_devices):
 
 
 def test_a_footprint_is_that_of_the_gradient(program):
-    task = ("--task=memorization", "--model=lstm", "--channels=100", "--batch_size=8")
+    task = ("--task=memorization", "--model=lstm", "--features=100", "--batch_size=8")
     ran = program("footprint", *task, "--mesh=4")
     lines = dict(re.split(r"  +", line) for line in ran.stdout.splitlines())
     assert lines["devices"] == "4"
@@ -195,7 +195,7 @@ def test_a_signal_to_one_process_stops_and_saves_all(two, tmp_path):
 
 
 def test_a_mistake_of_one_process_ends_all_with_one_line(two, tmp_path):
-    run = ("--task=char_lm", "--model=lstm", "--channels=4", f"--workdir={tmp_path / 'run'}")
+    run = ("--task=char_lm", "--model=lstm", "--features=4", f"--workdir={tmp_path / 'run'}")
     first, second = two(*run, own=((), ("--data_path=/nowhere",)))
     assert first[0] == second[0] == 1
     assert "error: process 1: data_path '/nowhere' does not exist" in first[1]

@@ -12,7 +12,7 @@ from tlstm_jax.training.progress import Progress
 
 TASK = memorization(2, 3, batch_size=10)
 SMALL = (
-    "--task=memorization", "--num_symbols=2", "--alphabet_size=3", "--model=lstm", "--channels=4",
+    "--task=memorization", "--num_symbols=2", "--alphabet_size=3", "--model=lstm", "--features=4",
     "--eval_samples=20", "--eval_batch_size=20", "--steps_per_call=2",
 )  # fmt: skip
 

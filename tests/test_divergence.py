@@ -39,7 +39,7 @@ def _nan_loss(size):
 
 def _network(task):
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
-    return zoo.make_network("lstm", **sizes, channels=4)
+    return zoo.make_network("lstm", **sizes, features=4)
 
 
 def test_an_evaluation_whose_loss_is_not_finite_is_divergence():

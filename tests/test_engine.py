@@ -166,8 +166,8 @@ def test_a_product_spans_a_divisor_of_the_steps():
 class Curved(LSTM):
     """An LSTM whose mix is not linear in the state, and whose update reads a parameter."""
 
-    def init(self, key, input_size, *, hyper=None):
-        params = super().init(key, input_size, hyper=hyper)
+    def init(self, key, input_size):
+        params = super().init(key, input_size)
         return params | {"norm": {"scale": jnp.ones((self.features,), jnp.float32)}}
 
     def mix(self, params, carry, z):
@@ -245,7 +245,7 @@ def test_no_weight_gradient_is_made_within_the_loop(cell):
 
 
 def test_observed_states_have_gradients_too(x64):
-    cell = TensorizedLSTM(M, (3,), 3)
+    cell = TensorizedLSTM(M, (3,), kernel_size=3)
     params, carry, xs = inputs_of(cell, jnp.float64, vectors())
 
     def loss(name, params):

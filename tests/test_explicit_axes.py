@@ -36,7 +36,7 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 from tlstm_jax import Network, zoo
 
 mesh = jax.make_mesh((4,), ("data",))
-network = Network(zoo.make_model({name!r}, channels=4, **{settings}), 3, 2, tokens=True)
+network = Network(zoo.make_model({name!r}, features=4, **{settings}), 3, 2, tokens=True)
 params, state = network.init(jax.random.key(0))
 given = dict(
     xs=jax.random.randint(jax.random.key(1), (5, 8), 0, 3),

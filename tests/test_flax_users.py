@@ -25,7 +25,11 @@ from tlstm_jax.training.settings import TrainSettings
 
 XS = jnp.asarray(np.swapaxes(vectors(), 0, 1), jnp.float32)
 LENGTHS = [T, 2]
-NOISY = [Stacked(Dropout(LSTM(M), 0.5), 2), Zoneout(LSTM(M), 0.5), RecurrentDropout(GRU(M), 0.5)]
+NOISY = [
+    Stacked(Dropout(LSTM(M), input_rate=0.5), 2),
+    Zoneout(LSTM(M), hidden=0.5),
+    RecurrentDropout(GRU(M), rate=0.5),
+]
 each_noisy = pytest.mark.parametrize("model", NOISY, ids=["dropout", "zoneout", "recurrent"])
 
 
@@ -58,7 +62,9 @@ def test_a_model_that_draws_nothing_keeps_no_stream():
     assert module.rngs is None and not jax.tree.leaves(nnx.state(module, nnx.RngState))
 
 
-@pytest.mark.parametrize("cell", [Zoneout(LSTM(M), 0.5), RecurrentDropout(LSTM(M), 0.5)])
+@pytest.mark.parametrize(
+    "cell", [Zoneout(LSTM(M), hidden=0.5), RecurrentDropout(LSTM(M), rate=0.5)]
+)
 def test_cells_that_draw_are_refused_inside_flax_rnn(cell):
     message = "draws masks in training, which flax's RNN does not hand on; accepted are cells that"
     with pytest.raises(ValueError, match=message):

@@ -129,7 +129,7 @@ def test_any_metrics(run, lines):
 SWEEP = Sweep.make(
     {"task": "memorization", "num_symbols": 2, "model": "lstm", "eval_every": 10},
     None,
-    {"learning_rate": [1e-3, 1e-2], "channels": [4, 5]},
+    {"learning_rate": [1e-3, 1e-2], "features": [4, 5]},
     halving=2,
     halving_steps=10,
 )

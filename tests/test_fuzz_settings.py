@@ -39,7 +39,7 @@ def settings_of_a_run(draw):
 
 
 @given(given_=settings_of_a_run(), preset=st.none() | st.sampled_from(sorted(settings.PRESETS)))
-@example({"task": "addition", "channels": 10**30}, None)
+@example({"task": "addition", "features": 10**30}, None)
 @example({"task": "addition", "model": "stacked_lstm", "num_layers": 2**31}, None)
 @example({"task": "memorization", "model": "dilated", "num_layers": 99}, None)
 @example({"task": "memorization", "alphabet_size": 2**31 - 1}, None)
@@ -101,12 +101,12 @@ def test_shapes_of_any_text(shape):
     ("name", "value", "message"),
     [
         (
-            "channels",
+            "features",
             2**20 + 1,
             r"1048577; accepted are integers from 1 to 1,048,576$",
         ),
-        ("channels", True, "True; accepted are integers"),
-        ("channels", 3.0, "3.0; accepted are integers"),
+        ("features", True, "True; accepted are integers"),
+        ("features", 3.0, "3.0; accepted are integers"),
         ("num_layers", 257, "257; accepted are integers from 1 to 256$"),
         ("learning_rate", float("nan"), "nan; accepted are finite numbers of float32$"),
         ("learning_rate", 1e39, r"1e\+39; accepted are finite"),
@@ -129,7 +129,7 @@ def test_a_setting_of_the_wrong_kind_or_size(name, value, message):
 
 HOSTILE = {
     "huge": (["--task=addition", f"--seed={10**30}"], "error: seed is 1000"),
-    "float": (["--task=addition", "--channels=nan"], "flag --channels=nan: invalid literal"),
+    "float": (["--task=addition", "--features=nan"], "flag --features=nan: invalid literal"),
     "pipe": (["--task=char_lm", "--data_path={folder}/pipe"], "is not a file; accepted: a reada"),
     "flags": (["--flagfile={folder}/bytes"], "error: a --flagfile cannot be read"),
 }

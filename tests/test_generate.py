@@ -32,7 +32,7 @@ from tlstm_jax.generation import read, sample
 V = 5
 NETWORKS = [
     Network(TensorizedLSTM(8, (3,), normalization="channel"), V, V, tokens=True),
-    Network(TensorizedLSTM(6, (2, 2), 2), V, V, tokens=True),
+    Network(TensorizedLSTM(6, (2, 2), kernel_size=2), V, V, tokens=True),
     Network(Stacked(LSTM(8), 2, shared=True), V, V, tokens=True),
 ]
 PROMPT = np.array([[0, 3], [1, 2], [4, 4]], np.int32)
@@ -70,7 +70,7 @@ def test_each_location_is_computed_once_and_reads_only_what_is_there(shape, kern
     schedule = waves.schedule(shape, kernel_size)
     computed = np.concatenate([wave.locations for wave in schedule])
     assert sorted(computed) == list(range(N))
-    cell = TensorizedRNN(M, shape, kernel_size)
+    cell = TensorizedRNN(M, shape, kernel_size=kernel_size)
     assert len(schedule) == cell.depth
     known = set(range(N, 3 * N + 2))  # the tokens before this one, the input and the zero
     for wave in schedule:

@@ -113,7 +113,7 @@ def _folder(*args):
 def test_default_folders_of_other_runs_do_not_collide(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     folders = []
-    for args in ([], ["--channels=4"], ["--seed=1"], [], ["--channels=4"]):
+    for args in ([], ["--features=4"], ["--seed=1"], [], ["--features=4"]):
         directory, chosen = _folder(*args)
         directory.claim(chosen, memorization(**chosen.task_settings))
         folders.append(str(directory.path))
@@ -128,7 +128,7 @@ def test_default_folders_of_other_sweeps_do_not_collide(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     folders = []
-    for over in ("seed=0,1", "seed=0..2", "channels=4,5", "seed=0,1", "channels=4,5"):
+    for over in ("seed=0,1", "seed=0..2", "features=4,5", "seed=0,1", "features=4,5"):
         given = {"task": "memorization", "model": "lstm"}
         swept = Sweep.make(given, None, space.parse([over]))
         folder = free_folder("runs/sweep", swept.is_taken)

@@ -10,7 +10,7 @@ from tlstm_jax.cells.tensorized.convolution import wave_index
 from tlstm_jax.cells.tensorized.memory import memory_cell_convolution
 from tlstm_jax.tasks import images
 
-CELL = TensorizedLSTM(channels=3, tensor_shape=(2, 3), normalization="channel")
+CELL = TensorizedLSTM(features=3, tensor_shape=(2, 3), normalization="channel")
 T, B = 5, 2
 
 
@@ -55,7 +55,7 @@ def test_the_diagonal_of_a_tensor(run):
 
 def test_what_cannot_be_looked_into_is_refused_by_name(run):
     params, inputs, trace = run
-    assert inspection.cell_of(Network(Dropout(LSTM(3), 0.5), 4, 4)) == LSTM(3)
+    assert inspection.cell_of(Network(Dropout(LSTM(3), input_rate=0.5), 4, 4)) == LSTM(3)
     with pytest.raises(ValueError, match="the model is a Stacked; accepted to look into are"):
         inspection.cell_of(Network(Stacked(LSTM(3), 2), 4, 4))
     with pytest.raises(ValueError, match="GRU has no memory-cell convolution"):
@@ -160,7 +160,7 @@ def test_titles_and_legends_keep_apart(steps):
 
 def test_the_program_draws_a_checkpoint(program, tmp_path):
     run = tmp_path / "run"
-    small = ("--num_steps=2", "--eval_every=2", "--steps_per_call=2", "--channels=4")
+    small = ("--num_steps=2", "--eval_every=2", "--steps_per_call=2", "--features=4")
     program("train", "--task=memorization", "--num_symbols=2", *small, f"--workdir={run}")
     drawn = program("visualize", f"--workdir={run}", f"--output={tmp_path / 'pictures'}").stdout
     names = [line.rsplit("/", 1)[1] for line in drawn.splitlines()]

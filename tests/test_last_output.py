@@ -29,7 +29,7 @@ MODELS = {
     "late": (Bidirectional(TensorizedLSTM(M, (3,)), LSTM(M)), BACKWARD),
     "chain": (Chain((Elman(M), BOTH)), BACKWARD),
     "stacked": (Stacked(BOTH, 2), BACKWARD),
-    "dropout": (Dropout(BOTH, 0.2), BACKWARD),
+    "dropout": (Dropout(BOTH, input_rate=0.2), BACKWARD),
     "dilated": (Dilated(BOTH, 2), BACKWARD),
     "residual": (Chain((Elman(2 * M), Residual(BOTH))), BACKWARD),
     "below": (Chain((BOTH, LSTM(M))), ()),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from tlstm_jax import training, zoo
+from tlstm_jax.overrides import override
 from tlstm_jax.sweeps import members
 from tlstm_jax.tasks import images
 from tlstm_jax.tasks.char_lm import char_lm
@@ -26,7 +27,7 @@ TRAIN = {
     "clip_norm": (1.0, 0.3, 2.0),
     "weight_decay": (0.0, 0.1, 0.01),
 }
-# Of the model: (setting, name in hyper, values), part by part.
+# Of the model: (setting, name in override, values), part by part.
 CASES = {
     "lstm": ({"init": ("forget_bias", "forget_bias", (0.0, 1.0, 2.5))}, {"dropout": 0.3}),
     "tlstm": (
@@ -61,7 +62,7 @@ def _task(name, text):
 
 def _network(task, model, **settings):
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": task.tokens}
-    return zoo.make_network(model, channels=6, **sizes, **settings)
+    return zoo.make_network(model, features=6, **sizes, **settings)
 
 
 def _runs(model, task):
@@ -242,15 +243,15 @@ def test_a_stop_is_asked_for_after_every_call_and_keeps_all_states():
 @pytest.mark.parametrize("name", list(zoo.MODELS))
 def test_traced_settings_of_a_model_start_as_its_settings_do(name):
     traced = {k: n for k, (part, n) in zoo.traced_settings(name).items() if part == "init"}
-    sizes = {"input_size": 3, "output_size": 2, "tokens": False, "channels": 4}
+    sizes = {"input_size": 3, "output_size": 2, "tokens": False, "features": 4}
     key = jax.random.key(0)
     for layers in ({}, {"num_layers": 2}):
         if "num_layers" in zoo.own_settings(name) and layers:
             continue
         network = zoo.make_network(name, **sizes, **layers)
-        for setting, hyper in traced.items():
+        for setting, own in traced.items():
             alone = zoo.make_network(name, **sizes, **layers, **{setting: 0.7}).init(key)
-            together = network.init(key, hyper={hyper: jnp.float32(0.7)})
+            together = override(network, {own: jnp.float32(0.7)}).init(key)
             chex.assert_trees_all_close(together, alone, rtol=1e-6)
             start = network.init(key)
             moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), start, alone)
@@ -261,14 +262,15 @@ def test_members_over_eight_devices_are_those_of_one():
     code = """
 import jax
 import numpy as np
+from tlstm_jax import zoo
+from tlstm_jax.sweeps import members
 from tlstm_jax.tasks.memorization import memorization
-from tlstm_jax import members, zoo
-from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.training import Overrides
+from tlstm_jax.training.settings import TrainSettings
 
 task = memorization(2, 3, batch_size=4, eval_samples=8, eval_batch_size=4)
 sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
-network = zoo.make_network("tlstm", channels=4, **sizes)
+network = zoo.make_network("tlstm", features=4, **sizes)
 settings = TrainSettings(num_steps=4, eval_every=2, checkpoint_every=4, steps_per_call=2)
 ends = []
 for devices in (jax.devices(), jax.devices()[:1]):

@@ -24,6 +24,7 @@ from model_cases import (
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.overrides import override
 from tlstm_jax.typing import SequenceModel
 
 TRUE_GRADIENT = [case for case in MODELS if case.name != "annealed-hm"]  # it is straight-through
@@ -94,10 +95,10 @@ def test_engines_and_recomputation_give_the_same_gradients(case, x64):
 
 @pytest.mark.parametrize("steps", [5000, 20_000])
 def test_annealing_gives_the_gradient_of_the_cell_with_that_slope(steps, x64):
-    cell = HMLSTM(M, 2)
+    cell = HMLSTM(M, num_layers=2)
     case = dataclasses.replace(
         BY_NAME["annealed-hm"],
-        model=AnnealedHMLSTM(cell, 10_000, 5.0),
+        model=AnnealedHMLSTM(cell, anneal_steps=10_000, limit=5.0),
         state={"steps": np.float32(steps)},
     )
     s = segment(case, 1)
@@ -250,17 +251,17 @@ def with_scale(model, scale):
 
 
 @each(["chain", "learned-lstm", "dilated", "sru-2018-2"])
-def test_hyper_scales_the_first_input(case):
+def test_an_override_scales_the_first_input(case):
     key = jax.random.key(0)
-    init = jit(lambda key, scale: case.model.init(key, case.size, hyper={"input_scale": scale}))
+    init = jit(lambda key, scale: override(case.model, {"input_scale": scale}).init(key, case.size))
     expected = jit(lambda key: with_scale(case.model, 2.0).init(key, case.size))
     assert_close(init(key, jnp.float32(2)), expected(key), 1e-6)
 
 
-def test_hyper_reaches_both_directions():
+def test_an_override_reaches_both_directions():
     model = BY_NAME["bidirectional"].model
-    init = functools.partial(model.init, jax.random.key(0), 2)
-    params, plain = (jit(init)(hyper=h)[0] for h in ({"input_scale": jnp.float32(2)}, None))
+    init = jit(lambda floats: override(model, floats).init(jax.random.key(0), 2)[0])
+    params, plain = init({"input_scale": jnp.float32(2)}), init({})
     for name in ("forward", "backward"):
         ratio = params[name]["input"]["kernel"] / plain[name]["input"]["kernel"]
         np.testing.assert_allclose(ratio, 2 * 2**0.5, rtol=1e-5)

@@ -42,7 +42,7 @@ class Same:
     delay = 0
     causal = True
 
-    def init(self, key, input_size, *, hyper=None):
+    def init(self, key, input_size):
         return {}, ()
 
     def init_carry(self, batch_size, dtype=jnp.float32, *, params=None):
@@ -110,7 +110,7 @@ def test_dropout_around_a_model_is_that_of_its_inputs_and_outputs(inputs, x64):
     xs, params = inputs(steps=STEPS), model_params(BY_NAME["dropout"])
     kept_in = masks(xs=xs, input_rate=0.3)
     kept_out = masks(xs=np.ones((STEPS, B, M)), output_rate=0.4)
-    ys = trained(Dropout(L, 0.3, 0.4), params, xs)
+    ys = trained(Dropout(L, input_rate=0.3, output_rate=0.4), params, xs)
     assert_close(ys, oracles.lstm(params, kept_in).ys * kept_out)
 
 
@@ -121,7 +121,7 @@ def zoneout_masks(cell, key=KEY, steps=STEPS):
 
 @pytest.mark.parametrize(("hidden", "memory"), [(0.2, 0.3), (0.0, 0.5), (0.5, 0.0)])
 def test_zoneout_keeps_the_units_that_it_draws(hidden, memory, x64):
-    cell, xs, params = Zoneout(L, hidden, memory), vectors(steps=STEPS), params_of(L)
+    cell, xs, params = Zoneout(L, hidden=hidden, memory=memory), vectors(steps=STEPS), params_of(L)
     kept = zoneout_masks(cell)[0]
     shown = [
         np.asarray(m, float) if m.ndim == 3 else np.zeros((STEPS, 1, 1))
@@ -135,18 +135,18 @@ def test_zoneout_keeps_the_units_that_it_draws(hidden, memory, x64):
 
 
 def test_zoneout_draws_at_its_rates_for_every_unit_and_step():
-    kept, inner = Zoneout(L, 0.2, 0.4).draw(KEY, 2000, B)
+    kept, inner = Zoneout(L, hidden=0.2, memory=0.4).draw(KEY, 2000, B)
     assert inner is None
     for mask, rate in ((kept.hidden, 0.2), (kept.memory, 0.4)):
         assert mask.shape == (2000, B, M) and mask.dtype == bool
         np.testing.assert_allclose(mask.mean(axis=0), rate, atol=0.05)
     np.testing.assert_allclose((kept.hidden & kept.memory).mean(), 0.08, atol=0.02)
-    other = Zoneout(L, 0.2, 0.4).draw(jax.random.key(6), 2000, B)[0]
+    other = Zoneout(L, hidden=0.2, memory=0.4).draw(jax.random.key(6), 2000, B)[0]
     assert (other.hidden != kept.hidden).mean() > 0.2
 
 
 def test_recurrent_dropout_draws_once_for_all_steps_and_scales_what_it_keeps(x64):
-    cell, xs, params = RecurrentDropout(L, 0.3), vectors(steps=STEPS), params_of(L)
+    cell, xs, params = RecurrentDropout(L, rate=0.3), vectors(steps=STEPS), params_of(L)
     kept, inner = cell.draw(KEY, STEPS, B)
     assert inner is None and kept.shape == (STEPS, B, M)
     np.testing.assert_array_equal(kept, np.broadcast_to(kept[:1], kept.shape))
@@ -163,14 +163,16 @@ def test_recurrent_dropout_draws_once_for_all_steps_and_scales_what_it_keeps(x64
 def test_zoneout_and_recurrent_dropout_compose(order, x64):
     xs, params = vectors(steps=STEPS), params_of(L)
     if order == "zoneout outside":
-        cell = Zoneout(RecurrentDropout(L, 0.3), 0.2, 0.3)
+        cell = Zoneout(RecurrentDropout(L, rate=0.3), hidden=0.2, memory=0.3)
         zoned, (kept, inner) = cell.draw(KEY, STEPS, B)
         hidden, memory = zoned
     elif order == "zoneout inside":
-        cell = RecurrentDropout(ZONED, 0.3)
+        cell = RecurrentDropout(ZONED, rate=0.3)
         kept, ((hidden, memory), inner) = cell.draw(KEY, STEPS, B)
     else:
-        cell = Zoneout(RecurrentDropout(Zoneout(L, 0.0, 0.3), 0.3), 0.2, 0.0)
+        cell = Zoneout(
+            RecurrentDropout(Zoneout(L, hidden=0.0, memory=0.3), rate=0.3), hidden=0.2, memory=0.0
+        )
         (hidden, _), (kept, ((_, memory), inner)) = cell.draw(KEY, STEPS, B)
     assert inner is None
     drops, *zoned = (np.asarray(mask, float) for mask in (kept, hidden, memory))
@@ -181,12 +183,16 @@ def test_zoneout_and_recurrent_dropout_compose(order, x64):
 @pytest.mark.parametrize(
     "cell",
     [
-        RecurrentDropout(TLSTM, 0.3),
-        RecurrentDropout(GridLSTM(M, 2), 0.3),
-        Zoneout(G, 0.3),
-        Zoneout(HMLSTM(M, 2), 0.3, 0.3),
-        Zoneout(FastSlowLSTM(M, 2, 2, 0.3, 0.3), 0.3, 0.3),
-        Zoneout(RecurrentDropout(GridLSTM(M, 2), 0.3), 0.3, 0.3),
+        RecurrentDropout(TLSTM, rate=0.3),
+        RecurrentDropout(GridLSTM(M, num_layers=2), rate=0.3),
+        Zoneout(G, hidden=0.3),
+        Zoneout(HMLSTM(M, num_layers=2), hidden=0.3, memory=0.3),
+        Zoneout(
+            FastSlowLSTM(M, slow_features=2, num_fast=2, zoneout_hidden=0.3, zoneout_memory=0.3),
+            hidden=0.3,
+            memory=0.3,
+        ),
+        Zoneout(RecurrentDropout(GridLSTM(M, num_layers=2), rate=0.3), hidden=0.3, memory=0.3),
     ],
     ids=["delayed", "grid", "gru", "hm", "fast-slow", "both"],
 )
@@ -208,8 +214,8 @@ def test_every_step_gets_its_own_noise_whatever_lengths_and_resets(cell, x64):
 
 def test_recurrent_dropout_changes_the_products_only(x64):
     # In cells with and without project / mix / update: where nothing is kept, the state goes on.
-    for cell in (L, G, TensorizedLSTM(M, (2,), 2), GridLSTM(M, 2)):
-        dropped = RecurrentDropout(cell, 0.5)
+    for cell in (L, G, TensorizedLSTM(M, (2,), kernel_size=2), GridLSTM(M, num_layers=2)):
+        dropped = RecurrentDropout(cell, rate=0.5)
         params = jax.tree.map(jnp.zeros_like, on_device(params_of(cell)))
         carry = jax.tree.map(lambda leaf: leaf + 1, cell.init_carry(B, jnp.float64))
         kept = jnp.zeros(carry.hidden.shape, bool)
@@ -220,16 +226,16 @@ def test_recurrent_dropout_changes_the_products_only(x64):
 def test_layers_and_directions_draw_apart(x64):
     xs = np.ones((20, 10, 50))
     stacked = np.asarray(
-        trained(Stacked(Dropout(Same(), 0.5), 2), {"layer_0": {}, "layer_1": {}}, xs)
+        trained(Stacked(Dropout(Same(), input_rate=0.5), 2), {"layer_0": {}, "layer_1": {}}, xs)
     )
     assert set(np.unique(stacked)) == {0, 4} and abs((stacked == 4).mean() - 0.25) < 0.02
-    model = Bidirectional(Dropout(Same(), 0.5), Dropout(Same(), 0.5))
+    model = Bidirectional(Dropout(Same(), input_rate=0.5), Dropout(Same(), input_rate=0.5))
     both = np.asarray(trained(model, {"forward": {}, "backward": {}}, xs))
     assert (both[..., :50] != both[::-1, ..., 50:]).mean() > 0.4
 
 
 def test_a_learned_carry_takes_noise_too(x64):
-    cell, xs = RecurrentDropout(L, 0.3), vectors(steps=STEPS)
+    cell, xs = RecurrentDropout(L, rate=0.3), vectors(steps=STEPS)
     params = params_of(LearnedCarry(cell))
     params["carry"] = jax.tree.map(np.zeros_like, params["carry"])
     actual = trained(LearnedCarry(cell), params, xs)
@@ -258,14 +264,14 @@ def test_gradient_with_noise_is_the_derivative(case, x64):
     assert_is_the_gradient(jit(jax.value_and_grad(cost)), inputs, directions)
 
 
-ANNEALED = AnnealedHMLSTM(HMLSTM(I, 2))
+ANNEALED = AnnealedHMLSTM(HMLSTM(I, num_layers=2))
 COUNTING = [
     ANNEALED,
     Stacked(ANNEALED, 2),
     Chain((TRNN, ANNEALED, L)),
     Bidirectional(ANNEALED, L),
     Dilated(ANNEALED, 2),
-    Residual(Dropout(ANNEALED, 0.1)),
+    Residual(Dropout(ANNEALED, input_rate=0.1)),
 ]
 
 

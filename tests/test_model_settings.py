@@ -28,27 +28,49 @@ from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
+from tlstm_jax.overrides import override
 
 ONE_STATE = "has one state for its products and its memory; accepted by RecurrentDropout are cells"
 BOTH = Bidirectional(R, R)
 SETTINGS = [
-    (lambda: Zoneout(TLSTM, 0.1), "TensorizedLSTM has a delay of 2 steps; accepted by Zoneout are"),
-    (lambda: Zoneout(TensorizedLSTM(M, (1,)), 0.1), "TensorizedLSTM carries a tensor; accepted by"),
+    (
+        lambda: Zoneout(TLSTM, hidden=0.1),
+        "TensorizedLSTM has a delay of 2 steps; accepted by Zoneout are",
+    ),
+    (
+        lambda: Zoneout(TensorizedLSTM(M, (1,)), hidden=0.1),
+        "TensorizedLSTM carries a tensor; accepted by",
+    ),
     (lambda: Zoneout(G, memory=0.1), "GRU has no memory in its carry; accepted is memory=0"),
-    (lambda: Zoneout(SkipRNN(M), 0.1), "SkipRNN has no hidden in its carry; accepted is hidden=0"),
-    (lambda: Zoneout(SRUCell(M), 0.1), "SRUCell has no hidden in its carry; accepted is hidden=0"),
-    (lambda: Zoneout(L, 1.0), "hidden is 1.0; accepted are rates in [0, 1)"),
-    (lambda: Zoneout(L, 0.1, -0.1), "memory is -0.1; accepted are rates in [0, 1)"),
-    (lambda: RecurrentDropout(L, 1.0), "rate is 1.0; accepted are rates in [0, 1)"),
-    (lambda: RecurrentDropout(ResetBeforeGRU(M), 0.1), f"ResetBeforeGRU {ONE_STATE}"),
-    (lambda: RecurrentDropout(RHN(M), 0.1), f"RHN {ONE_STATE}"),
-    (lambda: RecurrentDropout(HMLSTM(M), 0.1), f"HMLSTM {ONE_STATE}"),  # it copies h
-    (lambda: RecurrentDropout(Zoneout(GridLSTM(M, 2), 0.1), 0.1), f"Zoneout {ONE_STATE}"),
-    (lambda: RecurrentDropout(SRUCell(M), 0.1), f"SRUCell {ONE_STATE}"),
+    (
+        lambda: Zoneout(SkipRNN(M), hidden=0.1),
+        "SkipRNN has no hidden in its carry; accepted is hidden=0",
+    ),
+    (
+        lambda: Zoneout(SRUCell(M), hidden=0.1),
+        "SRUCell has no hidden in its carry; accepted is hidden=0",
+    ),
+    (lambda: Zoneout(L, hidden=1.0), "hidden is 1.0; accepted are rates in [0, 1)"),
+    (lambda: Zoneout(L, hidden=0.1, memory=-0.1), "memory is -0.1; accepted are rates in [0, 1)"),
+    (lambda: RecurrentDropout(L, rate=1.0), "rate is 1.0; accepted are rates in [0, 1)"),
+    (lambda: RecurrentDropout(ResetBeforeGRU(M), rate=0.1), f"ResetBeforeGRU {ONE_STATE}"),
+    (lambda: RecurrentDropout(RHN(M), rate=0.1), f"RHN {ONE_STATE}"),
+    (lambda: RecurrentDropout(HMLSTM(M), rate=0.1), f"HMLSTM {ONE_STATE}"),  # it copies h
+    (
+        lambda: RecurrentDropout(Zoneout(GridLSTM(M, num_layers=2), hidden=0.1), rate=0.1),
+        f"Zoneout {ONE_STATE}",
+    ),
+    (lambda: RecurrentDropout(SRUCell(M), rate=0.1), f"SRUCell {ONE_STATE}"),
     (lambda: FastSlowLSTM(M, zoneout_hidden=1), "zoneout_hidden is 1; accepted are rates in [0, 1"),
-    (lambda: Dropout(L, 1.0), "input_rate is 1.0; accepted are rates in [0, 1)"),
-    (lambda: Dropout(L, 0.0, -0.5), "output_rate is -0.5; accepted are rates in [0, 1)"),
-    (lambda: Dropout(L, float("nan")), "input_rate is nan; accepted are rates in [0, 1)"),
+    (lambda: Dropout(L, input_rate=1.0), "input_rate is 1.0; accepted are rates in [0, 1)"),
+    (
+        lambda: Dropout(L, input_rate=0.0, output_rate=-0.5),
+        "output_rate is -0.5; accepted are rates in [0, 1)",
+    ),
+    (
+        lambda: Dropout(L, input_rate=float("nan")),
+        "input_rate is nan; accepted are rates in [0, 1)",
+    ),
     (
         lambda: LearnedCarry(TRNN),
         "TensorizedRNN has a delay of 1 steps; accepted with a learned carry are cells without",
@@ -75,27 +97,33 @@ SETTINGS = [
         "Residual is not causal, and its inputs are 2 steps late",
     ),
     (
-        lambda: Stacked(TensorizedLSTM(M, (3,), 2, normalization="layer"), 2),
+        lambda: Stacked(TensorizedLSTM(M, (3,), kernel_size=2, normalization="layer"), 2),
         "TensorizedLSTM is not causal, and its inputs are 2 steps late",
     ),
     (lambda: Stacked(Chain((L, G)), 0), "num_layers is 0; accepted are integers >= 1"),
     (lambda: as_sequence(Chain((L,)), remat_every=2), "remat_every: accepted for cells only; set"),
-    (lambda: AnnealedHMLSTM(HMLSTM(M), 0), "anneal_steps is 0; accepted are integers >= 1"),
+    (
+        lambda: AnnealedHMLSTM(HMLSTM(M), anneal_steps=0),
+        "anneal_steps is 0; accepted are integers >= 1",
+    ),
     (
         lambda: AnnealedHMLSTM(HMLSTM(M), engine="fast"),
         "engine is 'fast'; accepted are auto, deferred, cudnn",
     ),
-    (lambda: SRU(M, 2019), "version is 2019; accepted are 2017, 2018"),
-    (lambda: SRU(M, 2017, 1.0), "scale is 1.0; accepted in the version of 2017 is None"),
+    (lambda: SRU(M, version=2019), "version is 2019; accepted are 2017, 2018"),
+    (
+        lambda: SRU(M, version=2017, scale=1.0),
+        "scale is 1.0; accepted in the version of 2017 is None",
+    ),
     (lambda: SRU(0), "features is 0; accepted are integers >= 1"),
     (lambda: SRU(M, engine="fast"), "engine is 'fast'; accepted are auto, deferred, cudnn"),
-    (lambda: QRNN(M, "of"), "pooling is 'of'; accepted are f, fo, ifo"),
+    (lambda: QRNN(M, pooling="of"), "pooling is 'of'; accepted are f, fo, ifo"),
     (lambda: QRNN(M, width=0), "width is 0; accepted are integers >= 1"),
     (lambda: QRNN(2.5), "features is 2.5; accepted are integers >= 1"),
     (lambda: WaveNet(M, dilations=()), "dilations is (); accepted are one or more integers >= 1"),
     (lambda: WaveNet(M, dilations=(1, 0)), "dilations is (1, 0); accepted are one or more"),
-    (lambda: WaveNet(0), "channels is 0; accepted are integers >= 1"),
-    (lambda: WaveNet(M, 0), "skip_features is 0; accepted are integers >= 1"),
+    (lambda: WaveNet(0), "features is 0; accepted are integers >= 1"),
+    (lambda: WaveNet(M, residual_features=0), "residual_features is 0; accepted are integers >= 1"),
 ]
 
 
@@ -140,7 +168,7 @@ CALLS = [
         "or whole sequences",
     ),
     (
-        lambda: init(Stacked(AnnealedHMLSTM(HMLSTM(M, 2)), 2, shared=True)),
+        lambda: init(Stacked(AnnealedHMLSTM(HMLSTM(M, num_layers=2)), 2, shared=True)),
         "AnnealedHMLSTM keeps a state beside its parameters; accepted with shared weights are models",
     ),
     (
@@ -152,8 +180,8 @@ CALLS = [
         "a learned carry is one of the parameters; accepted is params, not None",
     ),
     (
-        lambda: SRU(M).init(jax.random.key(0), I, hyper={"highway": 1.0}),
-        "hyper names highway; accepted for SRUCell are highway_bias, input_scale",
+        lambda: override(SRU(M), {"highway": 1.0}),
+        "override names highway; accepted for SRU are input_scale",
     ),
 ]
 
@@ -164,7 +192,13 @@ def test_refuses_what_does_not_go_together(call, text):
         call()
 
 
-MODELS = [Residual(Chain((R, QRNN(I)))), Dilated(L, 2), Dropout(QRNN(M)), SRU(M, 2017), WaveNet(M)]
+MODELS = [
+    Residual(Chain((R, QRNN(I)))),
+    Dilated(L, 2),
+    Dropout(QRNN(M)),
+    SRU(M, version=2017),
+    WaveNet(M),
+]
 MODELS += [Chain((TRNN, G)), BOTH, Chain((SRU(M),)), QRNN(M)]
 SHAPES = [
     ({"xs": jnp.zeros((T, B))}, "xs has shape (5, 2); accepted are [T, B, I] floats and [T, B]"),
@@ -185,17 +219,20 @@ def test_refuses_shapes_that_do_not_fit(model, changed, text):
 
 DRAWING = {
     "Dropout": [
-        Dropout(L, 0.3),
-        Dropout(L, 0.0, 0.3),
-        Stacked(Dropout(L, 0.3), 2),
-        Residual(Dropout(LSTM_OF_INPUTS := LSTM(I), 0.3)),
-        Chain((TRNN, Dropout(G, 0.3))),
-        Dilated(Dropout(L, 0.3), 2),
-        Bidirectional(L, Dropout(L, 0.3)),
+        Dropout(L, input_rate=0.3),
+        Dropout(L, input_rate=0.0, output_rate=0.3),
+        Stacked(Dropout(L, input_rate=0.3), 2),
+        Residual(Dropout(LSTM_OF_INPUTS := LSTM(I), input_rate=0.3)),
+        Chain((TRNN, Dropout(G, input_rate=0.3))),
+        Dilated(Dropout(L, input_rate=0.3), 2),
+        Bidirectional(L, Dropout(L, input_rate=0.3)),
     ],
-    "Zoneout": [ZONED, Dropout(ZONED), Stacked(Residual(Zoneout(LSTM_OF_INPUTS, 0.1)), 2)],
-    "RecurrentDropout": [RecurrentDropout(TLSTM, 0.3), LearnedCarry(RecurrentDropout(G, 0.3))],
-    "FastSlowLSTM": [FastSlowLSTM(M, 2, 2, 0.3)],
+    "Zoneout": [ZONED, Dropout(ZONED), Stacked(Residual(Zoneout(LSTM_OF_INPUTS, hidden=0.1)), 2)],
+    "RecurrentDropout": [
+        RecurrentDropout(TLSTM, rate=0.3),
+        LearnedCarry(RecurrentDropout(G, rate=0.3)),
+    ],
+    "FastSlowLSTM": [FastSlowLSTM(M, slow_features=2, num_fast=2, zoneout_hidden=0.3)],
 }
 
 

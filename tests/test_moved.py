@@ -82,15 +82,15 @@ def test_one_flag_makes_a_finished_run_longer_or_tells_it_where_its_data_are(
     assert str(text) in ran.stderr
     ran = program("train", f"--workdir={workdir}", f"--data_path={new}", "--num_steps=10")
     assert "all steps done after 10 steps" in ran.stdout
-    ran = program("train", f"--workdir={workdir}", "--channels=9", code=1)
-    assert "already holds another run: its channels is 4, here it is 9" in ran.stderr
+    ran = program("train", f"--workdir={workdir}", "--features=9", code=1)
+    assert "already holds another run: its features is 4, here it is 9" in ran.stderr
     ran = program("train", f"--workdir={workdir}", "--num_steps=4", code=1)
     assert "its num_steps is 10, here it is 4" in ran.stderr
 
 
 def test_a_folder_that_is_gone_in_mid_run_ends_it_with_an_error(start, tmp_path):
     workdir = tmp_path / "run"
-    flags = ("--task=memorization", "--channels=4", "--num_steps=1000000", "--eval_every=1000")
+    flags = ("--task=memorization", "--features=4", "--num_steps=1000000", "--eval_every=1000")
     process = start("train", *flags, "--eval_samples=10", f"--workdir={workdir}")
     for line in process.stdout:
         if line.startswith("step"):

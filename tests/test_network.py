@@ -24,6 +24,7 @@ from cases import (
 
 from tlstm_jax import LSTM, Network, Stacked, TensorizedLSTM, as_sequence
 from tlstm_jax.models.sequence import CellModel
+from tlstm_jax.overrides import override
 from tlstm_jax.typing import SequenceModel
 
 V = 4
@@ -115,9 +116,9 @@ def test_starts_with_a_zero_bias_and_a_scaled_kernel():
     assert params["readout"]["bias"].shape == (50,) and not params["readout"]["bias"].any()
 
 
-def test_hyper_reaches_the_cell():
+def test_an_override_reaches_the_cell():
     network = Network(BY_NAME["tlstm-4-k3"].cell, I, V)
-    init = jit(jax.vmap(lambda hyper: network.init(jax.random.key(0), hyper=hyper)[0]))
+    init = jit(jax.vmap(lambda floats: override(network, floats).init(jax.random.key(0))[0]))
     params = init({"forget_bias": jnp.array([0.5, 4.0])})
     biases = params["model"]["cross_layer"]["bias"]
     np.testing.assert_array_equal(biases[:, 2 * M], [0.5, 4.0])
@@ -126,7 +127,7 @@ def test_hyper_reaches_the_cell():
 def test_a_cell_is_lifted_and_a_model_is_left_as_it_is():
     cell, stack = LSTM(M), Stacked(LSTM(M), 2)
     assert as_sequence(stack) is stack
-    assert as_sequence(cell, remat_every=3) == CellModel(cell, 3)
+    assert as_sequence(cell, remat_every=3) == CellModel(cell, remat_every=3)
     assert isinstance(as_sequence(cell), SequenceModel)
     for model in (TensorizedLSTM(M, (3,), normalization="layer"), stack):
         network = Network(model, I, V)

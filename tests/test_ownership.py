@@ -90,7 +90,7 @@ def test_members_of_a_sweep_have_owners_of_their_own_but_not_beside_the_sweep(tm
 
 def test_the_programs_that_write_refuse_and_change_nothing(program, tmp_path):
     runs = {
-        "train": ("--task=memorization", "--channels=4", "--num_steps=10", "--eval_every=10"),
+        "train": ("--task=memorization", "--features=4", "--num_steps=10", "--eval_every=10"),
         "sweep": SWEEP,
     }
     for name, args in runs.items():

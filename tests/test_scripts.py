@@ -13,7 +13,7 @@ from tlstm_jax.runs.directory import RunDirectory
 from tlstm_jax.training import checkpointing
 
 ROOT = pathlib.Path(__file__).parent.parent
-QUICK = ("--num_steps=4", "--eval_every=2", "--steps_per_call=2", "--channels=4")
+QUICK = ("--num_steps=4", "--eval_every=2", "--steps_per_call=2", "--features=4")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_every_task_trains_resumes_and_evaluates(task, program, text, idx, tmp_p
 def test_a_stopped_run_resumes_and_ends_bit_for_bit_the_same(program, start, text, tmp_path):
     command = (
         "--task=char_lm", f"--data_path={text}", "--batch_size=2", "--segment_length=9",
-        "--num_steps=600", "--eval_every=50", "--steps_per_call=1", "--channels=4",
+        "--num_steps=600", "--eval_every=50", "--steps_per_call=1", "--features=4",
         "--checkpoint_every=600",
     )  # fmt: skip
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -127,7 +127,7 @@ def sorted_leaves(params):
 
 
 def test_time_is_limited(program, tmp_path):
-    flags = ("--task=memorization", "--channels=4", "--steps_per_call=1", "--num_steps=1000000")
+    flags = ("--task=memorization", "--features=4", "--steps_per_call=1", "--num_steps=1000000")
     begun = time.monotonic()
     out = program("train", *flags, "--max_minutes=0.05", f"--workdir={tmp_path}/run").stdout
     assert time.monotonic() - begun < 120

@@ -22,7 +22,7 @@ def test_random_search_draws_within_its_ranges_and_again_the_same():
     space = {
         "learning_rate": LogUniform(1e-4, 1e-1),
         "dropout": Uniform(0.1, 0.5),
-        "channels": [20, 40],
+        "features": [20, 40],
         "seed": range(3),
     }
     points = random_search(space, 200, seed=7)
@@ -36,7 +36,7 @@ def test_random_search_draws_within_its_ranges_and_again_the_same():
     assert all(40 < ((rates >= low) & (rates < 10 * low)).sum() < 94 for low in (1e-4, 1e-3, 1e-2))
     dropout = np.array([p["dropout"] for p in points[::3]])
     assert dropout.min() >= 0.1 and dropout.max() <= 0.5 and abs(dropout.mean() - 0.3) < 0.04
-    assert {p["channels"] for p in points} == {20, 40}
+    assert {p["features"] for p in points} == {20, 40}
 
 
 @pytest.mark.parametrize(

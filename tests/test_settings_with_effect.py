@@ -10,6 +10,7 @@ import pytest
 from tlstm_jax import LSTM, runs, training, zoo
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.network import Network
+from tlstm_jax.overrides import override
 from tlstm_jax.runs import settings
 from tlstm_jax.runs.directory import RunDirectory
 from tlstm_jax.scripts import train
@@ -71,8 +72,9 @@ def test_the_rate_of_a_warm_up_is_never_zero_for_ever():
 
 def test_traced_weight_decay_is_refused_where_it_has_no_effect():
     params = {"w": jnp.zeros((2,))}
-    with pytest.raises(ValueError, match="hyper names weight_decay; accepted with optimizer adam"):
-        TrainSettings().make_optimizer(params, hyper={"weight_decay": jnp.float32(0.1)})
+    settings = override(TrainSettings(), {"weight_decay": jnp.float32(0.1)})
+    with pytest.raises(ValueError, match="weight_decay is traced; accepted with optimizer adam"):
+        settings.make_optimizer(params)
 
 
 NO_TARGET = "stop_at_target is True; accepted for task digits, which has no target, is False"
@@ -210,7 +212,7 @@ def _sweep(*over, **options):
         (["learning_rate=log:0:1"], {"samples": 2}, "learning_rate is log:0:1; accepted are"),
         (["learning_rate=log:1:0.1"], {"samples": 2}, "learning_rate is log:1:0.1; accepted are"),
         (["dropout=uniform:1:0"], {"samples": 2}, "dropout is uniform:1:0; accepted are"),
-        (["channels=log:4:8"], {"samples": 2}, "channels is log:4:8; accepted are values"),
+        (["features=log:4:8"], {"samples": 2}, "features is log:4:8; accepted are values"),
         (["seed=0,1"], {"halving": 2, "halving_steps": 7}, "halving_steps is 7; accepted are mul"),
         (["seed=0,1"], {"halving": 2, "halving_steps": 1000}, "halving_steps is 1000; accepted"),
         (["seed=0,1"], {"samples": 3}, "samples is 3; accepted is that with a setting beside seed"),

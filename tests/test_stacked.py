@@ -26,6 +26,7 @@ from cases import (
 
 from tlstm_jax import LSTM, Elman, Stacked
 from tlstm_jax.models.chain import Chain
+from tlstm_jax.overrides import override
 from tlstm_jax.typing import SequenceModel
 
 KINDS = pytest.mark.parametrize("shared", [False, True], ids=["separate", "shared"])
@@ -123,10 +124,10 @@ def test_parameter_trees_and_starts():
 
 
 @KINDS
-def test_hyper_reaches_every_layer_but_scales_only_the_first_input(shared):
+def test_overrides_reach_every_layer_but_scales_only_the_first_input(shared):
     model, key = Stacked(LSTM(30), 2, shared=shared), jax.random.key(0)
     scaled = {"forget_bias": jnp.float32(3), "input_scale": jnp.float32(5)}
-    params, _ = jit(lambda hyper: model.init(key, 30, hyper=hyper))(scaled)
+    params, _ = jit(lambda floats: override(model, floats).init(key, 30))(scaled)
     layers = [params["layer"]] if shared else [params["layer_0"], params["layer_1"]]
     for layer in layers:
         assert (layer["recurrent"]["bias"][30:60] == 3).all()

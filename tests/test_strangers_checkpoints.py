@@ -172,7 +172,7 @@ def test_a_checkpoint_of_another_model_or_optimizer_says_what_differs(folder):
         match=rf"{other}params\.model\.input\.kernel is \[3, 12\] there, \[3, 16\] here$",
     ):
         checkpointing.restore_params(folder.parent, _network(channels=4))
-    gru = zoo.make_network("gru", input_size=3, output_size=3, tokens=True, channels=3)
+    gru = zoo.make_network("gru", input_size=3, output_size=3, tokens=True, features=3)
     with pytest.raises(ValueError, match=rf"{other}.* is not there|is \[3, 12\] there, \[3, 9\]"):
         checkpointing.restore_params(folder.parent, gru)
     adamw = TrainSettings(
@@ -184,7 +184,7 @@ def test_a_checkpoint_of_another_model_or_optimizer_says_what_differs(folder):
 
 
 def test_parameters_that_the_network_does_not_know_are_refused(tmp_path):
-    sizes = {"input_size": 3, "output_size": 3, "tokens": True, "channels": 3}
+    sizes = {"input_size": 3, "output_size": 3, "tokens": True, "features": 3}
     deep = zoo.make_network("stacked_lstm", **sizes, num_layers=3)
     state = training.init_state(deep, TASK, SETTINGS, jax.random.key(0))
     checkpointing.save(tmp_path, state._replace(step=jnp.int32(1)), Progress(step=1))

@@ -63,7 +63,7 @@ def test_halving_keeps_all_seeds_of_a_setting_or_none():
 def test_a_sweep_drops_whole_settings_and_ends_with_the_best_by_mean():
     task = memorization(2, 3, batch_size=4, eval_samples=30, eval_batch_size=10)
     settings = TrainSettings(num_steps=8, eval_every=2, checkpoint_every=4, steps_per_call=2)
-    space = {"learning_rate": [1e-4, 1e-2], "channels": [3, 4], "seed": [0, 1]}
+    space = {"learning_rate": [1e-4, 1e-2], "features": [3, 4], "seed": [0, 1]}
     results = sweep(task, "lstm", space, settings=settings, halving=Halving(2, 4))
     kept = [
         setting.members
@@ -80,7 +80,7 @@ def test_a_sweep_drops_whole_settings_and_ends_with_the_best_by_mean():
         results.best_metric[list(s.members)].mean() for s in results.settings()
     )
     # The parameters are those of that member: of the width that its setting has.
-    assert results.params["model"]["recurrent"]["kernel"].shape[0] == best.point["channels"]
+    assert results.params["model"]["recurrent"]["kernel"].shape[0] == best.point["features"]
     # Where nothing but seeds is swept over, halving chooses among them.
     results = sweep(task, "lstm", {"seed": [0, 1]}, settings=settings, halving=Halving(2, 4))
     assert sorted(results.stop) == ["all steps done", "dropped after 4 steps"]
@@ -106,7 +106,7 @@ class _Report:
 
 def test_a_line_names_its_group_and_the_best_setting_with_its_spread(capsys):
     points = [
-        {"channels": c, "learning_rate": r, "seed": s}
+        {"features": c, "learning_rate": r, "seed": s}
         for c in (4, 5)
         for r in (1e-3, 1e-2)
         for s in (0, 1)
@@ -114,8 +114,8 @@ def test_a_line_names_its_group_and_the_best_setting_with_its_spread(capsys):
     shown = table.Table(points, memorization(2, 3), _curves([*LUCKY, 0.1, 0.1, 0.2, 0.2]))
     shown.show({n: _Report(10) for n in (0, 1, 2, 3)}, members=(0, 1, 2, 3))
     assert capsys.readouterr().out == (
-        "step 10, channels=4: 4 members; best so far: accuracy 65.00 ± 7.07 %, 2 seeds of "
-        "channels=4, learning_rate=0.01\n"
+        "step 10, features=4: 4 members; best so far: accuracy 65.00 ± 7.07 %, 2 seeds of "
+        "features=4, learning_rate=0.01\n"
     )
     shown = table.Table(POINTS[::2], memorization(2, 3), _curves([0.1, 0.2]))
     shown.show({0: _Report(10), 1: _Report(10)}, members=(0, 1))
@@ -226,7 +226,7 @@ def test_lines_lie_at_their_own_members_samples():
 
 
 def test_a_legend_is_sorted_and_lies_beside_the_curves():
-    points = [{"channels": n} for n in (30, 4, 100)]
+    points = [{"features": n} for n in (30, 4, 100)]
     figure = draw(points, [[0.1, 0.2]] * 3)
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["4", "30", "100"]
@@ -236,7 +236,7 @@ def test_a_legend_is_sorted_and_lies_beside_the_curves():
 
 
 def test_lines_of_one_colour_are_told_apart_by_the_second_setting():
-    points = [{"learning_rate": r, "channels": c} for r in (0.1, 0.2) for c in (20, 3)]
+    points = [{"learning_rate": r, "features": c} for r in (0.1, 0.2) for c in (20, 3)]
     figure = draw(points, [[0.1, 0.2]] * 4)
     lines = figure.axes[-1].lines
     assert [line.get_linestyle() for line in lines] == ["--", "-", "--", "-"]
@@ -267,7 +267,7 @@ def test_an_accuracy_is_drawn_in_per_cent():
 
 def test_groups_know_which_members_are_one_setting():
     task, settings = memorization(2, 3), TrainSettings()
-    points = [{"channels": c, **point} for c in (3, 4) for point in POINTS]
+    points = [{"features": c, **point} for c in (3, 4) for point in POINTS]
     groups = plan(points, lambda n: (task, None, settings), lambda n: {})
     assert search.by_setting(points) == [(0, 1), (2, 3), (4, 5), (6, 7)]
     from tlstm_jax.sweeps.groups import settings_of

@@ -24,7 +24,7 @@ SWEEP = (
     "--checkpoint_every=10",
     "--steps_per_call=2",
     "--over=learning_rate=1e-3,1e-2",
-    "--over=channels=4,5",
+    "--over=features=4,5",
     "--over=seed=0..1",
 )
 
@@ -43,7 +43,7 @@ def _rows(workdir):
 def test_a_sweep_leaves_a_line_for_each_member_and_runs_that_go_on(program, whole, tmp_path):
     workdir, ran = whole
     rows = _rows(workdir)
-    assert [(r["learning_rate"], r["channels"], r["seed"]) for r in rows] == [
+    assert [(r["learning_rate"], r["features"], r["seed"]) for r in rows] == [
         (rate, channels, seed) for rate in (1e-3, 1e-2) for channels in (4, 5) for seed in (0, 1)
     ]
     table = list(csv.DictReader((workdir / "results.csv").open()))
@@ -53,7 +53,7 @@ def test_a_sweep_leaves_a_line_for_each_member_and_runs_that_go_on(program, whol
     n = 2 * means.index(max(means))
     best = max(rows[n : n + 2], key=lambda r: r["best_accuracy"])
     assert f"best member of it: {best['member']} (learning_rate=" in ran.stdout
-    assert "step 40, channels=4: 4 members; best so far: accuracy " in ran.stdout
+    assert "step 40, features=4: 4 members; best so far: accuracy " in ran.stdout
     assert len(list(csv.DictReader((workdir / "settings.csv").open()))) == 4
     assert (workdir / "best").resolve() == (workdir / "members" / str(best["member"])).resolve()
     found = json.loads(program("evaluate", f"--workdir={workdir / 'best'}").stdout)
@@ -67,7 +67,7 @@ def test_a_sweep_leaves_a_line_for_each_member_and_runs_that_go_on(program, whol
 def test_a_member_is_the_run_alone(program, whole, tmp_path):
     workdir, _ = whole
     alone = [arg for arg in SWEEP if not arg.startswith("--over")]
-    alone += ["--learning_rate=1e-2", "--channels=5", "--seed=1", f"--workdir={tmp_path / 'alone'}"]
+    alone += ["--learning_rate=1e-2", "--features=5", "--seed=1", f"--workdir={tmp_path / 'alone'}"]
     program("train", *alone)
     config = "config.json"
     there = json.loads((workdir / "members" / "7" / config).read_text())
@@ -149,14 +149,14 @@ def test_successive_halving_on_the_command_line(program, tmp_path):
         (["--over=nonsense=1"], "over names 'nonsense'"),
         (["--over=seed=3..1"], "seed is 3..1; accepted is first..last"),
         (["--over=seed=0..9999999999999"], "accepted is first..last, of up to 10,000 values"),
-        (["--over=seed=0..9999", "--over=channels=4,5"], "the sweep has 20,000 members; accepted"),
-        (["--over=channels=4,x"], "channels is 4,x"),
-        (["--over=channels=4,99999999"], "channels is 99999999; accepted are integers from"),
+        (["--over=seed=0..9999", "--over=features=4,5"], "the sweep has 20,000 members; accepted"),
+        (["--over=features=4,x"], "features is 4,x"),
+        (["--over=features=4,99999999"], "features is 99999999; accepted are integers from"),
         (["--over=learning_rate=log:1:inf"], "learning_rate is log:1:inf; accepted are"),
         (["--over=learning_rate=log:1"], "accepted is log:low:high"),
         (["--over=learning_rate=log:1e-3:1e-1"], "a range for random search"),
         (["--over=learning_rate=1e-3,-1"], "learning_rate is -1.0"),
-        (["--over=channels=0"], "channels is 0"),
+        (["--over=features=0"], "features is 0"),
         (["--over=seed=0", "--seed=1"], "--seed is given, and swept over"),
         (["--over=seed=0", "--over=seed=1"], "over names seed twice"),
         (["--over=seed=0", "--halving=2"], "halving and halving_steps are accepted together"),

@@ -34,7 +34,7 @@ def test_a_sweep_gives_the_curves_of_its_runs_alone():
     results = sweep(
         _task(),
         "lstm",
-        {"learning_rate": [1e-3, 1e-2], "channels": [4, 5], "seed": range(2)},
+        {"learning_rate": [1e-3, 1e-2], "features": [4, 5], "seed": range(2)},
         settings=SETTINGS,
         on_reports=lambda reports: seen.append(sorted(reports)),
     )
@@ -44,8 +44,8 @@ def test_a_sweep_gives_the_curves_of_its_runs_alone():
     assert results.stop == ["all steps done"] * 8
     for n in (2, 5):
         point = results.points[n]
-        train = {k: v for k, v in point.items() if k != "channels"}
-        alone = _alone("lstm", dataclasses.replace(SETTINGS, **train), channels=point["channels"])
+        train = {k: v for k, v in point.items() if k != "features"}
+        alone = _alone("lstm", dataclasses.replace(SETTINGS, **train), features=point["features"])
         valid = [report.valid["accuracy"] for report in alone]
         np.testing.assert_allclose(results.curves[n], valid, atol=0.02)  # of 60 scored symbols
         assert results.values("learning_rate")[n] == point["learning_rate"]
@@ -75,15 +75,15 @@ def test_the_best_parameters_of_a_sweep_are_those_of_its_best_evaluation():
 
 def test_chunks_and_halving_change_who_is_trained_but_not_what_it_learns():
     space = {"learning_rate": [1e-4, 1e-3, 1e-2, 3e-2]}
-    whole = sweep(_task(), "lstm", space, settings=SETTINGS, model_settings={"channels": 4})
-    part = sweep(_task(), "lstm", space, settings=SETTINGS, model_settings={"channels": 4}, chunk=3)
+    whole = sweep(_task(), "lstm", space, settings=SETTINGS, model_settings={"features": 4})
+    part = sweep(_task(), "lstm", space, settings=SETTINGS, model_settings={"features": 4}, chunk=3)
     np.testing.assert_allclose(part.curves, whole.curves, atol=0.02)
     halved = sweep(
         _task(),
         "lstm",
         space,
         settings=SETTINGS,
-        model_settings={"channels": 4},
+        model_settings={"features": 4},
         halving=Halving(2, 2),
     )
     # 4 members to step 2, 2 to step 4, 1 to the end.
@@ -100,22 +100,21 @@ def test_chunks_and_halving_change_who_is_trained_but_not_what_it_learns():
 def test_a_cell_can_be_swept_over_its_floats():
     cell = TensorizedLSTM(4, (2,))
     results = sweep(_task(), cell, {"forget_bias": [0.0, 4.0]}, settings=SETTINGS)
-    assert results.network == Network(cell, _task().input_size, _task().output_size, True)
+    assert results.network == Network(cell, _task().input_size, _task().output_size, tokens=True)
     learned = np.asarray(results.params["model"]["cross_layer"]["bias"][8:12])
     np.testing.assert_allclose(learned, results.points[results.best]["forget_bias"], atol=0.1)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Deaf:
-    """A cell of the user's own that takes `hyper` and does not look into it."""
+class _Own:
+    """A cell of the user's own whose steps read its bias, too."""
 
     features: int
     forget_bias: float = 1.0
     delay = 0
     causal = True
 
-    def init(self, key, input_size, *, hyper=None):
-        del hyper
+    def init(self, key, input_size):
         kernel = jax.random.normal(key, (self.features, self.features))
         return {"kernel": kernel, "bias": jnp.full((self.features,), self.forget_bias)}
 
@@ -124,18 +123,18 @@ class _Deaf:
 
     def step(self, params, h, x):
         one_hot = jax.nn.one_hot(x, self.features, dtype=h.dtype)
-        bias = jnp.broadcast_to(params["bias"], h.shape)
+        bias = jnp.broadcast_to(params["bias"] - self.forget_bias, h.shape)
         h = jnp.tanh((h + one_hot) @ params["kernel"] + bias)
         return h, h
 
     init_token_carry, token_step = init_carry, step
 
 
-def test_a_cell_that_does_not_look_into_hyper():
-    results = sweep(_task(), _Deaf(6), {"learning_rate": [1e-4, 1e-1]}, settings=SETTINGS)
+def test_what_steps_of_a_cell_read_too_cannot_be_swept():
+    results = sweep(_task(), _Own(6), {"learning_rate": [1e-4, 1e-1]}, settings=SETTINGS)
     assert (results.curves[0] != results.curves[1]).any()
-    with pytest.raises(ValueError, match=r"^forget_bias cannot be swept for a _Deaf; accepted are"):
-        sweep(_task(), _Deaf(6), {"forget_bias": [0.0, 1.0]}, settings=SETTINGS)
+    with pytest.raises(ValueError, match=r"^forget_bias cannot be swept for a _Own; accepted are"):
+        sweep(_task(), _Own(6), {"forget_bias": [0.0, 1.0]}, settings=SETTINGS)
 
 
 def test_random_search_takes_ranges():
@@ -145,7 +144,7 @@ def test_random_search_takes_ranges():
         {"learning_rate": LogUniform(1e-4, 1e-2), "seed": [0, 1]},
         settings=SETTINGS,
         samples=2,
-        model_settings={"channels": 4},
+        model_settings={"features": 4},
     )
     assert len(results.points) == 4
     assert len(set(results.values("learning_rate"))) == 2
@@ -198,13 +197,13 @@ def test_the_picture_of_a_sweep_has_a_panel_for_each_setting_and_one_for_the_cur
     results = sweep(
         _task(),
         "lstm",
-        {"learning_rate": [1e-3, 1e-2], "channels": [3, 4], "seed": [0, 1]},
+        {"learning_rate": [1e-3, 1e-2], "features": [3, 4], "seed": [0, 1]},
         settings=SETTINGS,
     )
     figure = results.plot()
     assert [axis.get_xlabel() for axis in figure.axes] == [
         "learning_rate",
-        "channels",
+        "features",
         "samples seen",
     ]
     assert len(figure.axes[-1].lines) == 4  # means over seeds

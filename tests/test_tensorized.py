@@ -23,6 +23,7 @@ from cases import (
 )
 
 from tlstm_jax import LSTM, Elman, Network, Stacked, TensorizedLSTM, TensorizedRNN, unroll
+from tlstm_jax.overrides import override
 
 
 def outputs(cell, params, xs):
@@ -55,26 +56,26 @@ def as_stacked(params, reorder):
 @pytest.mark.parametrize("depth", [1, 2, 5])
 @pytest.mark.parametrize("inputs", [vectors, tokens])
 def test_without_feedback_and_memory_convolution_it_is_a_stacked_lstm(depth, inputs, x64):
-    cell = TensorizedLSTM(M, (depth,), 2, memory_convolution=False)
+    cell = TensorizedLSTM(M, (depth,), kernel_size=2, memory_convolution=False)
     params, xs = cell_params(cell), inputs()
     expected = stacked_outputs(LSTM(M), depth, as_stacked(params, lstm_order), xs)
     assert_close(outputs(cell, params, xs), expected, 1e-14)
 
 
 def test_without_feedback_the_rnn_is_a_stacked_elman_network(x64):
-    cell = TensorizedRNN(M, (4,), 2)
+    cell = TensorizedRNN(M, (4,), kernel_size=2)
     params, xs = cell_params(cell), vectors()
     expected = stacked_outputs(Elman(M), 4, as_stacked(params, lambda array: array), xs)
     assert_close(outputs(cell, params, xs), expected, 1e-14)
 
 
 def test_one_location_with_feedback_is_one_lstm_layer(x64):
-    cell = TensorizedLSTM(M, (1,), 3, memory_convolution=False)
+    cell = TensorizedLSTM(M, (1,), kernel_size=3, memory_convolution=False)
     params, xs = cell_params(cell), vectors()
     expected = stacked_outputs(LSTM(M), 1, as_stacked(params, lstm_order), xs)
     assert_close(outputs(cell, params, xs), expected, 1e-14)
     # All that the memory convolution of a single location can do is nothing.
-    convolving = TensorizedLSTM(M, (1,), 3)
+    convolving = TensorizedLSTM(M, (1,), kernel_size=3)
     wide = cell_params(convolving)
     narrow = wide | {"cross_layer": jax.tree.map(lambda x: x[..., : 4 * M], wide["cross_layer"])}
     assert_close(outputs(convolving, wide, xs), outputs(cell, narrow, xs), 1e-14)
@@ -82,7 +83,7 @@ def test_one_location_with_feedback_is_one_lstm_layer(x64):
 
 @pytest.mark.parametrize(("shape", "kernel_size"), [((4,), 3), ((4,), 4), ((2, 3), 3)], ids=str)
 def test_memory_convolution_with_all_weight_on_the_centre_vanishes(shape, kernel_size, x64):
-    with_it = TensorizedLSTM(M, shape, kernel_size)
+    with_it = TensorizedLSTM(M, shape, kernel_size=kernel_size)
     without = dataclasses.replace(with_it, memory_convolution=False)
     params = cell_params(with_it)
     centre = np.ravel_multi_index((kernel_size // 2,) * len(shape), (kernel_size,) * len(shape))
@@ -96,7 +97,10 @@ def test_memory_convolution_with_all_weight_on_the_centre_vanishes(shape, kernel
 
 def test_normalization_is_on_the_way_to_the_output_only(x64):
     # In one step nothing of the output has returned, so that the memory is the same without it.
-    normed, plain = TensorizedLSTM(M, (1,), 2, normalization="channel"), TensorizedLSTM(M, (1,), 2)
+    normed, plain = (
+        TensorizedLSTM(M, (1,), kernel_size=2, normalization="channel"),
+        TensorizedLSTM(M, (1,), kernel_size=2),
+    )
     params, x = cell_params(normed), jnp.asarray(vectors()[0])
     without = {name: part for name, part in params.items() if name != "norm"}
     start = plain.init_carry(B, jnp.float64)
@@ -107,13 +111,13 @@ def test_normalization_is_on_the_way_to_the_output_only(x64):
 
 
 CAUSAL = [
-    TensorizedLSTM(M, (4,), 2, normalization="channel"),
-    TensorizedLSTM(M, (3,), 3),
-    TensorizedLSTM(M, (5,), 4),
-    TensorizedLSTM(M, (2,), 5, normalization="layer"),  # depth 1
-    TensorizedLSTM(M, (2, 3), 3, normalization="channel"),
-    TensorizedLSTM(M, (3, 1, 2), 2),
-    TensorizedRNN(M, (5, 2), 5),
+    TensorizedLSTM(M, (4,), kernel_size=2, normalization="channel"),
+    TensorizedLSTM(M, (3,), kernel_size=3),
+    TensorizedLSTM(M, (5,), kernel_size=4),
+    TensorizedLSTM(M, (2,), kernel_size=5, normalization="layer"),  # depth 1
+    TensorizedLSTM(M, (2, 3), kernel_size=3, normalization="channel"),
+    TensorizedLSTM(M, (3, 1, 2), kernel_size=2),
+    TensorizedRNN(M, (5, 2), kernel_size=5),
 ]
 
 
@@ -139,7 +143,7 @@ def test_an_output_depends_on_the_inputs_up_to_its_own_and_on_all_of_them(cell, 
 
 @pytest.mark.parametrize(("shape", "kernel_size"), [((3,), 3), ((2,), 2), ((5,), 4)], ids=str)
 def test_layer_normalization_leaks_exactly_the_next_inputs_up_to_the_depth(shape, kernel_size, x64):
-    cell = TensorizedLSTM(M, shape, kernel_size, normalization="layer")
+    cell = TensorizedLSTM(M, shape, kernel_size=kernel_size, normalization="layer")
     assert cell.depth > 1 and not cell.causal
     matrix = influence(cell, 6)
     t, s = np.indices(matrix.shape)
@@ -158,28 +162,34 @@ def count(cell, input_size):
 def test_parameter_counts(shape, kernel_size):
     taps = kernel_size ** len(shape)
     for memory_convolution, Z in [(True, 4 * M + taps), (False, 4 * M)]:
-        cell = TensorizedLSTM(M, shape, kernel_size, memory_convolution)
+        cell = TensorizedLSTM(
+            M, shape, kernel_size=kernel_size, memory_convolution=memory_convolution
+        )
         plain = taps * M * Z + Z + I * M + M
         assert count(cell, I) == plain
         normed = dataclasses.replace(cell, normalization="channel")
         assert count(normed, I) == plain + 2 * math.prod(shape) * M
-    assert count(TensorizedRNN(M, shape, kernel_size), I) == taps * M * M + M + I * M + M
+    assert (
+        count(TensorizedRNN(M, shape, kernel_size=kernel_size), I) == taps * M * M + M + I * M + M
+    )
 
 
 @pytest.mark.parametrize(
-    ("channels", "shape", "kernel_size", "memory_convolution"),
+    ("features", "shape", "kernel_size", "memory_convolution"),
     [(1120, (4,), 2, False), (901, (4,), 3, True), (522, (4, 4), 3, True)],
     ids=str,
 )
-def test_the_papers_ten_million_parameters(channels, shape, kernel_size, memory_convolution):
+def test_the_papers_ten_million_parameters(features, shape, kernel_size, memory_convolution):
     # With its 205 characters, in the recurrent part and the readout together.
-    cell = TensorizedLSTM(channels, shape, kernel_size, memory_convolution)
-    readout = channels * 205 + 205
+    cell = TensorizedLSTM(
+        features, shape, kernel_size=kernel_size, memory_convolution=memory_convolution
+    )
+    readout = features * 205 + 205
     assert abs((count(cell, 205) + readout) / 1e7 - 1) < 0.06
 
 
 def test_gradients_equal_finite_differences(x64):
-    cell = TensorizedLSTM(2, (2, 2), 3, normalization="channel", epsilon=0.1)
+    cell = TensorizedLSTM(2, (2, 2), kernel_size=3, normalization="channel", epsilon=0.1)
     inputs = on_device((cell_params(cell), vectors(steps=3, batch=1)))
     rng = np.random.default_rng(3)
     direction = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), inputs)
@@ -203,8 +213,8 @@ def gradient_norms_after_zeros():
     """Global norms of a classifier's gradient after 100 zero inputs, for eight seeds."""
     network = Network(TensorizedLSTM(8, (3,), normalization="channel"), 1, 10)
 
-    def norm(key, hyper):
-        params, state = network.init(key, hyper=hyper)
+    def norm(key, floats):
+        params, state = override(network, floats).init(key)
 
         def loss(params):
             carry, xs = network.init_carry(1), jnp.zeros((100, 1, 1))
@@ -239,7 +249,7 @@ def test_without_a_bias_of_the_input_that_gradient_explodes(gradient_norms_after
 
 
 def test_waiting_locations_stay_zero_and_age_saturates(x64):
-    cell = TensorizedLSTM(M, (3, 2), 2, normalization="channel")
+    cell = TensorizedLSTM(M, (3, 2), kernel_size=2, normalization="channel")
     params, carry = on_device(cell_params(cell)), cell.init_carry(B, jnp.float64)
     advance = jit(cell.step)
     for step, x in enumerate(vectors(steps=T)):

@@ -19,7 +19,7 @@ from tlstm_jax.training import checkpointing
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = (
-    "--task=memorization", "--num_symbols=2", "--alphabet_size=3", "--model=lstm", "--channels=4",
+    "--task=memorization", "--num_symbols=2", "--alphabet_size=3", "--model=lstm", "--features=4",
     "--eval_samples=20", "--eval_batch_size=20", "--steps_per_call=2", "--eval_every=4",
 )  # fmt: skip
 LONG = (*SMALL, "--num_steps=4000000", "--checkpoint_every=4000000")
@@ -130,7 +130,7 @@ def test_an_unknown_backend_of_matplotlib_is_no_matter(program, tmp_path):
     [
         ("--platform=gpu", {}, "error: platform is 'gpu', but JAX finds no such device here"),
         (
-            "--channels=4",
+            "--features=4",
             {"JAX_PLATFORMS": "nonsense"},
             "error: JAX_PLATFORMS is 'nonsense', but JAX finds no such device here",
         ),

@@ -39,7 +39,7 @@ def refused(tmp_path, capsys):
     [
         ([], "/run: it holds no config.json"),
         (
-            ["--channels=3"],
+            ["--features=3"],
             "neither --task nor --preset is given; tasks are addition, memorization",
         ),
         (["--task=no"], "task is 'no'; accepted are addition"),
@@ -50,7 +50,7 @@ def refused(tmp_path, capsys):
         (["--task=addition", "--tensor_shape=0"], "tensor_shape is (0,); accepted are"),
         (["--task=addition", "--tensor_shape=3,-1"], "tensor_shape is (3, -1); accepted are"),
         (["--task=addition", "--kernel_size=1"], "kernel_size is 1; accepted are integers >= 2"),
-        (["--task=addition", "--channels=0"], "channels is 0; accepted are integers from 1 to"),
+        (["--task=addition", "--features=0"], "features is 0; accepted are integers from 1 to"),
         (["--task=addition", "--normalization=batch"], "normalization is 'batch'; accepted are"),
         (["--task=addition", "--dtype=int8"], "dtype is 'int8'; accepted are float32, bfloat16"),
         (["--task=addition", "--model=gru", "--reset=no"], "reset is 'no'; accepted are before"),
@@ -64,7 +64,7 @@ def refused(tmp_path, capsys):
             ["--task=addition", "--seed=2147483648"],
             "seed is 2147483648; accepted are integers from",
         ),
-        (["--task=addition", "--channels=1048576"], "parameters; accepted are up to 8,589,934,592"),
+        (["--task=addition", "--features=1048576"], "parameters; accepted are up to 8,589,934,592"),
         (["--task=addition", "--kernel_size=999999"], "parameters; accepted are up to 8,589,934,5"),
         (
             ["--task=addition", "--model=dilated", "--num_layers=13"],
@@ -128,8 +128,8 @@ def _claim(tmp_path, **given):
 def test_a_folder_that_holds_another_run(refused, tmp_path):
     directory, _ = _claim(tmp_path)
     before = directory.config.read_text()
-    message = refused("--task=memorization", "--num_steps=40", "--channels=7")
-    assert "already holds another run: its channels is 100, here it is 7" in message
+    message = refused("--task=memorization", "--num_steps=40", "--features=7")
+    assert "already holds another run: its features is 100, here it is 7" in message
     message = refused("--task=addition")
     assert "its task is memorization, here it is addition" in message
     assert directory.config.read_text() == before
@@ -175,15 +175,15 @@ def test_every_preset_makes_its_network(name):
     taken = {**chosen.task_settings, **chosen.model_settings, **chosen.train_settings}
     assert {k: taken[k] for k in preset.settings} == preset.settings
     network = chosen.make_network(input_size=3, output_size=3, tokens=True)
-    assert network.model.features == preset.settings["channels"]
+    assert network.model.features == preset.settings["features"]
     assert (preset.published == "none") or "He et al." in preset.published
 
 
 def test_a_flag_overrides_a_preset():
     name = "memorization/quickstart"
-    assert settings.resolve({"channels": 7}, name).model_settings["channels"] == 7
+    assert settings.resolve({"features": 7}, name).model_settings["features"] == 7
     other = settings.resolve({"model": "lstm"}, name)
-    assert other.model == "lstm" and other.model_settings["channels"] == 64
+    assert other.model == "lstm" and other.model_settings["features"] == 64
     assert "tensor_shape" not in other.model_settings
 
 

@@ -274,7 +274,7 @@ def test_an_installation_has_them(tmp_path):
 
 
 def test_one_command_makes_a_trained_model(program, tmp_path):
-    small = ("--model=elman", "--channels=4", "--num_steps=4", "--warmup_steps=1", "--eval_every=2")
+    small = ("--model=elman", "--features=4", "--num_steps=4", "--warmup_steps=1", "--eval_every=2")
     small += ("--checkpoint_every=2", "--steps_per_call=1", "--eval_samples=20")
     flags = ("--name=memorization", *small, f"--workdir={tmp_path / 'run'}", f"--folder={tmp_path}")
     out = program("release", *flags, "--max_minutes=1e-9").stdout
@@ -283,7 +283,7 @@ def test_one_command_makes_a_trained_model(program, tmp_path):
     card = json.loads((tmp_path / "memorization.json").read_text())
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert card["test"] == results["test"]
-    assert card["command"].startswith("python -m scripts.release --name=memorization --channels=4 ")
+    assert card["command"].startswith("python -m scripts.release --name=memorization --features=4 ")
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "memorization.json",
         "memorization.npz",

@@ -37,7 +37,7 @@ def _make(name, text, model="lstm"):
         "pdigits": lambda: images.pdigits(batch_size=4, eval_batch_size=100),
         "char_lm": lambda: char_lm(text, batch_size=3, segment_length=7, eval_batch_size=2),
     }[name]()
-    settings = {"channels": 6}
+    settings = {"features": 6}
     if model.endswith("tlstm"):
         settings |= {"tensor_shape": (2, 2), "normalization": "channel"}
     if model == "stack of tlstm":
@@ -288,7 +288,7 @@ def test_a_model_learns_to_memorize():
     task = memorization(3, 4, batch_size=15, eval_samples=300)
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
     network = zoo.make_network(
-        "tlstm", **sizes, channels=32, tensor_shape=(2,), normalization="channel"
+        "tlstm", **sizes, features=32, tensor_shape=(2,), normalization="channel"
     )
     settings = TrainSettings(
         num_steps=1000, learning_rate=5e-3, eval_every=50, steps_per_call=50, stop_at_target=True

@@ -188,7 +188,7 @@ def test_reset_starts_one_example_anew_and_leaves_the_other(case, x64):
 
 
 def test_observe_shows_every_step_and_stands_still_behind_an_end(x64):
-    cell = TensorizedLSTM(M, (3,), 2)
+    cell = TensorizedLSTM(M, (3,), kernel_size=2)
     params, xs = on_device(cell_params(cell)), jnp.asarray(vectors())
     start = cell.init_carry(B, jnp.float64)
 

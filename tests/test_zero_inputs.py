@@ -35,7 +35,7 @@ def program(case):
     """(parameters, the norm of the loss's gradient by them, for inputs that are 0 outside a mask)."""
     name, settings = CASES[case]
     channels = 64 if name == "fs_lstm" else 16  # narrow, its gradients grow with any input
-    model = zoo.make_model(name, channels=channels, **settings)
+    model = zoo.make_model(name, features=channels, **settings)
     params, state = model.init(jax.random.key(0), I)
     xs, weights = (
         jax.random.normal(jax.random.key(n), (T, B, w)) for n, w in ((1, I), (2, channels))

@@ -43,7 +43,7 @@ def outputs(model, params, xs, **options):
 
 def hm_params(*boundaries, layers=3):
     """Random ones, but the layers' boundaries are always as told (None: as they come)."""
-    params = cell_params(HMLSTM(M, layers))
+    params = cell_params(HMLSTM(M, num_layers=layers))
     for n, boundary in enumerate(boundaries):
         if boundary is not None:
             params[f"layer_{n}"]["recurrent"]["bias"][-1] = LARGE if boundary else -LARGE
@@ -58,16 +58,16 @@ def as_lstm(layer, *inputs):
 
 
 def hm_carry(boundary, layers=3):
-    carry = random_carry(HMLSTM(M, layers))
+    carry = random_carry(HMLSTM(M, num_layers=layers))
     return carry._replace(boundary=jnp.full((B, layers - 1), boundary, jnp.float64))
 
 
 def test_hm_lstm_that_always_updates_is_a_stacked_lstm(x64):
     # Boundaries below are 1, and its own of the step before is put back to 0.
-    params, carry = hm_params(1, 1), HMLSTM(M, 3).init_carry(B, jnp.float64)
+    params, carry = hm_params(1, 1), HMLSTM(M, num_layers=3).init_carry(B, jnp.float64)
     hidden, memory, ys, expected = [], [], [], vectors()
     for x in expected:
-        carry, y = step(HMLSTM(M, 3), params, carry, x)
+        carry, y = step(HMLSTM(M, num_layers=3), params, carry, x)
         assert (carry.boundary == 1).all()
         carry = carry._replace(boundary=jnp.zeros((B, 2)))
         hidden.append(carry.hidden)
@@ -89,7 +89,7 @@ def test_hm_lstm_that_always_updates_is_a_stacked_lstm(x64):
 @pytest.mark.parametrize("own", [0, 1])
 def test_hm_lstm_updates_copies_or_flushes(own, below, x64):
     params, carry = hm_params(below, None), hm_carry(own)
-    new, _ = step(HMLSTM(M, 3), params, carry, vectors()[0])
+    new, _ = step(HMLSTM(M, num_layers=3), params, carry, vectors()[0])
     old = LSTMCarry(carry.hidden[:, 1], carry.memory[:, 1])
     h_below, h_above = new.hidden[:, 0], carry.hidden[:, 2]
     if own:  # what it remembers is gone; it hears from above
@@ -106,7 +106,7 @@ def test_hm_lstm_updates_copies_or_flushes(own, below, x64):
 
 def test_hm_lstm_whose_layers_end_nothing_copies_those_above_the_lowest(x64):
     params, start = hm_params(0, 0), hm_carry(0.0)
-    carry, _ = run(HMLSTM(M, 3), params, vectors(), start)
+    carry, _ = run(HMLSTM(M, num_layers=3), params, vectors(), start)
     np.testing.assert_array_equal(carry.hidden[:, 1:], start.hidden[:, 1:])
     np.testing.assert_array_equal(carry.memory[:, 1:], start.memory[:, 1:])
     lowest = LSTMCarry(start.hidden[:, 0], start.memory[:, 0])
@@ -123,14 +123,14 @@ def test_a_boundary_is_a_step_with_the_gradient_of_the_hard_sigmoid(slope, x64):
 
 
 def test_the_slope_reaches_the_boundary_from_the_setting_and_from_the_parameters(x64):
-    params, carry = on_device(cell_params(HMLSTM(M, 2))), hm_carry(1.0, layers=2)
+    params, carry = on_device(cell_params(HMLSTM(M, num_layers=2))), hm_carry(1.0, layers=2)
     x = jnp.asarray(vectors()[0])
 
     def gradient(setting, **entries):
         """Of the upper layer's memory by the lower one's bias, its boundary's part."""
 
         def total(params):
-            cell = HMLSTM(M, 2, slope=setting)
+            cell = HMLSTM(M, num_layers=2, slope=setting)
             return jnp.sum(cell.step(params | entries, carry, x)[0].memory[:, 1])
 
         return jit(jax.grad(total))(params)["layer_0"]["recurrent"]["bias"][-1]
@@ -144,7 +144,9 @@ def test_the_slope_reaches_the_boundary_from_the_setting_and_from_the_parameters
 @pytest.mark.parametrize("mode", ["plain", "mean", "masks"])
 def test_fast_slow_lstm_is_layer_normalized_lstms_wired_up(mode, inputs, x64):
     rates = (0.0, 0.0) if mode == "plain" else (0.05, 0.3)
-    cell = FastSlowLSTM(M, 4, 3, *rates)
+    cell = FastSlowLSTM(
+        M, slow_features=4, num_fast=3, zoneout_hidden=rates[0], zoneout_memory=rates[1]
+    )
     params, x, carry = cell_params(cell), inputs()[0], random_carry(cell)
     rng, noise = np.random.default_rng(0), None
     if mode == "masks":
@@ -179,7 +181,7 @@ def test_fast_slow_lstm_is_layer_normalized_lstms_wired_up(mode, inputs, x64):
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_grid_lstm_is_lstms_wired_up(tied, x64):
-    cell = GridLSTM(M, 3, tied)
+    cell = GridLSTM(M, num_layers=3, tied=tied)
     params, carry, x = cell_params(cell), random_carry(cell), vectors()[0]
 
     def block(of, h_depth, h_time, m):
@@ -202,10 +204,10 @@ def test_grid_lstm_is_lstms_wired_up(tied, x64):
 
 
 def test_tied_grid_lstm_is_the_untied_one_with_equal_weights(x64):
-    params = cell_params(GridLSTM(M, 3, tied=True))
+    params = cell_params(GridLSTM(M, num_layers=3, tied=True))
     copies = {f"layer_{n}": params["layer"] for n in range(3)} | {"input": params["input"]}
-    expected = run(GridLSTM(M, 3), copies, tokens())
-    assert_close(run(GridLSTM(M, 3, tied=True), params, tokens()), expected)
+    expected = run(GridLSTM(M, num_layers=3), copies, tokens())
+    assert_close(run(GridLSTM(M, num_layers=3, tied=True), params, tokens()), expected)
 
 
 @pytest.mark.parametrize("dilation", [1, 3, T + 1])
@@ -218,7 +220,7 @@ def test_dilated_is_a_run_of_the_cell_over_each_residue_class(dilation, inputs, 
 
 
 @pytest.mark.parametrize("cell", [LSTM(M), GRU(M), Elman(M)], ids=lambda cell: type(cell).__name__)
-@pytest.mark.parametrize("wrap", [Zoneout, lambda cell: RecurrentDropout(cell, 0.0)], ids="zd")
+@pytest.mark.parametrize("wrap", [Zoneout, lambda cell: RecurrentDropout(cell, rate=0.0)], ids="zd")
 def test_with_a_rate_of_zero_noise_changes_nothing(wrap, cell, x64):
     params, wrapped = cell_params(cell), wrap(cell)
     expected = run(cell, params, vectors())

@@ -118,7 +118,7 @@ def test_layer_normalization_forgets_the_scale_of_each_product(x64):
 
 def mut_params(variant):
     """Those of MUT2 and MUT3; of MUT1, with U_z = 0 for them."""
-    params = cell_params(MUT(M, variant))
+    params = cell_params(MUT(M, variant=variant))
     if variant > 1:
         return params, params
     U = np.concatenate([np.zeros((M, M)), params["recurrent"]["kernel"]], axis=1)
@@ -127,7 +127,7 @@ def mut_params(variant):
 
 @pytest.mark.parametrize("inputs", [vectors, tokens])
 def test_mut2_is_the_gru_with_its_update_gate_turned_round(inputs, x64):
-    params = cell_params(MUT(M, 2))
+    params = cell_params(MUT(M, variant=2))
 
     def reorder(leaf):
         z, r, n = np.split(leaf, 3, axis=-1)
@@ -137,31 +137,33 @@ def test_mut2_is_the_gru_with_its_update_gate_turned_round(inputs, x64):
         reorder, (params["input"]["kernel"], *map(params["recurrent"].get, ("kernel", "bias")))
     )
     gru = {"input": {"kernel": W, "bias": b}, "recurrent": {"kernel": U}}
-    assert_close(run(MUT(M, 2), params, inputs()), run(ResetBeforeGRU(M), gru, inputs()))
+    assert_close(run(MUT(M, variant=2), params, inputs()), run(ResetBeforeGRU(M), gru, inputs()))
 
 
 def test_mut1_on_tokens_is_mut2_whose_update_gate_reads_the_input_alone(x64):
     params, wide = mut_params(1)
     W = wide["input"]["kernel"].copy()
     W[:, 2 * M :] = np.tanh(W[:, 2 * M :])  # of one-hot vectors, tanh(x W) = x tanh(W)
-    expected = run(MUT(M, 2), wide | {"input": {"kernel": W}}, tokens())
-    assert_close(run(MUT(M, 1), params, tokens()), expected)
+    expected = run(MUT(M, variant=2), wide | {"input": {"kernel": W}}, tokens())
+    assert_close(run(MUT(M, variant=1), params, tokens()), expected)
 
 
 def test_mut3_is_mut2_whose_update_gate_reads_tanh_h(x64):
-    params, carry = cell_params(MUT(M, 3)), random_carry(MUT(M), batch=1)
+    params, carry = cell_params(MUT(M, variant=3)), random_carry(MUT(M), batch=1)
     U, b = params["recurrent"]["kernel"].copy(), params["recurrent"]["bias"].copy()
     b[:M] += np.tanh(carry.hidden[0]) @ U[:, :M]
     U[:, :M] = 0
     moved = params | {"recurrent": {"kernel": U, "bias": b}}
     x = vectors(batch=1)[0]
-    assert_close(step(MUT(M, 3), params, carry, x), step(MUT(M, 2), moved, carry, x))
+    assert_close(
+        step(MUT(M, variant=3), params, carry, x), step(MUT(M, variant=2), moved, carry, x)
+    )
 
 
 @pytest.mark.parametrize("inputs", [vectors, tokens])
 @pytest.mark.parametrize("skip", [2, 3, T + 1])
 def test_skip_rnn_without_one_of_its_matrices(skip, inputs, x64):
-    cell = SkipRNN(M, skip)
+    cell = SkipRNN(M, skip=skip)
     params, xs = cell_params(cell), inputs()
     elman = lstm_params(params)
     without = params | {"skip": {"kernel": np.zeros((M, M))}}
@@ -176,7 +178,7 @@ def test_skip_rnn_without_one_of_its_matrices(skip, inputs, x64):
 
 
 def test_rhn_of_depth_one_is_mut2_that_never_resets(x64):
-    params = cell_params(RHN(M, 1))
+    params = cell_params(RHN(M, depth=1))
 
     def with_reset(leaf, r):
         n, t = np.split(leaf, 2, axis=-1)
@@ -187,17 +189,17 @@ def test_rhn_of_depth_one_is_mut2_that_never_resets(x64):
         "input": {"kernel": with_reset(W, 0.0)},
         "recurrent": {"kernel": with_reset(U, 0.0), "bias": with_reset(b, LARGE)},
     }
-    assert_close(run(RHN(M, 1), params, vectors()), run(MUT(M, 2), mut, vectors()))
+    assert_close(run(RHN(M, depth=1), params, vectors()), run(MUT(M, variant=2), mut, vectors()))
 
 
 def test_rhn_of_depth_three_is_three_of_depth_one_and_only_the_first_sees_the_input(x64):
-    params, carry, x = cell_params(RHN(M, 3)), random_carry(RHN(M)), vectors()[0]
+    params, carry, x = cell_params(RHN(M, depth=3)), random_carry(RHN(M)), vectors()[0]
     kernel, bias = params["recurrent"]["kernel"], params["recurrent"]["bias"]
     expected = carry
     for n in range(3):
         layer = params | {"recurrent": {"kernel": kernel[n : n + 1], "bias": bias[n : n + 1]}}
-        expected, y = step(RHN(M, 1), layer, expected, x if n == 0 else 0 * x)
-    assert_close(step(RHN(M, 3), params, carry, x), (expected, y))
+        expected, y = step(RHN(M, depth=1), layer, expected, x if n == 0 else 0 * x)
+    assert_close(step(RHN(M, depth=3), params, carry, x), (expected, y))
 
 
 def test_irnn_copies_its_state_at_the_start():
@@ -212,7 +214,7 @@ def test_irnn_copies_its_state_at_the_start():
 def test_hyper_lstm_with_its_initial_embeddings_scales_by_a_tenth(x64):
     # (e A + a) D = 0.1 for A = 0, a = 1, D = 0.1 / E, whatever e is; and z_b D_b = 0.
     E = 5
-    cell = HyperLSTM(M, 4, E)
+    cell = HyperLSTM(M, hyper_features=4, embedding_features=E)
     params = cell_params(cell)
     for of in "hx":
         params[f"embed_{of}"] = {"kernel": np.zeros((4, 4 * E)), "bias": np.ones(4 * E)}

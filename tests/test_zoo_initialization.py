@@ -47,10 +47,17 @@ def name_of(value):
 
 
 SCALED = {"input_scale": 0.5}
-HYPER, GRID, WAVENET = HyperLSTM(WIDE, 30, 5), GridLSTM(WIDE), WaveNet(WIDE, 30, (1, 2))
-FAST_SLOW, FAST_SLOW_SCALED = FastSlowLSTM(WIDE, 30, 3), FastSlowLSTM(WIDE, 30, **SCALED)
-FAST_SLOW_NONE = FastSlowLSTM(WIDE, 30, 3, forget_bias=0.0, bias_scale=0.3)
-HM = HMLSTM(WIDE, 3)
+HYPER, GRID, WAVENET = (
+    HyperLSTM(WIDE, hyper_features=30, embedding_features=5),
+    GridLSTM(WIDE),
+    WaveNet(30, residual_features=WIDE, dilations=(1, 2)),
+)
+FAST_SLOW, FAST_SLOW_SCALED = (
+    FastSlowLSTM(WIDE, slow_features=30, num_fast=3),
+    FastSlowLSTM(WIDE, slow_features=30, **SCALED),
+)
+FAST_SLOW_NONE = FastSlowLSTM(WIDE, slow_features=30, num_fast=3, forget_bias=0.0, bias_scale=0.3)
+HM = HMLSTM(WIDE, num_layers=3)
 FAST_SLOW_PARTS = ("fast_0", "fast_1", "fast_2", "slow")
 Z = slice(4 * WIDE, None)  # an HM layer's boundary
 
@@ -58,7 +65,7 @@ Z = slice(4 * WIDE, None)  # an HM layer's boundary
 NORMAL = [
     *((cell(WIDE), "input/kernel", 50**-0.5) for cell in (LSTM1997, PeepholeLSTM, LayerNormLSTM)),
     *((cell(WIDE), "input/kernel", 50**-0.5) for cell in (MILSTM, MultiplicativeLSTM, SkipRNN)),
-    *((MUT(WIDE, n), "input/kernel", 50**-0.5) for n in (1, 2, 3)),
+    *((MUT(WIDE, variant=n), "input/kernel", 50**-0.5) for n in (1, 2, 3)),
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (LSTM1997, PeepholeLSTM, SkipRNN)),
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (LayerNormLSTM, MILSTM, MUT)),
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (UnitaryRNN, SRU, QRNN, WaveNet)),
@@ -68,7 +75,7 @@ NORMAL = [
     (IRNN(WIDE, input_scale=None), "input/kernel", 50**-0.5),
     (MultiplicativeLSTM(WIDE), "input_factor/kernel", 50**-0.5),
     (MultiplicativeLSTM(WIDE, **SCALED), "input_factor/kernel", 0.5),
-    (RHN(WIDE, 2), "input/kernel", 50**-0.5),
+    (RHN(WIDE, depth=2), "input/kernel", 50**-0.5),
     (HYPER, "input/kernel", 50**-0.5),
     (HYPER, "hyper/input/kernel", 40**-0.5, slice(WIDE)),
     (HYPER, "hyper/input/kernel", 50**-0.5, slice(WIDE, None)),
@@ -88,7 +95,7 @@ NORMAL = [
     (FAST_SLOW_SCALED, "slow/input/kernel", 40**-0.5),
     (GRID, "input/kernel", 50**-0.5),
     (GridLSTM(WIDE, **SCALED), "input/kernel", 0.5),
-    (RHN(WIDE, 2, **SCALED), "input/kernel", 0.5),
+    (RHN(WIDE, depth=2, **SCALED), "input/kernel", 0.5),
     (HM, "layer_0/bottom_up/kernel", 50**-0.5),
     (HMLSTM(WIDE, **SCALED), "layer_0/bottom_up/kernel", 0.5),
     *((HM, f"layer_{n}/bottom_up/kernel", 40**-0.5) for n in (1, 2)),
@@ -105,7 +112,7 @@ NORMAL = [
     (SRU(WIDE), "input/kernel", 50**-0.5),
     (SRU(WIDE), "peephole/kernel", 40**-0.5),
     (QRNN(WIDE), "input/kernel", 100**-0.5),
-    (QRNN(WIDE, "ifo", 3), "input/kernel", 150**-0.5),
+    (QRNN(WIDE, pooling="ifo", width=3), "input/kernel", 150**-0.5),
     (WAVENET, "input/kernel", 50**-0.5),
     *((WAVENET, f"layer_{n}/dilated/kernel", 80**-0.5) for n in (0, 1)),
     *((WAVENET, f"layer_{n}/residual/kernel", 40**-0.5) for n in (0, 1)),
@@ -136,9 +143,9 @@ ORTHOGONAL = [
     ),
     (MultiplicativeLSTM(WIDE), "recurrent/kernel", 4),
     (MultiplicativeLSTM(WIDE), "recurrent_factor/kernel", 1),
-    *((MUT(WIDE, n), "recurrent/kernel", 2 if n == 1 else 3) for n in (1, 2, 3)),
+    *((MUT(WIDE, variant=n), "recurrent/kernel", 2 if n == 1 else 3) for n in (1, 2, 3)),
     *((SkipRNN(WIDE), f"{part}/kernel", 1) for part in ("recurrent", "skip")),
-    (RHN(WIDE, 2), "recurrent/kernel", 2),
+    (RHN(WIDE, depth=2), "recurrent/kernel", 2),
     *((HYPER, f"{part}recurrent/kernel", 4) for part in ("", "hyper/")),
     *(
         (FAST_SLOW, f"{part}/recurrent/kernel", 4)
@@ -178,7 +185,7 @@ DRAWN = [
     MultiplicativeLSTM(WIDE),
     MUT(WIDE),
     SkipRNN(WIDE),
-    RHN(WIDE, 2),
+    RHN(WIDE, depth=2),
     HYPER,
 ]
 DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
@@ -222,7 +229,7 @@ def forget(size, value=1.0, blocks=4, at=1):
 F = forget(WIDE)
 CONSTANT = [
     *((cell(WIDE), {}) for cell in (LSTM1997, SkipRNN, UnitaryRNN, SRU, QRNN)),
-    *((MUT(WIDE, n), {}) for n in (1, 2, 3)),
+    *((MUT(WIDE, variant=n), {}) for n in (1, 2, 3)),
     *((cell(WIDE), {"recurrent/bias": F}) for cell in (PeepholeLSTM, MultiplicativeLSTM)),
     (LayerNormLSTM(WIDE, bias_scale=0.0), {"recurrent/bias": F}),
     (LayerNormLSTM(WIDE), {"recurrent/bias": None}),
@@ -240,8 +247,11 @@ CONSTANT = [
             "integration/beta_x": 0.5,
         },
     ),
-    (RHN(WIDE, 2), {"recurrent/bias": np.stack([forget(WIDE, -2.0, 2)] * 2)}),
-    (RHN(WIDE, 2, -4.0), {"recurrent/bias": np.stack([forget(WIDE, -4.0, 2)] * 2)}),
+    (RHN(WIDE, depth=2), {"recurrent/bias": np.stack([forget(WIDE, -2.0, 2)] * 2)}),
+    (
+        RHN(WIDE, depth=2, transform_bias=-4.0),
+        {"recurrent/bias": np.stack([forget(WIDE, -4.0, 2)] * 2)},
+    ),
     (
         HYPER,  # its forget biases are in the norms, the small LSTM's among them
         {
@@ -256,12 +266,12 @@ CONSTANT = [
         },
     ),
     (
-        FastSlowLSTM(WIDE, 30, 3, bias_scale=0.0),
+        FastSlowLSTM(WIDE, slow_features=30, num_fast=3, bias_scale=0.0),
         {f"fast_{n}/recurrent/bias": F for n in range(3)} | {"slow/recurrent/bias": forget(30)},
     ),
     (FAST_SLOW, {f"{part}/recurrent/bias": None for part in FAST_SLOW_PARTS}),
     (
-        FastSlowLSTM(WIDE, 30, 3, normalization="gates"),
+        FastSlowLSTM(WIDE, slow_features=30, num_fast=3, normalization="gates"),
         {f"{part}/recurrent/bias": None for part in FAST_SLOW_PARTS}
         | {f"fast_{n}/norm/bias": F for n in range(3)}
         | {"slow/norm/bias": forget(30)},
@@ -274,7 +284,7 @@ CONSTANT = [
         | {"layer_2/recurrent/bias": F},
     ),
     (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
-    (QRNN(WIDE, "ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
+    (QRNN(WIDE, pooling="ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
     (WAVENET, {}),
 ]
 

@@ -28,7 +28,7 @@ def outputs(model, params, xs):
 
 @pytest.mark.parametrize("width", [1, 3])
 def test_qrnn_poolings_are_special_cases_of_one_another(width, x64):
-    f, fo, ifo = (QRNN(M, pooling, width) for pooling in ("f", "fo", "ifo"))
+    f, fo, ifo = (QRNN(M, pooling=pooling, width=width) for pooling in ("f", "fo", "ifo"))
     params, xs = model_params(fo)["input"], vectors()
 
     def blocks(change):
@@ -46,7 +46,7 @@ def test_qrnn_poolings_are_special_cases_of_one_another(width, x64):
 
 @pytest.mark.parametrize("pooling", ["f", "fo", "ifo"])
 def test_a_wide_qrnn_is_one_of_width_one_over_windows(pooling, x64):
-    wide, narrow = QRNN(M, pooling, 3), QRNN(M, pooling, 1)
+    wide, narrow = QRNN(M, pooling=pooling, width=3), QRNN(M, pooling=pooling, width=1)
     params, xs = model_params(wide), vectors()
     padded = np.concatenate([np.zeros((2, B, I)), xs])
     windows = np.concatenate([padded[n : n + T] for n in range(3)], axis=-1)  # x_t is the last
@@ -58,7 +58,7 @@ def test_a_wide_qrnn_is_one_of_width_one_over_windows(pooling, x64):
 
 
 def test_ifo_pooling_of_width_one_is_the_memory_of_an_lstm_without_recurrent_matrix(x64):
-    model, xs = QRNN(M, "ifo", 1), vectors()
+    model, xs = QRNN(M, pooling="ifo", width=1), vectors()
     params = model_params(model)
 
     def reorder(leaf):
@@ -81,7 +81,7 @@ def test_sru_of_2018_without_peepholes_differs_from_2017_in_its_output_only(inpu
     kernel, bias = params["input"]["kernel"], params["input"]["bias"]
     new = params | {"peephole": {"kernel": np.zeros((2, M))}}
     carry, ys = outputs(SRU(M, scale=1.7), new, xs)
-    old_carry, old_ys = outputs(SRU(M, 2017), {"input": params["input"]}, xs)
+    old_carry, old_ys = outputs(SRU(M, version=2017), {"input": params["input"]}, xs)
     assert_close(carry, old_carry)
     # y = r c + 1.7 (1 - r) x against r tanh(c) + (1 - r) x, so that c is known from both.
     r = 1 / (1 + np.exp(-(xs @ kernel[:, 2 * M : 3 * M] + bias[M:])))
@@ -98,20 +98,21 @@ def test_sru_passes_its_input_scaled_where_the_highway_is_open(x64):
         assert_close(outputs(model, params, xs)[1], alpha * xs)
     alpha = (1 + 2 * np.exp(-2)) ** 0.5
     assert_close(outputs(SRU(M, highway_bias=-2.0), params, xs)[1], alpha * xs)
-    assert_close(outputs(SRU(M, 2017), {"input": params["input"]}, xs)[1], xs)
+    assert_close(outputs(SRU(M, version=2017), {"input": params["input"]}, xs)[1], xs)
 
 
 @pytest.mark.parametrize("version", [2017, 2018])
 def test_sru_is_its_cell(version, x64):
-    params = cell_params(SRUCell(M, version))
+    params = cell_params(SRUCell(M, version=version))
     assert_close(
-        outputs(SRU(M, version), params, vectors()), run(SRUCell(M, version), params, vectors())
+        outputs(SRU(M, version=version), params, vectors()),
+        run(SRUCell(M, version=version), params, vectors()),
     )
 
 
 @pytest.mark.parametrize("dilations", [(1,), (1, 2), (3, 1), (2, 2, 4)], ids=str)
 def test_wavenet_sees_its_receptive_field_and_nothing_else(dilations, x64):
-    model, steps = WaveNet(M, 16, dilations), sum(dilations) + 3
+    model, steps = WaveNet(16, residual_features=M, dilations=dilations), sum(dilations) + 3
     params, field = on_device(model_params(model)), 1 + sum(dilations)
 
     def ys(xs):

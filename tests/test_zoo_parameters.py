@@ -28,6 +28,7 @@ from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
+from tlstm_jax.overrides import override
 
 M, N, E, S, L, J = 6, 4, 3, 5, 3, 7  # J inputs
 
@@ -36,27 +37,30 @@ def name_of(value):
     return type(value).__name__ if dataclasses.is_dataclass(value) else ""
 
 
-HYPERS = [
+FLOATS = [
     (MILSTM(M), {"alpha": 2.0, "beta": 0.1, "forget_bias": 3.0}),
-    (RHN(M, 2), {"transform_bias": -4.0, "input_scale": 0.5}),
-    (HyperLSTM(M, 4, 2), {"forget_bias": 2.0, "input_scale": 0.5, "bias_scale": 0.2}),
+    (RHN(M, depth=2), {"transform_bias": -4.0, "input_scale": 0.5}),
+    (
+        HyperLSTM(M, hyper_features=4, embedding_features=2),
+        {"forget_bias": 2.0, "input_scale": 0.5, "bias_scale": 0.2},
+    ),
     (FastSlowLSTM(M), {"forget_bias": 2.0, "input_scale": 0.5, "bias_scale": 0.2}),
     (PeepholeLSTM(M), {"peephole_scale": 0.5}),
     (IRNN(M), {"recurrent_scale": 0.5, "input_scale": 0.1}),
-    (SRUCell(M), {"highway_bias": -1.0}),
+    (SRUCell(M), {"input_scale": 0.5}),
     (FullCapacityURNN(2 * M), {"input_scale": 0.5}),
     (QRNN(M), {"forget_bias": 1.0, "input_scale": 0.5}),
 ]
 
 
-@pytest.mark.parametrize(("model", "hyper"), HYPERS, ids=name_of)
-def test_hyper_replaces_initial_settings_under_vmap(model, hyper):
-    def init(model, hyper=None):
-        return as_sequence(model).init(jax.random.key(0), J, hyper=hyper)[0]
+@pytest.mark.parametrize(("model", "floats"), FLOATS, ids=name_of)
+def test_overrides_replace_initial_settings_under_vmap(model, floats):
+    def init(model):
+        return as_sequence(model).init(jax.random.key(0), J)[0]
 
-    pairs = {name: jnp.array([value, 0.25]) for name, value in hyper.items()}
-    swept = jit(jax.vmap(lambda hyper: init(model, hyper)))(pairs)
-    for n, values in enumerate([hyper, dict.fromkeys(hyper, 0.25)]):
+    pairs = {name: jnp.array([value, 0.25]) for name, value in floats.items()}
+    swept = jit(jax.vmap(lambda floats: init(override(model, floats))))(pairs)
+    for n, values in enumerate([floats, dict.fromkeys(floats, 0.25)]):
         expected = jit(init, static_argnums=0)(dataclasses.replace(model, **values))
         assert_close(jax.tree.map(lambda x: x[n], swept), expected, 1e-6)  # noqa: B023
 
@@ -85,33 +89,36 @@ COUNTS = [
     (GateNormLSTM(M), lstm(J, M) + 10 * M),
     (MILSTM(M), lstm(J, M) + 12 * M),
     (MultiplicativeLSTM(M), lstm(J, M) + M * (J + M)),
-    (MUT(M, 1), 3 * J * M + 2 * M * M + 3 * M),
-    (MUT(M, 2), 3 * M * (J + M + 1)),
-    (MUT(M, 3), 3 * M * (J + M + 1)),
+    (MUT(M, variant=1), 3 * J * M + 2 * M * M + 3 * M),
+    (MUT(M, variant=2), 3 * M * (J + M + 1)),
+    (MUT(M, variant=3), 3 * M * (J + M + 1)),
     (SkipRNN(M), M * (J + 2 * M + 1)),
-    (RHN(M, L), 2 * J * M + L * 2 * M * (M + 1)),
+    (RHN(M, depth=L), 2 * J * M + L * 2 * M * (M + 1)),
     (
-        HyperLSTM(M, N, E),
+        HyperLSTM(M, hyper_features=N, embedding_features=E),
         lstm(J, M) + 10 * M + 4 * N * (M + J + N + 1) + 10 * N + 3 * N * 4 * E + 8 * E + 12 * E * M,
     ),
     (
-        FastSlowLSTM(M, S, 4),
+        FastSlowLSTM(M, slow_features=S, num_fast=4),
         norm_lstm(J, M) + norm_lstm(M, S) + norm_lstm(S, M) + 2 * (lstm(0, M) + 10 * M),
     ),
-    (GridLSTM(M, L), 2 * M * (J + 1) + L * 2 * lstm(M, M)),
-    (GridLSTM(M, L, tied=True), 2 * M * (J + 1) + 2 * lstm(M, M)),
+    (GridLSTM(M, num_layers=L), 2 * M * (J + 1) + L * 2 * lstm(M, M)),
+    (GridLSTM(M, num_layers=L, tied=True), 2 * M * (J + 1) + 2 * lstm(M, M)),
     (
-        HMLSTM(M, 3),
+        HMLSTM(M, num_layers=3),
         (4 * M + 1) * ((J + 2 * M + 1) + (3 * M + 1)) + lstm(M, M) + 3 * M * 3 + 3 * M * M,
     ),
     (UnitaryRNN(2 * M), 2 * J * M + 7 * M + M),
     (FullCapacityURNN(2 * M), 2 * J * M + 2 * M * M + M),
-    (SRU(M, 2017), 4 * J * M + 2 * M),
+    (SRU(M, version=2017), 4 * J * M + 2 * M),
     (SRU(M), 4 * J * M + 4 * M),
     (SRU(J), 3 * J * J + 4 * J),  # as wide as its input, which then needs no matrix
-    *((QRNN(M, pool, 3), (3 * J + 1) * n * M) for pool, n in (("f", 2), ("fo", 3), ("ifo", 4))),
+    *(
+        (QRNN(M, pooling=pool, width=3), (3 * J + 1) * n * M)
+        for pool, n in (("f", 2), ("fo", 3), ("ifo", 4))
+    ),
     (
-        WaveNet(M, S, (1, 2, 4)),
+        WaveNet(S, residual_features=M, dilations=(1, 2, 4)),
         M * (J + 1) + 3 * (2 * M * (2 * M + 1) + M * (M + 1) + S * (M + 1)) + S * (S + 1),
     ),
 ]

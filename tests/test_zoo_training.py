@@ -28,7 +28,7 @@ MODELS = pytest.mark.parametrize("name", zoo.MODELS)
 
 def network_for(task, name, channels):
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": task.tokens}
-    return zoo.make_network(name, channels=channels, **sizes, **SMALL.get(name, {}))
+    return zoo.make_network(name, features=channels, **sizes, **SMALL.get(name, {}))
 
 
 @MODELS
@@ -87,7 +87,7 @@ def test_every_setting_has_a_flag_and_a_citation_has_a_year(name):
 def test_what_is_around_a_model_trains(around):
     task = memorization(num_symbols=2, alphabet_size=3, batch_size=4)
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
-    network = zoo.make_network("lstm", channels=6, **sizes, **around)
+    network = zoo.make_network("lstm", features=6, **sizes, **around)
     train = TrainSettings(num_steps=4, steps_per_call=2, eval_every=4, checkpoint_every=4)
     *_, report = training.fit(network, task, train)
     before, _ = jax.jit(network.init)(training._key(jax.random.key(0), "init"))
@@ -100,7 +100,7 @@ def test_what_is_around_a_model_trains(around):
     [
         ("hm_lstm", {"num_layers": 1}, "num_layers is 1; accepted in an HM-LSTM are integers >= 2"),
         ("urnn", {"dtype": "bfloat16"}, "dtype of a UnitaryRNN is bfloat16; accepted are None"),
-        ("full_urnn", {"channels": 5}, "features of a FullCapacityURNN is 5; accepted are even"),
+        ("full_urnn", {"features": 5}, "features of a FullCapacityURNN is 5; accepted are even"),
         ("wavenet", {"zoneout_hidden": 0.1}, "zoneout_hidden is 0.1; accepted for WaveNet, which"),
         ("bn_lstm", {"learned_carry": True}, "learned_carry is True; accepted for BatchNormLSTM"),
         ("rhn", {"recurrent_dropout": 0.1}, "RHN has one state for its products and its memory"),
@@ -111,10 +111,10 @@ def test_what_is_around_a_model_trains(around):
         ("qrnn", {"pooling": "o"}, "pooling is 'o'; accepted are f, fo, ifo"),
         ("sru", {"version": 2016}, "version is 2016; accepted are 2017, 2018"),
         ("mut", {"variant": 4}, "variant is 4; accepted are 1, 2, 3"),
-        ("lstm", {"channels": 0}, "channels is 0; accepted are integers >= 1"),
+        ("lstm", {"features": 0}, "features is 0; accepted are integers >= 1"),
         ("lstm", {"num_layers": 0}, "num_layers is 0; accepted are integers >= 1"),
         ("lstm", {"dropout": 1.0}, "dropout is 1.0; accepted are rates in [0, 1)"),
-        ("lstm", {"depth": 2}, "depth is not a setting of model lstm; accepted are channels"),
+        ("lstm", {"depth": 2}, "depth is not a setting of model lstm; accepted are features"),
         ("nothing", {}, "model is 'nothing'; accepted are tlstm"),
     ],
 )
@@ -126,6 +126,6 @@ def test_refuses_in_one_line_by_name(name, given, text):
 
 def test_generation_names_the_part_that_is_not_causal():
     sizes = {"input_size": 3, "output_size": 3, "tokens": True}
-    network = zoo.make_network("gru", channels=4, bidirectional=True, num_layers=2, **sizes)
+    network = zoo.make_network("gru", features=4, bidirectional=True, num_layers=2, **sizes)
     with pytest.raises(ValueError, match=r"^Bidirectional is not causal"):
         network.check_causal()

@@ -56,7 +56,10 @@ def make_model(name, features):
     kind = next(key for key in MODELS if name.startswith(key))
     module, model = MODELS[kind]
     make = getattr(importlib.import_module(f"tlstm_jax.{module}"), model)
-    return as_sequence(make(features, **REFERENCES[name][1]))
+    settings = dict(REFERENCES[name][1])
+    if "skip_features" in settings:  # their name for the width of y
+        settings["residual_features"], features = features, settings.pop("skip_features")
+    return as_sequence(make(features, **settings))
 
 
 def tree(arrays, prefix):

@@ -77,7 +77,7 @@ def memory_kernels(cell: TensorizedLSTM, params: Params, inputs: Array, carry: C
 
     def kernels(carry: Carry, x: Array) -> Array:
         a = cell.mix(params, carry, cell.project(params, x))
-        return jax.nn.softmax(a[..., 4 * cell.channels :])
+        return jax.nn.softmax(a[..., 4 * cell.features :])
 
     return jax.vmap(kernels)(before, jnp.concatenate([inputs, late]))
 

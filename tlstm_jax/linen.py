@@ -101,7 +101,7 @@ class Recurrent(nn.Module):
     >>> import jax, jax.numpy as jnp
     >>> from tlstm_jax import linen
     >>> from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
-    >>> model = linen.Recurrent(TensorizedLSTM(channels=4, tensor_shape=(3,)), input_size=10)
+    >>> model = linen.Recurrent(TensorizedLSTM(features=4, tensor_shape=(3,)), input_size=10)
     >>> tokens = jnp.zeros((2, 5), jnp.int32)
     >>> ys, variables = model.init_with_output(jax.random.key(0), tokens)
     >>> ys.shape

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from tlstm_jax.cells.linear import check_size, linear, scaled_normal, widened
 from tlstm_jax.checks import check_model, check_tree, recall
 from tlstm_jax.models.sequence import as_sequence, last_output
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, PyTree, SequenceModel, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Network:
     model: SequenceModel | Cell
     input_size: int
     output_size: int
+    _: dataclasses.KW_ONLY
     tokens: bool = False
 
     def __post_init__(self) -> None:
@@ -60,10 +61,10 @@ class Network:
         own = recall(_own_params, self)
         check_tree("params", params, own, f"the network with {self.input_size} inputs")
 
-    def init(self, key: Array, *, hyper: Hyper | None = None) -> tuple[Params, State]:
+    def init(self, key: Array) -> tuple[Params, State]:
         """Parameters (float32) and the model's initial state."""
         model_key, readout_key = jax.random.split(key)
-        params, state = self.sequence.init(model_key, self.input_size, hyper=hyper)
+        params, state = self.sequence.init(model_key, self.input_size)
         kernel = scaled_normal(readout_key, (self.model.features, self.output_size), 1.0)
         readout = {"kernel": kernel, "bias": jnp.zeros((self.output_size,), jnp.float32)}
         return {"model": params, "readout": readout}, state
@@ -87,7 +88,6 @@ class Network:
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-        hyper: Hyper | None = None,
     ) -> tuple[Carry, Array, State, Aux]:
         """Logits of a batch of sequences or segments; see `unroll` for flush, lengths and reset.
 
@@ -114,7 +114,6 @@ class Network:
             reset=reset,
             key=key,
             train=train,
-            hyper=hyper,
         )
         if last_only:
             ys = last_output(self.model, ys, lengths)[None]

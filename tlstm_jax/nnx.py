@@ -101,7 +101,7 @@ class Recurrent(nnx.Module):
     >>> from flax import nnx
     >>> from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
     >>> from tlstm_jax.nnx import Recurrent
-    >>> cell = TensorizedLSTM(channels=4, tensor_shape=(3,))
+    >>> cell = TensorizedLSTM(features=4, tensor_shape=(3,))
     >>> model = Recurrent(cell, in_features=10, rngs=nnx.Rngs(0))
     >>> tokens = jnp.zeros((2, 5), jnp.int32)
     >>> carry, ys = model(tokens, seq_lengths=jnp.array([5, 3]), return_carry=True)

@@ -1,25 +1,82 @@
-"""Float settings as traced values, so that a sweep can vmap over them."""
+"""Float settings as traced values, so that a sweep can vmap over them.
+
+Settings are static: they are hashed, and a program is compiled for each. Whoever wants some of them traced
+makes a copy of the network or model inside of the traced function, once, at the top:
+
+    params, state = override(network, {"forget_bias": value}).init(key)
+
+Such a copy cannot be hashed, and is nothing that a jitted function could take as a static argument. What
+keeps results by its settings (`checks.recall`) computes them anew for it.
+"""
 
 import copy
 import dataclasses
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+from jax.extend.core import Literal
 
-from tlstm_jax.typing import Hyper
+from tlstm_jax.typing import Array, Floats
 
 T = TypeVar("T")
 
-STATIC = {"hyper": False}  # metadata of a float field that no traced value can replace
+# Metadata of a float field: what no traced value can replace, and what none replaces where it is 0.
+STATIC, UNLESS_ZERO = {"override": "never"}, {"override": "unless zero"}
+
+INPUT_SCALE = "input_scale"  # above the first layer, inputs are hidden states, whatever x is
+_FLOATS = (float, float | None, "float", "float | None")  # strings: postponed annotations
 
 
-def hyper_names(settings: Any) -> tuple[str, ...]:
-    """The fields of a dataclass that `with_hyper` can replace."""
-    return tuple(
-        field.name
-        for field in dataclasses.fields(settings)
-        if field.type in (float, float | None) and field.metadata != STATIC
-    )
+def overridable(model: Any) -> tuple[str, ...]:
+    """The settings of a dataclass, and of its parts, that `override` can replace: floats."""
+    names = [name for part in (model, *_parts(model)) for name in _own(part)]
+    return tuple(dict.fromkeys(names))
+
+
+def override(model: T, floats: Floats | None) -> T:
+    """A copy of `model` with `floats` in place of its settings of these names, and of its parts'.
+
+    `input_scale` goes to where x comes in: to a part that has it and no further, and of layers on top of each
+    other to the first. What is not changed is not copied.
+
+    Args:
+      model: a network, model, cell or other dataclass of settings.
+      floats: scalars, traced or not; they are not checked as `model` checks its own.
+
+    Raises:
+      ValueError: there is no float setting of such a name, or it is one that has to be static.
+    """
+    floats, names = floats or {}, overridable(model)
+    if unknown := sorted(set(floats) - set(names)):
+        raise ValueError(
+            f"override names {', '.join(unknown)}; accepted for {type(model).__name__} are "
+            f"{', '.join(names)}"
+        )
+    return _copy(model, floats)
+
+
+def initial(network: Any) -> frozenset[str]:
+    """The settings of a `Network` that can be overridden in its `init`, and are read nowhere else.
+
+    These alone can be traced by `init` while `apply` has the network as it is. A setting that init does
+    not read, and one that a step reads, too, is none of them.
+    """
+    key = jax.random.key(0)
+    xs = jnp.zeros((1, 1), jnp.int32) if network.tokens else jnp.zeros((1, 1, network.input_size))
+
+    def init(floats: Floats) -> Any:
+        return override(network, floats).init(key)
+
+    def apply(floats: Floats) -> Any:
+        params, state = network.init(key)
+        carry = network.init_carry(1, params=params)
+        return override(network, floats).apply(params, state, carry, xs, key=key, train=True)
+
+    known, unknown = _read(init, overridable(network))
+    at_start = known - unknown
+    return frozenset(at_start.difference(*_read(apply, at_start)))
 
 
 def plain(settings: Any) -> None:
@@ -31,26 +88,88 @@ def plain(settings: Any) -> None:
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         is_plain = value is None or isinstance(value, int | float | jax.core.Tracer)
-        if field.type not in (float, float | None) or is_plain:
+        if field.type not in _FLOATS or is_plain:
             continue
         if getattr(value, "shape", None) != ():
             raise ValueError(f"{field.name} is {value!r}; accepted are numbers")
         object.__setattr__(settings, field.name, float(value))
 
 
-def with_hyper(settings: T, hyper: Hyper | None) -> T:
-    """A copy of `settings` (a dataclass) whose float fields are `hyper`'s traced floats where it names them.
+def _read(
+    function: Callable[[Floats], Any], names: Collection[str]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Which floats `function` computes with; and which of them it cannot take when they are traced."""
+    try:
+        floats = {name: jnp.float32(0.5) for name in sorted(names)}
+        jaxpr = jax.make_jaxpr(function)(floats).jaxpr
+    except (TypeError, ValueError):  # it wants a number that is known
+        if len(names) == 1:
+            return frozenset(names), frozenset(names)
+        each = [_read(function, [name]) for name in names]
+        return tuple(frozenset().union(*found) for found in zip(*each, strict=True))
+    read = {v for e in jaxpr.eqns for v in e.invars if not isinstance(v, Literal)}
+    read.update(v for v in jaxpr.outvars if not isinstance(v, Literal))
+    return frozenset(n for n, v in zip(floats, jaxpr.invars, strict=True) if v in read), frozenset()
 
-    Raises:
-      ValueError: `hyper` names what is not such a field.
-    """
-    hyper, names = hyper or {}, hyper_names(settings)
-    if unknown := sorted(set(hyper) - set(names)):
-        raise ValueError(
-            f"hyper names {', '.join(unknown)}; accepted for {type(settings).__name__} are "
-            f"{', '.join(names)}"
-        )
-    changed = copy.copy(settings)
-    for name, value in hyper.items():
-        object.__setattr__(changed, name, value)  # past __post_init__, which reads numbers
-    return changed
+
+def _own(part: Any) -> list[str]:
+    """The names of a part's own fields that can be replaced."""
+    fields = [field for field in dataclasses.fields(part) if field.type in _FLOATS]
+    return [
+        field.name
+        for field in fields
+        if field.metadata != STATIC
+        and not (field.metadata == UNLESS_ZERO and _is_zero(getattr(part, field.name)))
+    ]
+
+
+def _is_zero(value: Array | float | None) -> bool:
+    return isinstance(value, int | float) and value == 0
+
+
+def _is_part(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _parts(model: Any) -> list[Any]:
+    """All that a dataclass is made of, without itself."""
+    found = []
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name)
+        for part in value if isinstance(value, tuple) else (value,):
+            found += [part, *_parts(part)] if _is_part(part) else []
+    return found
+
+
+def _copy(part: T, floats: Floats) -> T:
+    changed = {name: floats[name] for name in _own(part) if name in floats}
+    within = {k: v for k, v in floats.items() if not (k == INPUT_SCALE and k in changed)}
+    above = {k: v for k, v in within.items() if k != INPUT_SCALE}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if _is_part(value):
+            changed[field.name] = _copy(value, within)
+        elif isinstance(value, tuple) and any(map(_is_part, value)):
+            layers = [
+                _copy(layer, above if n else within) if _is_part(layer) else layer
+                for n, layer in enumerate(value)
+            ]
+            changed[field.name] = tuple(layers)
+    return _with(part, changed)
+
+
+def _with(part: T, changed: dict[str, Any]) -> T:
+    """`part` itself where nothing changes."""
+    old = {name: getattr(part, name) for name in changed}
+    if all(_is_same(old[name], new) for name, new in changed.items()):
+        return part
+    new = copy.copy(part)
+    for name, value in changed.items():
+        object.__setattr__(new, name, value)  # past __post_init__, which reads numbers
+    return new
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    if isinstance(old, tuple) and isinstance(new, tuple):
+        return all(a is b for a, b in zip(old, new, strict=True))
+    return old is new

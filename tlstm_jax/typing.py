@@ -3,7 +3,7 @@
 Axis letters, used in every shape comment:
 
     T  time steps            B  batch                 I  input size
-    M  channels (features)   P  tensor locations      K  kernel size
+    M  features (channels)   P  tensor locations      K  kernel size
     Z  gate channels         V  output size (classes, vocabulary)
 
 Everything is time-major ([T, B, ..]), vectors are rows, and nothing keeps state: parameters, carry
@@ -21,7 +21,7 @@ Params = Mapping[str, Any]  # nested dicts of arrays, with Flax's names: kernel,
 Carry = PyTree  # the recurrent state, a NamedTuple of arrays [B, ..]
 State = PyTree  # what a model keeps beside parameters (running statistics); () where there is none
 Aux = Mapping[str, Array]  # costs that a model adds to the loss; {} where there are none
-Hyper = Mapping[str, Any]  # traced floats that override float fields of the same name
+Floats = Mapping[str, Any]  # scalars, traced ones too, in place of settings of these names
 Sums = dict[str, tuple[Array, Array]]  # metric name -> (sum, count), both scalar
 
 
@@ -58,7 +58,7 @@ class Cell(Protocol):
     def causal(self) -> bool:
         """Whether y_t depends on no input after x_t."""
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+    def init(self, key: Array, input_size: int) -> Params:
         """Parameters, float32, for inputs of `input_size` features (or tokens)."""
 
     def init_carry(self, batch_size: int, dtype: Any = ...) -> Carry:
@@ -96,9 +96,7 @@ class SequenceModel(Protocol):
     def causal(self) -> bool:
         """Whether y_t depends on no input after x_t."""
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         """Parameters and the model's initial state."""
 
     def init_carry(
@@ -118,7 +116,6 @@ class SequenceModel(Protocol):
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-        hyper: Hyper | None = None,
     ) -> tuple[Carry, Array, State, Aux]:
         """xs [T, B, I] or tokens [T, B] to ys [T, B, M]; see `unroll` for the other arguments."""
 

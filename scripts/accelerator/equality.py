@@ -52,7 +52,7 @@ def _programs(name: str, pool: concurrent.futures.Executor) -> dict[str, Callabl
         input_size=SIZE,
         output_size=CLASSES,
         tokens=False,
-        channels=8,
+        features=8,
         **SETTINGS.get(name, {}),
     )
     params, state = network.init(jax.random.key(0))
@@ -130,7 +130,7 @@ def _resume() -> dict[str, Any]:
         input_size=task.input_size,
         output_size=task.output_size,
         tokens=True,
-        channels=8,
+        features=8,
         normalization="channel",
     )
     settings = TrainSettings(num_steps=20, eval_every=10, checkpoint_every=10, steps_per_call=10)

@@ -18,13 +18,13 @@ from tlstm_jax.training.settings import TrainSettings
 MEMBERS = 6
 STEPS = 20
 MODELS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("lstm", {"channels": 16}),
-    ("lstm", {"channels": 68}),
-    ("lstm", {"channels": 200}),
-    ("tlstm", {"channels": 12, "tensor_shape": (3,), "normalization": "channel"}),
-    ("tlstm", {"channels": 40, "tensor_shape": (3,), "normalization": "channel"}),
-    ("tlstm", {"channels": 100, "tensor_shape": (4,), "normalization": "channel"}),
-    ("tlstm", {"channels": 50, "tensor_shape": (3, 3), "normalization": "none"}),
+    ("lstm", {"features": 16}),
+    ("lstm", {"features": 68}),
+    ("lstm", {"features": 200}),
+    ("tlstm", {"features": 12, "tensor_shape": (3,), "normalization": "channel"}),
+    ("tlstm", {"features": 40, "tensor_shape": (3,), "normalization": "channel"}),
+    ("tlstm", {"features": 100, "tensor_shape": (4,), "normalization": "channel"}),
+    ("tlstm", {"features": 50, "tensor_shape": (3, 3), "normalization": "none"}),
 )
 
 
@@ -44,7 +44,7 @@ def sweeps(model: str, settings: dict[str, Any], seconds: float) -> Iterator[dic
         yield {
             "section": "sweep",
             "B": task.batch_size,
-            "M": settings["channels"],
+            "M": settings["features"],
             "T": 2 * task.size + 2,
             "L": "x".join(map(str, shape)),
             "name": f"{model}, {row.name}",

@@ -87,7 +87,7 @@ def time_row(name: str, channels: int) -> dict[str, float]:
 
 def _network(name: str, channels: int, task: Task) -> Network:
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": task.tokens}
-    return zoo.make_network(name, channels=channels, **sizes, **SETTINGS.get(name, {}))
+    return zoo.make_network(name, features=channels, **sizes, **SETTINGS.get(name, {}))
 
 
 def choose_channels(name: str, parameters: int) -> int:

@@ -58,7 +58,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     """
     row = read_json(path)
     try:
-        zoo.make_model(path.stem, channels=row["channels"])
+        zoo.make_model(path.stem, features=row["channels"])
         line(path.stem, {"milliseconds": 0.0, "times_lstm": 0.0} | row)
     except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise ValueError(

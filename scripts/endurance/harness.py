@@ -15,7 +15,7 @@ from tlstm_jax.training import checkpointing
 
 RUN = (
     "--task=memorization", "--num_symbols=2", "--alphabet_size=3", "--batch_size=4",
-    "--eval_samples=40", "--eval_batch_size=40", "--model=lstm", "--channels=6", "--dropout=0.2",
+    "--eval_samples=40", "--eval_batch_size=40", "--model=lstm", "--features=6", "--dropout=0.2",
     "--recurrent_dropout=0.1", "--patience=1000", "--eval_every=20", "--checkpoint_every=10",
     "--steps_per_call=5",
 )  # fmt: skip

@@ -111,7 +111,10 @@ class Sweep:
             raise ValueError(f"{path} is damaged: {e}; accepted is what a sweep wrote") from None
         try:
             halving = None if there["halving"] is None else Halving(**there["halving"])
-            sweep = cls(there["points"], [RunSettings(**run) for run in there["runs"]], halving)
+            runs = [RunSettings(**run) for run in there["runs"]]
+            pairs = zip(there["points"], runs, strict=True)
+            points = [zoo.current_names(run.model, point) for point, run in pairs]
+            sweep = cls(points, runs, halving)
             sweep._check()
         except (KeyError, TypeError, AttributeError, ValueError) as e:
             raise ValueError(f"{path} is damaged: {e}; accepted is what a sweep wrote") from None

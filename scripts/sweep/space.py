@@ -21,6 +21,7 @@ def parse(texts: Sequence[str]) -> dict[str, Any]:
     space: dict[str, Any] = {}
     for text in texts:
         name, equals, spec = text.partition("=")
+        name = "features" if name == "channels" else name  # as the flag's alias
         if not equals or not spec:
             raise ValueError(
                 f"over is {text!r}; accepted is name=values, as in learning_rate=1e-3,3e-3"

@@ -12,7 +12,7 @@ RUN = (
     "--task=memorization",
     "--model=tlstm",
     "--tensor_shape=2",
-    "--channels=20",
+    "--features=20",
     "--normalization=none",
     "--batch_size=8",
 )

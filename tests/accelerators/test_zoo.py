@@ -18,7 +18,7 @@ BATCH, STEPS = 2, 5
 SETTINGS = TrainSettings(num_steps=1, eval_every=1, checkpoint_every=1, steps_per_call=1)
 MODELS = {f"cell-{case.name}": (as_sequence(case.cell), I) for case in CASES}
 MODELS |= {f"model-{case.name}": (case.model, case.size) for case in model_cases.MODELS}
-MODELS |= {f"zoo-{name}": (zoo.make_model(name, channels=4 * M), I) for name in zoo.MODELS}
+MODELS |= {f"zoo-{name}": (zoo.make_model(name, features=4 * M), I) for name in zoo.MODELS}
 
 
 @pytest.fixture(scope="module", params=[GPU, TPU])
@@ -48,7 +48,7 @@ def test_what_trains_a_named_model_compiles(name, device):
     target, device = device
     task = memorization(2, 3, batch_size=BATCH)
     sizes = {"input_size": task.input_size, "output_size": task.output_size}
-    network = zoo.make_network(name, channels=4 * M, tokens=True, **sizes)
+    network = zoo.make_network(name, features=4 * M, tokens=True, **sizes)
     state = abstract(training.abstract_state(network, task, SETTINGS), device)
     lowered = training.train_call.lower(network, task, SETTINGS, state, task.data)
     program, _ = targets.compile_for(target, lowered)

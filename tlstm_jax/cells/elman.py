@@ -6,14 +6,15 @@ Elman, "Finding Structure in Time", Cognitive Science 14, 1990.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class ElmanCarry(NamedTuple):
@@ -21,7 +22,7 @@ class ElmanCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Elman:
+class Elman(SplitStep, DelayFree):
     """The Elman RNN.
 
     Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}}.
@@ -34,21 +35,19 @@ class Elman:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         w, u = jax.random.split(key)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, M), s.input_scale)},
+            "input": {"kernel": input_kernel(w, (input_size, M), self.input_scale)},
             "recurrent": {
                 "kernel": recurrent_kernel(u, M, gates=1),
                 "bias": jnp.zeros((M,), jnp.float32),
@@ -71,10 +70,3 @@ class Elman:
         del params
         hidden = jnp.tanh(a).astype(carry.hidden.dtype)
         return ElmanCarry(hidden), hidden
-
-    def step(self, params: Params, carry: ElmanCarry, x: Array) -> tuple[ElmanCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step

@@ -16,17 +16,18 @@ starts every W orthogonal, and drops out between the cells.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.linear import check_rate, check_size, is_integer
 from tlstm_jax.cells.lstm import LSTMCarry
 from tlstm_jax.cells.zoneout import zone
-from tlstm_jax.overrides import STATIC, plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Params
 
 NORMALIZATIONS = {"products": LayerNormLSTM, "gates": GateNormLSTM}
 
@@ -44,7 +45,7 @@ class FastSlowNoise(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class FastSlowLSTM:
+class FastSlowLSTM(DelayFree):
     """The FS-LSTM-k.
 
     Parameters: those of a `LayerNormLSTM` or `GateNormLSTM` under "fast_0", "slow", "fast_1" and so on; from
@@ -65,6 +66,7 @@ class FastSlowLSTM:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     slow_features: int | None = None
     num_fast: int = 2
     zoneout_hidden: float = dataclasses.field(default=0.0, metadata=STATIC)
@@ -74,9 +76,6 @@ class FastSlowLSTM:
     dtype: Any = None
     normalization: str = "products"
     bias_scale: float = 0.1
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -101,18 +100,19 @@ class FastSlowLSTM:
         cell = NORMALIZATIONS[self.normalization]
         return tuple(cell(n, dtype=self.dtype) for n in (self.features, self._slow_features))
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, (fast, slow) = with_hyper(self, hyper), self._cells
-        bias = {"forget_bias": s.forget_bias, "bias_scale": s.bias_scale}
-        first = bias if s.input_scale is None else bias | {"input_scale": s.input_scale}
+    def init(self, key: Array, input_size: int) -> Params:
+        cell = NORMALIZATIONS[self.normalization]
+        biases = {"forget_bias": self.forget_bias, "bias_scale": self.bias_scale}
+        first = cell(self.features, input_scale=self.input_scale, **biases)
+        fast, slow = (cell(n, **biases) for n in (self.features, self._slow_features))
         slow_key, *keys = jax.random.split(key, self.num_fast + 1)
         params = {
-            "fast_0": fast.init(keys[0], input_size, hyper=first),
-            "slow": slow.init(slow_key, self.features, hyper=bias),
-            "fast_1": fast.init(keys[1], self._slow_features, hyper=bias),
+            "fast_0": first.init(keys[0], input_size),
+            "slow": slow.init(slow_key, self.features),
+            "fast_1": fast.init(keys[1], self._slow_features),
         }
         for n in range(2, self.num_fast):
-            whole = fast.init(keys[n], 1, hyper=bias)
+            whole = fast.init(keys[n], 1)
             params[f"fast_{n}"] = {k: v for k, v in whole.items() if not k.startswith("input")}
         return params
 
@@ -166,6 +166,3 @@ class FastSlowLSTM:
             zone(old.hidden, new.hidden, self.zoneout_hidden, kept.hidden),
             zone(old.memory, new.memory, self.zoneout_memory, kept.memory),
         )
-
-    init_token_carry = init_carry
-    token_step = step

@@ -12,14 +12,15 @@ Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class GridCarry(NamedTuple):
@@ -28,7 +29,7 @@ class GridCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class GridLSTM:
+class GridLSTM(DelayFree):
     """The 2-LSTM; gates in the order i, f, g, o.
 
     Parameters: {"input": {"kernel" [I, 2M], "bias" [2M]}, "layer": {"time", "depth": {"kernel" [2M, 4M],
@@ -45,29 +46,27 @@ class GridLSTM:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     num_layers: int = 2
     tied: bool = False
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
 
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
         check_size("num_layers", self.num_layers)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         w, *keys = jax.random.split(key, 1 + (1 if self.tied else self.num_layers))
 
         def block(key: Array) -> Params:
             of_depth, of_time = jax.random.split(key)
             # Orthogonal for each gate and dimension, halved in variance: the two are summed.
             halves = [recurrent_kernel(k, M, gates=4) for k in (of_depth, of_time)]
-            bias = jnp.zeros((4 * M,), jnp.float32).at[M : 2 * M].set(s.forget_bias)
+            bias = jnp.zeros((4 * M,), jnp.float32).at[M : 2 * M].set(self.forget_bias)
             return {"kernel": jnp.concatenate(halves) * jnp.float32(0.5**0.5), "bias": bias}
 
         layers = [
@@ -80,7 +79,7 @@ class GridLSTM:
         names = ["layer"] if self.tied else [f"layer_{n}" for n in range(self.num_layers)]
         return {
             "input": {
-                "kernel": input_kernel(w, (input_size, 2 * M), s.input_scale),
+                "kernel": input_kernel(w, (input_size, 2 * M), self.input_scale),
                 "bias": jnp.zeros((2 * M,), jnp.float32),
             },
             **dict(zip(names, layers, strict=True)),
@@ -103,9 +102,6 @@ class GridLSTM:
             states.append((h_time.astype(carry.hidden.dtype), m_time))
         hidden, memory = (jnp.stack(part, axis=1) for part in zip(*states, strict=True))
         return GridCarry(hidden, memory), h
-
-    init_token_carry = init_carry
-    token_step = step
 
 
 def _lstm(params: Params, h_depth: Array, h_time: Array, m: Array) -> tuple[Array, Array]:

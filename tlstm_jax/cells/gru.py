@@ -10,14 +10,15 @@ Translation", EMNLP 2014 (reset before). Reset after is the form of cuDNN and Py
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class GRUCarry(NamedTuple):
@@ -25,7 +26,7 @@ class GRUCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class GRU:
+class GRU(SplitStep, DelayFree):
     """The GRU, reset after: torch.nn.GRUCell and flax.linen.GRUCell. Gates in the order r, z, n.
 
     Parameters: {"input": {"kernel" [I, 3M], "bias" [3M]}, "recurrent": {"kernel" [M, 3M], "bias" [M]}},
@@ -38,19 +39,16 @@ class GRU:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s = with_hyper(self, hyper)
-        params = _init_params(key, input_size, self.features, s.input_scale)
+    def init(self, key: Array, input_size: int) -> Params:
+        params = _init_params(key, input_size, self.features, self.input_scale)
         params["recurrent"]["bias"] = jnp.zeros((self.features,), jnp.float32)
         return params
 
@@ -75,16 +73,9 @@ class GRU:
         n = jnp.tanh(x_n + jax.nn.sigmoid(r) * h_n)
         return _interpolate(carry, jax.nn.sigmoid(z), n, a.dtype)
 
-    def step(self, params: Params, carry: GRUCarry, x: Array) -> tuple[GRUCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step
-
 
 @dataclasses.dataclass(frozen=True)
-class ResetBeforeGRU:
+class ResetBeforeGRU(DelayFree):
     """The GRU as first published, reset before: Keras' GRU(reset_after=False).
 
     Parameters: {"input": {"kernel" [I, 3M], "bias" [3M]}, "recurrent": {"kernel" [M, 3M]}}. Its two
@@ -97,18 +88,16 @@ class ResetBeforeGRU:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        return _init_params(key, input_size, self.features, with_hyper(self, hyper).input_scale)
+    def init(self, key: Array, input_size: int) -> Params:
+        return _init_params(key, input_size, self.features, self.input_scale)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> GRUCarry:
         return GRUCarry(jnp.zeros((batch_size, self.features), dtype))
@@ -122,9 +111,6 @@ class ResetBeforeGRU:
         r, z = jnp.split(jax.nn.sigmoid(rz.astype(h.dtype)), 2, axis=-1)
         n = xW[..., 2 * M :] + (r * h).astype(xW.dtype) @ U[:, 2 * M :]
         return _interpolate(carry, z, jnp.tanh(n.astype(h.dtype)), xW.dtype)
-
-    init_token_carry = init_carry
-    token_step = step
 
 
 def _init_params(key: Array, input_size: int, M: int, scale: Any) -> dict[str, dict[str, Array]]:

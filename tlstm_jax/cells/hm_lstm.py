@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.linear import (
     check_size,
     input_kernel,
@@ -31,8 +32,8 @@ from tlstm_jax.cells.linear import (
     recurrent_kernel,
     scaled_normal,
 )
-from tlstm_jax.overrides import STATIC, plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Params
 
 
 class HMCarry(NamedTuple):
@@ -42,7 +43,7 @@ class HMCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class HMLSTM:
+class HMLSTM(DelayFree):
     """The HM-LSTM with its output module; blocks in the order i, f, g, o, z.
 
     Parameters: "layer_0" and so on: {"recurrent": {"kernel" [M, 4M + 1], "bias" [4M + 1]}, "bottom_up":
@@ -60,14 +61,13 @@ class HMLSTM:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     num_layers: int = 3
     slope: float = dataclasses.field(default=1.0, metadata=STATIC)
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
 
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
     copies_hidden: ClassVar[bool] = True  # see `recurrent_dropout`
     optional_params: ClassVar[tuple[str, ...]] = ("slope",)
 
@@ -79,16 +79,16 @@ class HMLSTM:
                 f"num_layers is {self.num_layers}; accepted in an HM-LSTM are integers >= 2"
             )
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M, L = with_hyper(self, hyper), self.features, self.num_layers
+    def init(self, key: Array, input_size: int) -> Params:
+        M, L = self.features, self.num_layers
         gate, embed, *keys = jax.random.split(key, 2 + L)
         params = {}
         for n in range(L):
             u, w, top, z_u, z_top = jax.random.split(keys[n], 5)
             top_layer = n == L - 1
             width = 4 * M if top_layer else 4 * M + 1
-            bias = jnp.zeros((width,), jnp.float32).at[M : 2 * M].set(s.forget_bias)
-            size, scale = (M, None) if n else (input_size, s.input_scale)
+            bias = jnp.zeros((width,), jnp.float32).at[M : 2 * M].set(self.forget_bias)
+            size, scale = (M, None) if n else (input_size, self.input_scale)
             of_layer = {
                 "recurrent": {"kernel": _state_kernel(u, z_u, M, width), "bias": bias},
                 "bottom_up": {"kernel": input_kernel(w, (size, width), scale)},
@@ -142,9 +142,6 @@ class HMLSTM:
             jnp.concatenate(boundaries, axis=1),
         )
         return carry, _output(params["output"], carry.hidden.astype(dtype))
-
-    init_token_carry = init_carry
-    token_step = step
 
 
 def _state_kernel(key: Array, boundary_key: Array, M: int, width: int) -> Array:

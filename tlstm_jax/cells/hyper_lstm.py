@@ -15,11 +15,12 @@ the paper, and in some versions of that code; there, epsilon is 1e-3.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.layer_norm_lstm import gate_norm_update, init_gate_norms, scatter_biases
 from tlstm_jax.cells.linear import (
     add_bias,
@@ -31,8 +32,8 @@ from tlstm_jax.cells.linear import (
     scaled_normal,
 )
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.overrides import STATIC, plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Params
 
 
 class HyperCarry(NamedTuple):
@@ -41,7 +42,7 @@ class HyperCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class HyperLSTM:
+class HyperLSTM(DelayFree):
     """The layer-normalized HyperLSTM; gates in the order i, f, g, o.
 
     Parameters: the LSTM's; "norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias" [M]}; "hyper":
@@ -64,6 +65,7 @@ class HyperLSTM:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     hyper_features: int = 32
     embedding_features: int = 4
     forget_bias: float = 1.0
@@ -72,18 +74,14 @@ class HyperLSTM:
     epsilon: float = dataclasses.field(default=1e-5, metadata=STATIC)
     bias_scale: float = 0.1
 
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         plain(self)
         for name in ("features", "hyper_features", "embedding_features"):
             check_size(name, getattr(self, name))
         check_epsilon(self.epsilon)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M, N, E = (
-            with_hyper(self, hyper),
+    def init(self, key: Array, input_size: int) -> Params:
+        M, N, E = (
             self.features,
             self.hyper_features,
             self.embedding_features,
@@ -91,13 +89,13 @@ class HyperLSTM:
         gates, small_h, small_x, small_u, b, small_b = jax.random.split(key, 6)
         # The small LSTM reads h and x, which may be of different scales.
         of_h = scaled_normal(small_h, (M, 4 * N), 1.0)
-        of_x = input_kernel(small_x, (input_size, 4 * N), s.input_scale)
+        of_x = input_kernel(small_x, (input_size, 4 * N), self.input_scale)
         embed = {
             "kernel": jnp.zeros((N, 4 * E), jnp.float32),
             "bias": jnp.ones((4 * E,), jnp.float32),
         }
         scale = {"kernel": jnp.full((4, E, M), 0.1 / E, jnp.float32)}
-        main = init_gates(gates, input_size, M, s.input_scale, 0.0)
+        main = init_gates(gates, input_size, M, self.input_scale, 0.0)
         small = {
             "recurrent": {
                 "kernel": recurrent_kernel(small_u, N, gates=4),
@@ -105,11 +103,11 @@ class HyperLSTM:
             }
         }
         return {
-            **scatter_biases(gates, main, s.bias_scale),
+            **scatter_biases(gates, main, self.bias_scale),
             "hyper": {
                 "input": {"kernel": jnp.concatenate([of_h, of_x])},
-                **scatter_biases(small_b, small, s.bias_scale),
-                **init_gate_norms(N, s.forget_bias),
+                **scatter_biases(small_b, small, self.bias_scale),
+                **init_gate_norms(N, self.forget_bias),
             },
             "embed_h": embed,
             "embed_x": embed,
@@ -117,7 +115,7 @@ class HyperLSTM:
             "scale_h": scale,
             "scale_x": scale,
             "scale_b": {"kernel": jnp.zeros((4, E, M), jnp.float32)},
-            **init_gate_norms(M, s.forget_bias),
+            **init_gate_norms(M, self.forget_bias),
         }
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> HyperCarry:
@@ -145,9 +143,6 @@ class HyperLSTM:
         """(e A + a) D for every gate: [B, 4, M]."""
         z = _by_gate(linear(small, params[f"embed_{of}"], small.dtype))
         return jnp.einsum("bge,gem->bgm", z, params[f"scale_{of}"]["kernel"].astype(z.dtype))
-
-    init_token_carry = init_carry
-    token_step = step
 
 
 def _by_gate(a: Array) -> Array:

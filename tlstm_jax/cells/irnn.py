@@ -6,19 +6,20 @@ Le, Jaitly and Hinton, "A Simple Way to Initialize Recurrent Networks of Rectifi
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.elman import ElmanCarry
 from tlstm_jax.cells.linear import check_size, input_kernel, linear
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class IRNN:
+class IRNN(SplitStep, DelayFree):
     """The IRNN; torch.nn.RNNCell(nonlinearity="relu") with its two biases summed.
 
     Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}}.
@@ -32,23 +33,21 @@ class IRNN:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     input_scale: float | None = 1e-3
     recurrent_scale: float = 1.0
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         return {
-            "input": {"kernel": input_kernel(key, (input_size, M), s.input_scale)},
+            "input": {"kernel": input_kernel(key, (input_size, M), self.input_scale)},
             "recurrent": {
-                "kernel": jnp.eye(M, dtype=jnp.float32) * s.recurrent_scale,
+                "kernel": jnp.eye(M, dtype=jnp.float32) * self.recurrent_scale,
                 "bias": jnp.zeros((M,), jnp.float32),
             },
         }
@@ -69,10 +68,3 @@ class IRNN:
         del params
         hidden = jax.nn.relu(a).astype(carry.hidden.dtype)
         return ElmanCarry(hidden), hidden
-
-    def step(self, params: Params, carry: ElmanCarry, x: Array) -> tuple[ElmanCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step

@@ -14,11 +14,12 @@ and of Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 201
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import (
     add_bias,
     check_epsilon,
@@ -29,12 +30,12 @@ from tlstm_jax.cells.linear import (
     scaled_normal,
 )
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.overrides import STATIC, plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerNormLSTM:
+class LayerNormLSTM(SplitStep, DelayFree):
     """The layer-normalized LSTM; gates in the order i, f, g, o. The memory is carried un-normalized.
 
     Parameters: the LSTM's, and {"input_norm", "recurrent_norm": {"scale", "bias" [4M]}, "memory_norm":
@@ -52,25 +53,23 @@ class LayerNormLSTM:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
     epsilon: float = dataclasses.field(default=1e-5, metadata=STATIC)
     bias_scale: float = 0.1
 
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
         check_epsilon(self.epsilon)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
-        gates = init_gates(key, input_size, M, s.input_scale, s.forget_bias)
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
+        gates = init_gates(key, input_size, M, self.input_scale, self.forget_bias)
         return {
-            **scatter_biases(key, gates, s.bias_scale),
+            **scatter_biases(key, gates, self.bias_scale),
             "input_norm": init_norm(4 * M),
             "recurrent_norm": init_norm(4 * M),
             "memory_norm": init_norm(M),
@@ -100,16 +99,9 @@ class LayerNormLSTM:
         h = (jax.nn.sigmoid(o) * jnp.tanh(shown)).astype(carry.hidden.dtype)
         return LSTMCarry(h, c), h
 
-    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step
-
 
 @dataclasses.dataclass(frozen=True)
-class GateNormLSTM:
+class GateNormLSTM(SplitStep, DelayFree):
     """The LSTM with layer normalization of each gate's sum; gates in the order i, f, g, o.
 
     Parameters: the LSTM's, and {"norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias" [M]}}.
@@ -125,26 +117,24 @@ class GateNormLSTM:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
     epsilon: float = dataclasses.field(default=1e-3, metadata=STATIC)
     bias_scale: float = 0.1
 
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
         check_epsilon(self.epsilon)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
-        gates = init_gates(key, input_size, M, s.input_scale, 0.0)
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
+        gates = init_gates(key, input_size, M, self.input_scale, 0.0)
         return {
-            **scatter_biases(key, gates, s.bias_scale),
-            **init_gate_norms(M, s.forget_bias),
+            **scatter_biases(key, gates, self.bias_scale),
+            **init_gate_norms(M, self.forget_bias),
         }
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> LSTMCarry:
@@ -162,13 +152,6 @@ class GateNormLSTM:
         """c_t and h_t from the sums."""
         carry = gate_norm_update(params, carry, a, self.epsilon)
         return carry, carry.hidden
-
-    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step
 
 
 def scatter_biases(key: Array, gates: Params, scale: Any) -> Params:

@@ -9,14 +9,15 @@ Cummins, "Learning to Forget: Continual Prediction with LSTM", Neural Computatio
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class LSTMCarry(NamedTuple):
@@ -42,7 +43,7 @@ def init_gates(key: Array, input_size: int, features: int, scale: Any, forget_bi
 
 
 @dataclasses.dataclass(frozen=True)
-class LSTM:
+class LSTM(SplitStep, DelayFree):
     """The LSTM; gates in torch's order, i, f, g, o.
 
     Parameters: {"input": {"kernel" [I, 4M]}, "recurrent": {"kernel" [M, 4M], "bias" [4M]}}.
@@ -56,20 +57,17 @@ class LSTM:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s = with_hyper(self, hyper)
-        return init_gates(key, input_size, self.features, s.input_scale, s.forget_bias)
+    def init(self, key: Array, input_size: int) -> Params:
+        return init_gates(key, input_size, self.features, self.input_scale, self.forget_bias)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> LSTMCarry:
         return zero_carry(batch_size, self.features, dtype, self.dtype)
@@ -90,16 +88,9 @@ class LSTM:
         h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(carry.hidden.dtype)
         return LSTMCarry(h, c), h
 
-    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step
-
 
 @dataclasses.dataclass(frozen=True)
-class LSTM1997:
+class LSTM1997(SplitStep, DelayFree):
     """The LSTM of 1997: it never forgets. Gates in the order i, g, o.
 
     Parameters: {"input": {"kernel" [I, 3M]}, "recurrent": {"kernel" [M, 3M], "bias" [3M]}}.
@@ -111,21 +102,19 @@ class LSTM1997:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         w, u = jax.random.split(key)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, 3 * M), s.input_scale)},
+            "input": {"kernel": input_kernel(w, (input_size, 3 * M), self.input_scale)},
             "recurrent": {
                 "kernel": recurrent_kernel(u, M, gates=3),
                 "bias": jnp.zeros((3 * M,), jnp.float32),
@@ -150,10 +139,3 @@ class LSTM1997:
         c = carry.memory + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(carry.hidden.dtype)
         return LSTMCarry(h, c), h
-
-    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step

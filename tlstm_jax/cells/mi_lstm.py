@@ -10,19 +10,20 @@ Networks", NIPS 2016.
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import add_bias, check_size, linear, times
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class MILSTM:
+class MILSTM(SplitStep, DelayFree):
     """The MI-LSTM; gates in the order i, f, g, o. With alpha = 0 and beta = 1 it is the LSTM.
 
     Parameters: the LSTM's, and {"integration": {"alpha", "beta_h", "beta_x" [4M]}}.
@@ -36,24 +37,22 @@ class MILSTM:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
     alpha: float = 1.0
     beta: float = 0.5
 
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
-        start = {"alpha": s.alpha, "beta_h": s.beta, "beta_x": s.beta}
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
+        start = {"alpha": self.alpha, "beta_h": self.beta, "beta_x": self.beta}
         return {
-            **init_gates(key, input_size, M, s.input_scale, s.forget_bias),
+            **init_gates(key, input_size, M, self.input_scale, self.forget_bias),
             "integration": {k: jnp.full((4 * M,), v, jnp.float32) for k, v in start.items()},
         }
 
@@ -78,10 +77,3 @@ class MILSTM:
         c = jax.nn.sigmoid(f) * carry.memory + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(carry.hidden.dtype)
         return LSTMCarry(h, c), h
-
-    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step

@@ -9,19 +9,20 @@ Krause, Lu, Murray and Renals, "Multiplicative LSTM for Sequence Modelling", ICL
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class MultiplicativeLSTM:
+class MultiplicativeLSTM(DelayFree):
     """The mLSTM; gates in the order i, f, g, o, and m of width M.
 
     Parameters: the LSTM's (its U meets m), and {"input_factor": {"kernel" [I, M]}, "recurrent_factor":
@@ -36,23 +37,21 @@ class MultiplicativeLSTM:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         gates, w, u = jax.random.split(key, 3)
         return {
-            **init_gates(gates, input_size, M, s.input_scale, s.forget_bias),
-            "input_factor": {"kernel": input_kernel(w, (input_size, M), s.input_scale)},
+            **init_gates(gates, input_size, M, self.input_scale, self.forget_bias),
+            "input_factor": {"kernel": input_kernel(w, (input_size, M), self.input_scale)},
             "recurrent_factor": {"kernel": recurrent_kernel(u, M, gates=1)},
         }
 
@@ -68,6 +67,3 @@ class MultiplicativeLSTM:
         c = jax.nn.sigmoid(f) * carry.memory + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = (jax.nn.sigmoid(o) * jnp.tanh(c)).astype(carry.hidden.dtype)
         return LSTMCarry(h, c), h
-
-    init_token_carry = init_carry
-    token_step = step

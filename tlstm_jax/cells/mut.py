@@ -14,21 +14,22 @@ state. The matrices are those of torchrecurrent.
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 VARIANTS = (1, 2, 3)
 
 
 @dataclasses.dataclass(frozen=True)
-class MUT:
+class MUT(DelayFree):
     """MUT1, MUT2 or MUT3; blocks in the order z, r, n.
 
     Parameters: {"input": {"kernel" [I, 3M]}, "recurrent": {"kernel" [M, 3M], "bias" [3M]}}; MUT1 has no
@@ -42,12 +43,10 @@ class MUT:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     variant: int = 1
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -55,11 +54,11 @@ class MUT:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant is {self.variant}; accepted are 1, 2, 3")
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         w, u = jax.random.split(key)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, 3 * M), s.input_scale)},
+            "input": {"kernel": input_kernel(w, (input_size, 3 * M), self.input_scale)},
             "recurrent": {
                 "kernel": recurrent_kernel(u, M, gates=2 if self.variant == 1 else 3),
                 "bias": jnp.zeros((3 * M,), jnp.float32),
@@ -85,6 +84,3 @@ class MUT:
         n = jnp.tanh(add_bias((r * h).astype(xW.dtype) @ U_n + x_n, b_n).astype(h.dtype))
         h = n * z + h * (1 - z)
         return GRUCarry(h), h.astype(xW.dtype)
-
-    init_token_carry = init_carry
-    token_step = step

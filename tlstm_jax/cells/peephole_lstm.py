@@ -9,19 +9,20 @@ Gers, Schraudolph and Schmidhuber, "Learning Precise Timing with LSTM Recurrent 
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import check_size, linear, scaled_normal, times
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class PeepholeLSTM:
+class PeepholeLSTM(SplitStep, DelayFree):
     """The peephole LSTM; gates in the order i, f, g, o.
 
     Parameters: the LSTM's, and {"peephole": {"kernel" [3, M]}}: p_i, p_f, p_o.
@@ -35,24 +36,22 @@ class PeepholeLSTM:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     forget_bias: float = 1.0
     input_scale: float | None = None
     dtype: Any = None
     peephole_scale: float = 0.1
 
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         gates, peephole = jax.random.split(key)
-        kernel = scaled_normal(peephole, (3, M), s.peephole_scale, fan_in=1)
+        kernel = scaled_normal(peephole, (3, M), self.peephole_scale, fan_in=1)
         return {
-            **init_gates(gates, input_size, M, s.input_scale, s.forget_bias),
+            **init_gates(gates, input_size, M, self.input_scale, self.forget_bias),
             "peephole": {"kernel": kernel},
         }
 
@@ -76,10 +75,3 @@ class PeepholeLSTM:
         c = f * c + i * jnp.tanh(g)
         h = (jax.nn.sigmoid(o + times(c, p_o)) * jnp.tanh(c)).astype(carry.hidden.dtype)
         return LSTMCarry(h, c), h
-
-    def step(self, params: Params, carry: LSTMCarry, x: Array) -> tuple[LSTMCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step

@@ -8,20 +8,20 @@ Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurren
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import CellWrapper
 from tlstm_jax.cells.linear import check_rate
 from tlstm_jax.cells.noise import draw, given
 from tlstm_jax.checks import check_cell
-from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Carry, Cell, Hyper, Params, PyTree
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class RecurrentDropout:
+class RecurrentDropout(CellWrapper):
     """`cell` with variational dropout of its hidden state; a Cell with the same parameters and carry.
 
     A segment of a stream has masks of its own. The state that is carried is not dropped, only what
@@ -34,7 +34,8 @@ class RecurrentDropout:
     """
 
     cell: Cell
-    rate: float
+    _: dataclasses.KW_ONLY
+    rate: float = dataclasses.field(metadata=STATIC)
 
     def __post_init__(self) -> None:
         plain(self)
@@ -47,24 +48,6 @@ class RecurrentDropout:
                 f"{type(self.cell).__name__} has one state for its products and its memory; accepted by "
                 "RecurrentDropout are cells with project / mix / update, or with hidden and memory"
             )
-
-    @property
-    def features(self) -> int:
-        return self.cell.features
-
-    @property
-    def delay(self) -> int:
-        return self.cell.delay
-
-    @property
-    def causal(self) -> bool:
-        return self.cell.causal
-
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        return self.cell.init(key, input_size, hyper=hyper)
-
-    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> Carry:
-        return self.cell.init_carry(batch_size, dtype)
 
     def draw(self, key: Array, num_steps: int, batch_size: int) -> PyTree:
         """(which units are kept, bool [T, B, ..], the same for all T; what the cell draws)."""
@@ -85,10 +68,6 @@ class RecurrentDropout:
         return self.cell.step(params, self._drop(carry, kept), x, *given(inner))
 
     @property
-    def project(self) -> Callable[..., Array]:
-        return self.cell.project
-
-    @property
     def mix(self) -> Callable[..., Array]:
         mix = self.cell.mix
 
@@ -104,12 +83,6 @@ class RecurrentDropout:
         return lambda params, carry, a, noise=(None, None): update(
             params, carry, a, *given(noise[1])
         )
-
-    def init_token_carry(self, batch_size: int, dtype: Any = jnp.float32) -> Carry:
-        return self.cell.init_token_carry(batch_size, dtype)
-
-    def token_step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        return self.cell.token_step(params, carry, x)
 
     def _drop(self, carry: Carry, kept: Array | None) -> Carry:
         if kept is None:

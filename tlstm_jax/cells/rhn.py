@@ -10,19 +10,20 @@ Zilly, Srivastava, Koutnik and Schmidhuber, "Recurrent Highway Networks", ICML 2
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class RHN:
+class RHN(DelayFree):
     """The RHN with coupled gates (carry = 1 - transform); blocks in the order n, t.
 
     Parameters: {"input": {"kernel" [I, 2M]}, "recurrent": {"kernel" [D, M, 2M], "bias" [D, 2M]}}. Its D
@@ -37,26 +38,24 @@ class RHN:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     depth: int = 5
     transform_bias: float = -2.0
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
         check_size("depth", self.depth)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M, D = with_hyper(self, hyper), self.features, self.depth
+    def init(self, key: Array, input_size: int) -> Params:
+        M, D = self.features, self.depth
         w, u = jax.random.split(key)
         kernels = [recurrent_kernel(k, M, gates=2) for k in jax.random.split(u, D)]
-        bias = jnp.zeros((D, 2 * M), jnp.float32).at[:, M:].set(s.transform_bias)
+        bias = jnp.zeros((D, 2 * M), jnp.float32).at[:, M:].set(self.transform_bias)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, 2 * M), s.input_scale)},
+            "input": {"kernel": input_kernel(w, (input_size, 2 * M), self.input_scale)},
             "recurrent": {"kernel": jnp.stack(kernels), "bias": bias},
         }
 
@@ -74,6 +73,3 @@ class RHN:
             t = jax.nn.sigmoid(t)
             s = jnp.tanh(n) * t + s * (1 - t)
         return GRUCarry(s), s.astype(xW.dtype)
-
-    init_token_carry = init_carry
-    token_step = step

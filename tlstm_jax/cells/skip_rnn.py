@@ -7,14 +7,15 @@ Neural Networks", NIPS 2016.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.linear import check_size, input_kernel, is_integer, linear, recurrent_kernel
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class SkipCarry(NamedTuple):
@@ -22,7 +23,7 @@ class SkipCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class SkipRNN:
+class SkipRNN(DelayFree):
     """sTANH. With U_s = 0 it is the Elman network; with U = 0, a dilated one.
 
     Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}, "skip": {"kernel"
@@ -36,12 +37,10 @@ class SkipRNN:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     skip: int = 21
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -49,11 +48,11 @@ class SkipRNN:
         if not is_integer(self.skip, 2):
             raise ValueError(f"skip is {self.skip}; accepted are integers >= 2")
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         w, u, skip = jax.random.split(key, 3)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, M), s.input_scale)},
+            "input": {"kernel": input_kernel(w, (input_size, M), self.input_scale)},
             "recurrent": {
                 "kernel": recurrent_kernel(u, M, gates=1),
                 "bias": jnp.zeros((M,), jnp.float32),
@@ -72,6 +71,3 @@ class SkipRNN:
         a = a + linear(history[:, -1], params["skip"], a.dtype)
         h = jnp.tanh(a).astype(history.dtype)
         return SkipCarry(jnp.concatenate([h[:, None], history[:, :-1]], axis=1)), h
-
-    init_token_carry = init_carry
-    token_step = step

@@ -13,14 +13,15 @@ x_t itself is taken where it is as wide as the state, else x_t W_x.
 
 import dataclasses
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, scaled_normal, times
-from tlstm_jax.overrides import STATIC, plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Params
 
 VERSIONS = (2017, 2018)
 
@@ -30,7 +31,7 @@ class SRUCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class SRUCell:
+class SRUCell(SplitStep, DelayFree):
     """The SRU; blocks in the order u, f, r, and x W_x if I is not M.
 
     `tlstm_jax.models.sru` runs it in parallel over time.
@@ -48,14 +49,12 @@ class SRUCell:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     version: int = 2018
     scale: float | None = dataclasses.field(default=None, metadata=STATIC)
-    highway_bias: float = 0.0
+    highway_bias: float = dataclasses.field(default=0.0, metadata=STATIC)  # alpha follows from it
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -72,12 +71,12 @@ class SRUCell:
             return 1.0
         return (1 + 2 * math.exp(self.highway_bias)) ** 0.5 if self.scale is None else self.scale
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
         w, v = jax.random.split(key)
         blocks = 3 if input_size == M else 4
-        bias = jnp.zeros((2 * M,), jnp.float32).at[M:].set(s.highway_bias)
-        kernel = input_kernel(w, (input_size, blocks * M), s.input_scale)
+        bias = jnp.zeros((2 * M,), jnp.float32).at[M:].set(self.highway_bias)
+        kernel = input_kernel(w, (input_size, blocks * M), self.input_scale)
         params = {"input": {"kernel": kernel, "bias": bias}}
         if self.version == 2018:
             params["peephole"] = {"kernel": scaled_normal(v, (2, M), M**-0.5, fan_in=1)}
@@ -117,10 +116,3 @@ class SRUCell:
         """y from r's sum, c_t and alpha x_t."""
         r = jax.nn.sigmoid(r)
         return r * (jnp.tanh(c) if self.version == 2017 else c) + (1 - r) * x
-
-    def step(self, params: Params, carry: SRUCarry, x: Array) -> tuple[SRUCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and y_t [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step

@@ -15,15 +15,16 @@ real: the gradient by (Re W, Im W) is the direction of steepest ascent, the conj
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import check_size, is_integer, linear, scaled_normal
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class UnitaryCarry(NamedTuple):
@@ -31,7 +32,7 @@ class UnitaryCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class UnitaryRNN:
+class UnitaryRNN(SplitStep, DelayFree):
     """The uRNN, whose T has 7M parameters and costs O(M log M).
 
     Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "phases": {"kernel" [3, M]}: w of D1, D2, D3,
@@ -47,12 +48,10 @@ class UnitaryRNN:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     permutation_seed: int = 0
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
@@ -62,15 +61,15 @@ class UnitaryRNN:
                 f"permutation_seed is {self.permutation_seed}; accepted are integers >= 0"
             )
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s, M = with_hyper(self, hyper), self.features // 2
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features // 2
         w, phases, reflections = jax.random.split(key, 3)
 
         def uniform(key: Array, shape: tuple[int, ...], limit: float) -> Array:
             return jax.random.uniform(key, shape, jnp.float32, -limit, limit)
 
         return {
-            "input": {"kernel": _input_kernel(w, input_size, M, s.input_scale)},
+            "input": {"kernel": _input_kernel(w, input_size, M, self.input_scale)},
             "phases": {"kernel": uniform(phases, (3, M), np.pi)},
             "reflections": {"kernel": uniform(reflections, (2, 2, M), 1.0)},
             "modrelu": {"bias": jnp.zeros((M,), jnp.float32)},
@@ -125,16 +124,9 @@ class UnitaryRNN:
         """h_t = modReLU(a)."""
         return _mod_relu(params, carry, a)
 
-    def step(self, params: Params, carry: UnitaryCarry, x: Array) -> tuple[UnitaryCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and [Re h_t, Im h_t] [B, 2M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step
-
 
 @dataclasses.dataclass(frozen=True)
-class FullCapacityURNN:
+class FullCapacityURNN(SplitStep, DelayFree):
     """The full-capacity uRNN. W stays unitary under `tlstm_jax.training.settings`'s Cayley step only.
 
     Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "unitary": {"real", "imag" [M, M]}, "modrelu":
@@ -147,19 +139,17 @@ class FullCapacityURNN:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     input_scale: float | None = None
     dtype: Any = None
-
-    delay: ClassVar[int] = 0
-    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain(self)
         _check(self)
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
+    def init(self, key: Array, input_size: int) -> Params:
         M, start = self.features // 2, UnitaryRNN(self.features, input_scale=self.input_scale)
-        params = start.init(key, input_size, hyper=hyper)
+        params = start.init(key, input_size)
         rows = jnp.eye(M, 2 * M, dtype=jnp.float32)  # the unit vectors, without imaginary part
         real, imag = jnp.split(
             start.mix(params, UnitaryCarry(rows), jnp.zeros_like(rows)), 2, axis=-1
@@ -191,13 +181,6 @@ class FullCapacityURNN:
     def update(self, params: Params, carry: UnitaryCarry, a: Array) -> tuple[UnitaryCarry, Array]:
         """h_t = modReLU(a)."""
         return _mod_relu(params, carry, a)
-
-    def step(self, params: Params, carry: UnitaryCarry, x: Array) -> tuple[UnitaryCarry, Array]:
-        """x [B, I] or tokens [B]; returns the carry and [Re h_t, Im h_t] [B, 2M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
-    init_token_carry = init_carry
-    token_step = step
 
 
 def _check(cell: UnitaryRNN | FullCapacityURNN) -> None:

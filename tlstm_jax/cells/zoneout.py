@@ -14,11 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import CellWrapper
 from tlstm_jax.cells.linear import check_rate
 from tlstm_jax.cells.noise import draw, given
 from tlstm_jax.checks import check_cell
-from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Carry, Cell, Hyper, Params, PyTree
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
 
 def zone(old: Array, new: Array, rate: float, kept: Array | None) -> Array:
@@ -31,7 +32,7 @@ def zone(old: Array, new: Array, rate: float, kept: Array | None) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Zoneout:
+class Zoneout(CellWrapper):
     """`cell` with zoneout on its `hidden` and `memory`; a Cell with the same parameters and carry.
 
     The output is the hidden state after zoneout, where the cell's is the one before.
@@ -42,8 +43,9 @@ class Zoneout:
     """
 
     cell: Cell
-    hidden: float = 0.0
-    memory: float = 0.0
+    _: dataclasses.KW_ONLY
+    hidden: float = dataclasses.field(default=0.0, metadata=STATIC)
+    memory: float = dataclasses.field(default=0.0, metadata=STATIC)
 
     def __post_init__(self) -> None:
         plain(self)
@@ -64,26 +66,8 @@ class Zoneout:
                 raise ValueError(f"{name} has no {kind} in its carry; accepted is {kind}=0")
 
     @property
-    def features(self) -> int:
-        return self.cell.features
-
-    @property
-    def delay(self) -> int:
-        return 0
-
-    @property
-    def causal(self) -> bool:
-        return self.cell.causal
-
-    @property
     def copies_hidden(self) -> bool:
         return self.hidden > 0 or getattr(self.cell, "copies_hidden", False)
-
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        return self.cell.init(key, input_size, hyper=hyper)
-
-    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> Carry:
-        return self.cell.init_carry(batch_size, dtype)
 
     def draw(self, key: Array, num_steps: int, batch_size: int) -> PyTree:
         """(which units keep their values, bool [T, B, ..] for each leaf of the carry; the cell's own)."""
@@ -109,10 +93,6 @@ class Zoneout:
         return self._zone(carry, *self.cell.step(params, carry, x, *given(inner)), masks)
 
     @property
-    def project(self) -> Callable[..., Array]:
-        return self.cell.project
-
-    @property
     def mix(self) -> Callable[..., Array]:
         mix = self.cell.mix
         return lambda params, carry, z, noise=(None, None): mix(params, carry, z, *given(noise[1]))
@@ -129,7 +109,7 @@ class Zoneout:
 
         return zoned
 
-    init_token_carry = init_carry
+    init_token_carry = CellWrapper.init_carry  # its token is one step, as zoneout is in every step
     token_step = step
 
     def _rate(self, path: tuple) -> float:

@@ -10,15 +10,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import OfCell
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.checks import check_call
+from tlstm_jax.models.base import DelayFreeModel
 from tlstm_jax.models.sequence import as_sequence
-from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Aux, Carry, Hyper, Params, State
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Aux, Carry, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class AnnealedHMLSTM:
+class AnnealedHMLSTM(OfCell, DelayFreeModel):
     """An `HMLSTM` that counts its training steps in its state, {"steps": float32}; a SequenceModel.
 
     slope = min(limit, 1 + steps * (limit - 1) / anneal_steps)
@@ -31,8 +33,9 @@ class AnnealedHMLSTM:
     """
 
     cell: HMLSTM
+    _: dataclasses.KW_ONLY
     anneal_steps: int = 10_000
-    limit: float = 5.0
+    limit: float = dataclasses.field(default=5.0, metadata=STATIC)
     remat_every: int | None = None
     engine: str = "auto"
 
@@ -43,25 +46,11 @@ class AnnealedHMLSTM:
         self._model  # noqa: B018 (its own settings)
 
     @property
-    def features(self) -> int:
-        return self.cell.features
-
-    @property
-    def delay(self) -> int:
-        return 0
-
-    @property
-    def causal(self) -> bool:
-        return True
-
-    @property
     def _model(self) -> Any:
         return as_sequence(self.cell, remat_every=self.remat_every, engine=self.engine)
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
-        params = self.cell.init(key, input_size, hyper=hyper)
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+        params = self.cell.init(key, input_size)
         return params, {"steps": jnp.zeros((), jnp.float32)}
 
     def init_carry(
@@ -90,11 +79,6 @@ class AnnealedHMLSTM:
         """The slope after so many training steps: float32 scalar."""
         grown = 1 + state["steps"] * (self.limit - 1) / self.anneal_steps
         return jax.lax.stop_gradient(jnp.minimum(grown, jnp.full_like(grown, self.limit)))
-
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> Carry:
-        return self.init_carry(batch_size, dtype)
 
     def token_step(
         self, params: Params, state: State, carry: Carry, x: Array

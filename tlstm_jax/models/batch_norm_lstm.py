@@ -23,11 +23,12 @@ from tlstm_jax.cells.linear import add_bias, check_epsilon, check_size, linear, 
 from tlstm_jax.cells.lstm import init_gates
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
-from tlstm_jax.overrides import STATIC, plain, with_hyper
+from tlstm_jax.models.base import DelayFreeModel
+from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.recurrence.delays import age_at_end, ages
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import within, zero_beyond
-from tlstm_jax.typing import Array, Aux, Hyper, Params, PyTree, State
+from tlstm_jax.typing import Array, Aux, Params, PyTree, State
 
 
 class BatchNormCarry(NamedTuple):
@@ -45,7 +46,7 @@ class Moments(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class BatchNormLSTM:
+class BatchNormLSTM(DelayFreeModel):
     """The BN-LSTM; a SequenceModel whose state is {"mean", "var": {"input", "recurrent" [N, 4M], "memory"
     [N, M]}}, N = max_steps. Gates in the order i, f, g, o.
 
@@ -72,6 +73,7 @@ class BatchNormLSTM:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     max_steps: int = 100
     initial_noise: float = dataclasses.field(default=0.1, metadata=STATIC)
     momentum: float = dataclasses.field(default=0.1, metadata=STATIC)
@@ -95,29 +97,19 @@ class BatchNormLSTM:
             raise ValueError(f"initial_noise is {self.initial_noise}; accepted are numbers >= 0")
 
     @property
-    def delay(self) -> int:
-        return 0
-
-    @property
     def draws(self) -> bool:
         return bool(self.initial_noise)
 
-    @property
-    def causal(self) -> bool:
-        return True
-
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
-        s, M, N = with_hyper(self, hyper), self.features, self.max_steps
-        params = init_gates(key, input_size, M, s.input_scale, s.forget_bias)
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+        M, N = self.features, self.max_steps
+        params = init_gates(key, input_size, M, self.input_scale, self.forget_bias)
         if self.identity:
             kernel = params["recurrent"]["kernel"]
             kernel = kernel.at[:, 2 * M : 3 * M].set(jnp.eye(M, dtype=jnp.float32))
             params["recurrent"] = {**params["recurrent"], "kernel": kernel}
 
         def scales(size: int) -> Array:
-            return jnp.full((size,), s.scale, jnp.float32)
+            return jnp.full((size,), self.scale, jnp.float32)
 
         params |= {
             "input_norm": {"scale": scales(4 * M)},
@@ -152,7 +144,6 @@ class BatchNormLSTM:
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-        hyper: Hyper | None = None,
     ) -> tuple[BatchNormCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M].
 
@@ -161,7 +152,7 @@ class BatchNormLSTM:
         Raises:
           ValueError: initial_noise without a key, in training.
         """
-        del flush, hyper
+        del flush
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         T, B = xs.shape[:2]
@@ -242,11 +233,6 @@ class BatchNormLSTM:
             return {name: pair[n] for name, pair in moments._asdict().items()}
 
         return jax.tree.map(blend, state, {"mean": part(0), "var": part(1)})
-
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> BatchNormCarry:
-        return self.init_carry(batch_size, dtype)
 
     def token_step(
         self, params: Params, state: State, carry: BatchNormCarry, x: Array

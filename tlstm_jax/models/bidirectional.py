@@ -25,7 +25,7 @@ from tlstm_jax.models.sequence import (
 from tlstm_jax.recurrence import cudnn
 from tlstm_jax.recurrence.engine import run
 from tlstm_jax.recurrence.unrolling import within, zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, State
 
 
 class BidirectionalCarry(NamedTuple):
@@ -77,13 +77,10 @@ class Bidirectional:
     def _models(self) -> tuple[SequenceModel, SequenceModel]:
         return as_sequence(self.forward), as_sequence(self.backward)
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         keys = jax.random.split(key)
         (forward, f), (backward, b) = (
-            model.init(k, input_size, hyper=hyper)
-            for model, k in zip(self._models, keys, strict=True)
+            model.init(k, input_size) for model, k in zip(self._models, keys, strict=True)
         )
         state = (f, b) if jax.tree.leaves((f, b)) else ()
         return {"forward": forward, "backward": backward}, state

@@ -15,7 +15,7 @@ from tlstm_jax.recurrence import cudnn
 from tlstm_jax.recurrence.delays import age_at_end, ages, flushed
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import within, zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, State
 
 
 class DelayedCarry(NamedTuple):
@@ -69,17 +69,14 @@ class Chain:
     def _models(self) -> tuple[SequenceModel, ...]:
         return tuple(map(as_sequence, self.layers))
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
-        """Above the first layer, `hyper`'s input_scale is left out: inputs are hidden states there."""
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         params, states = {}, []
         for i, (layer, k) in enumerate(
             zip(self._models, jax.random.split(key, len(self.layers)), strict=True)
         ):
-            params[f"layer_{i}"], state = layer.init(k, input_size, hyper=hyper)
+            params[f"layer_{i}"], state = layer.init(k, input_size)
             states.append(state)
-            hyper, input_size = without_input_scale(hyper), layer.features
+            input_size = layer.features
         return params, gather_states(states)
 
     def init_carry(
@@ -116,11 +113,6 @@ class Chain:
 
     def _each(self, params: Params | None) -> tuple[Params | None, ...]:
         return tuple(params and params[f"layer_{i}"] for i in range(len(self.layers)))
-
-
-def without_input_scale(hyper: Hyper | None) -> Hyper:
-    """For the layers above the first: their inputs are hidden states, whatever x is."""
-    return {k: v for k, v in (hyper or {}).items() if k != "input_scale"}
 
 
 def gather_states(states: Sequence[State]) -> State:
@@ -171,7 +163,6 @@ def apply_layers(
     reset: Array | None = None,
     key: Array | None = None,
     train: bool = False,
-    hyper: Hyper | None = None,
 ) -> tuple[Carry, Array, State, Aux]:
     """`SequenceModel.apply` of layers on top of each other.
 
@@ -206,7 +197,6 @@ def apply_layers(
                 reset=steps == lag if lag else reset,
                 key=keys[n],
                 train=train,
-                hyper=hyper,
             )
             carries.append(layer_carry)
             new_states.append(layer_state)

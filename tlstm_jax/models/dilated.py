@@ -17,16 +17,17 @@ import jax.numpy as jnp
 from tlstm_jax.cells.linear import check_size, widened, zero_input
 from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.devices.layout import on_any_mesh
+from tlstm_jax.models.base import ModelWrapper
 from tlstm_jax.models.chain import Chain
-from tlstm_jax.models.sequence import as_sequence, finished_first, memory_dtype
+from tlstm_jax.models.sequence import memory_dtype
 from tlstm_jax.recurrence.linear_scan import starts
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import within
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, PyTree, SequenceModel, State
 
 
 @dataclasses.dataclass(frozen=True)
-class Dilated:
+class Dilated(ModelWrapper):
     """`model` over d interleaved sequences, which are run side by side: d times fewer sequential steps.
 
     A SequenceModel with the model's parameters. Its carry has that of every sequence, in the order in
@@ -45,29 +46,8 @@ class Dilated:
         check_size("dilation", self.dilation)
 
     @property
-    def features(self) -> int:
-        return self.model.features
-
-    @property
     def delay(self) -> int:
         return self.dilation * self.model.delay
-
-    @property
-    def causal(self) -> bool:
-        return self.model.causal
-
-    @property
-    def finished_first(self) -> tuple[bool, ...]:
-        return finished_first(self.model)
-
-    @property
-    def _model(self) -> SequenceModel:
-        return as_sequence(self.model)
-
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
-        return self._model.init(key, input_size, hyper=hyper)
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None

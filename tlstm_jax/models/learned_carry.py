@@ -6,16 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import OfCell
 from tlstm_jax.checks import check_call, check_cell
 from tlstm_jax.models.sequence import draw_noise
-from tlstm_jax.overrides import plain
+from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.recurrence.engine import check_engine
 from tlstm_jax.recurrence.unrolling import check_remat, unroll
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class LearnedCarry:
+class LearnedCarry(OfCell):
     """`cell` with a learned initial carry; a SequenceModel.
 
     Parameters: {"cell": .., "carry": the cell's carry without its axis B, the leaves under their paths'
@@ -29,7 +30,8 @@ class LearnedCarry:
     """
 
     cell: Cell
-    scale: float | None = None
+    _: dataclasses.KW_ONLY
+    scale: float | None = dataclasses.field(default=None, metadata=STATIC)
     remat_every: int | None = None
     engine: str = "auto"
 
@@ -48,18 +50,6 @@ class LearnedCarry:
             raise ValueError(f"the carry of {name} has integers; a learned one is of floats")
 
     @property
-    def features(self) -> int:
-        return self.cell.features
-
-    @property
-    def delay(self) -> int:
-        return 0
-
-    @property
-    def causal(self) -> bool:
-        return self.cell.causal
-
-    @property
     def carry_scale(self) -> float:
         """What `scale` comes to."""
         if self.scale is not None:
@@ -69,9 +59,7 @@ class LearnedCarry:
             cell = cell.cell
         return getattr(cell, "carry_scale", 0.0)
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         of_cell, of_carry = jax.random.split(key)
         leaves = jax.tree_util.tree_leaves_with_path(self._shapes())
         keys, scale = jax.random.split(of_carry, len(leaves)), self.carry_scale
@@ -79,7 +67,7 @@ class LearnedCarry:
             _name(path): jax.random.uniform(k, leaf.shape[1:], jnp.float32, -scale, scale)
             for k, (path, leaf) in zip(keys, leaves, strict=True)
         }
-        return {"cell": self.cell.init(of_cell, input_size, hyper=hyper), "carry": carry}, ()
+        return {"cell": self.cell.init(of_cell, input_size), "carry": carry}, ()
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
@@ -108,10 +96,9 @@ class LearnedCarry:
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-        hyper: Hyper | None = None,
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
-        del flush, hyper
+        del flush
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         T, B = xs.shape[:2]
         carry, ys = unroll(

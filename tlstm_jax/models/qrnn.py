@@ -18,11 +18,12 @@ from jax import lax
 from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal, widened
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
-from tlstm_jax.overrides import plain, with_hyper
+from tlstm_jax.models.base import DelayFreeModel
+from tlstm_jax.overrides import plain
 from tlstm_jax.recurrence.linear_scan import linear_recurrence, starts
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import within, zero_beyond
-from tlstm_jax.typing import Array, Aux, Hyper, Params, State
+from tlstm_jax.typing import Array, Aux, Params, State
 
 POOLINGS = ("f", "fo", "ifo")
 
@@ -33,7 +34,7 @@ class QRNNCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class QRNN:
+class QRNN(DelayFreeModel):
     """One layer of QRNN, in parallel over time; a SequenceModel. Blocks in the order z, f, o, i.
 
     Parameters: {"input": {"kernel" [k, I, n M], "bias" [n M]}}, n = 2, 3, 4 for f, fo, ifo pooling;
@@ -49,6 +50,7 @@ class QRNN:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     pooling: str = "fo"
     width: int = 2
     forget_bias: float = 0.0
@@ -63,25 +65,15 @@ class QRNN:
             raise ValueError(f"pooling is {self.pooling!r}; accepted are {', '.join(POOLINGS)}")
 
     @property
-    def delay(self) -> int:
-        return 0
-
-    @property
-    def causal(self) -> bool:
-        return True
-
-    @property
     def _blocks(self) -> int:
         return 1 + len(self.pooling)
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         check_size("input_size", input_size)
-        s, M, k = with_hyper(self, hyper), self.features, self.width
-        bias = jnp.zeros((self._blocks * M,), jnp.float32).at[M : 2 * M].set(s.forget_bias)
+        M, k = self.features, self.width
+        bias = jnp.zeros((self._blocks * M,), jnp.float32).at[M : 2 * M].set(self.forget_bias)
         shape = (k, input_size, self._blocks * M)
-        scale, fan_in = (1.0, None) if s.input_scale is None else (s.input_scale, 1)
+        scale, fan_in = (1.0, None) if self.input_scale is None else (self.input_scale, 1)
         return {
             "input": {"kernel": scaled_normal(key, shape, scale, fan_in=fan_in), "bias": bias}
         }, ()
@@ -107,10 +99,9 @@ class QRNN:
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-        hyper: Hyper | None = None,
     ) -> tuple[QRNNCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
-        del flush, key, train, hyper
+        del flush, key, train
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         pending, sums = self._convolve(params, carry, zero_beyond(xs, lengths), lengths, reset)
@@ -166,11 +157,6 @@ class QRNN:
         o = jnp.ones_like(f) if self.pooling == "f" else jax.nn.sigmoid(a[2])
         i = jax.nn.sigmoid(a[3]) if self.pooling == "ifo" else 1 - f
         return jnp.tanh(a[0]), f, o, i
-
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> QRNNCarry:
-        return self.init_carry(batch_size, dtype)
 
     def token_step(
         self, params: Params, state: State, carry: QRNNCarry, x: Array

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import widened
 from tlstm_jax.checks import check_call, check_model
-from tlstm_jax.models.sequence import as_sequence, finished_first
+from tlstm_jax.models.base import ModelWrapper
 from tlstm_jax.recurrence.delays import age_at_end, ages, flushed, hold_back
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, State
 
 
 class HeldCarry(NamedTuple):
@@ -29,7 +29,7 @@ class HeldCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Residual:
+class Residual(ModelWrapper):
     """x + model(x), for vectors as wide as the model's output; a SequenceModel.
 
     Parameters and carry: the model's; with a delay, the carry is a HeldCarry.
@@ -43,36 +43,14 @@ class Residual:
     def __post_init__(self) -> None:
         check_model("model", self.model)
 
-    @property
-    def features(self) -> int:
-        return self.model.features
-
-    @property
-    def delay(self) -> int:
-        return self.model.delay
-
-    @property
-    def causal(self) -> bool:
-        return self.model.causal
-
-    @property
-    def finished_first(self) -> tuple[bool, ...]:
-        return finished_first(self.model)
-
-    @property
-    def _model(self) -> SequenceModel:
-        return as_sequence(self.model)
-
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         """Raises ValueError if inputs are not as wide as outputs."""
         if input_size != self.features:
             raise ValueError(
                 f"a residual connection around {self.features} features has {input_size} inputs; "
                 "accepted are as many as features"
             )
-        return self._model.init(key, input_size, hyper=hyper)
+        return self._model.init(key, input_size)
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
@@ -123,11 +101,6 @@ class Residual:
         else:
             carry, ys, (state, aux) = stream(carry, xs, reset, lengths)
         return carry, ys, state, aux
-
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> Carry:
-        return self._model.init_token_carry(batch_size, dtype, params=params)
 
     def token_step(
         self, params: Params, state: State, carry: Carry, x: Array

@@ -7,15 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import OfCell
 from tlstm_jax.checks import check_inputs, check_model
 from tlstm_jax.recurrence import cudnn
 from tlstm_jax.recurrence.engine import check_engine
 from tlstm_jax.recurrence.unrolling import check_remat, unroll
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, PyTree, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, PyTree, SequenceModel, State
 
 
 @dataclasses.dataclass(frozen=True)
-class CellModel:
+class CellModel(OfCell):
     """One cell, unrolled over time; a stateless SequenceModel.
 
     Attributes:
@@ -24,6 +25,7 @@ class CellModel:
     """
 
     cell: Cell
+    _: dataclasses.KW_ONLY
     remat_every: int | None = None
     engine: str = "auto"
 
@@ -31,22 +33,8 @@ class CellModel:
         check_remat(self.remat_every)
         check_engine(self.engine)
 
-    @property
-    def features(self) -> int:
-        return self.cell.features
-
-    @property
-    def delay(self) -> int:
-        return self.cell.delay
-
-    @property
-    def causal(self) -> bool:
-        return self.cell.causal
-
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
-        return self.cell.init(key, input_size, hyper=hyper), ()
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+        return self.cell.init(key, input_size), ()
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
@@ -66,14 +54,12 @@ class CellModel:
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-        hyper: Hyper | None = None,
     ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M].
 
         Raises:
           ValueError: the cell draws in training, and there is no key.
         """
-        del hyper
         lengths, reset = check_inputs(xs, lengths, reset)
         T, B = xs.shape[:2]
         noise = draw_noise(self.cell, key, T + self.delay * flush, B) if train else None

@@ -13,16 +13,17 @@ import jax.numpy as jnp
 from tlstm_jax.cells.linear import widened
 from tlstm_jax.cells.sru import SRUCarry, SRUCell
 from tlstm_jax.checks import check_call
-from tlstm_jax.overrides import plain
+from tlstm_jax.models.base import DelayFreeModel
+from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.recurrence.engine import check_engine
 from tlstm_jax.recurrence.linear_scan import linear_recurrence
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import check_remat, unroll, within, zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Hyper, Params, State
+from tlstm_jax.typing import Array, Aux, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class SRU:
+class SRU(DelayFreeModel):
     """One layer of SRU; a SequenceModel with `SRUCell`'s parameters and carry, and the same numbers.
 
     Attributes:
@@ -36,9 +37,10 @@ class SRU:
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     version: int = 2018
-    scale: float | None = None
-    highway_bias: float = 0.0
+    scale: float | None = dataclasses.field(default=None, metadata=STATIC)
+    highway_bias: float = dataclasses.field(default=0.0, metadata=STATIC)  # alpha follows from it
     input_scale: float | None = None
     dtype: Any = None
     remat_every: int | None = None
@@ -54,25 +56,15 @@ class SRU:
     def cell(self) -> SRUCell:
         return SRUCell(
             self.features,
-            self.version,
-            self.scale,
-            self.highway_bias,
-            self.input_scale,
-            self.dtype,
+            version=self.version,
+            scale=self.scale,
+            highway_bias=self.highway_bias,
+            input_scale=self.input_scale,
+            dtype=self.dtype,
         )
 
-    @property
-    def delay(self) -> int:
-        return 0
-
-    @property
-    def causal(self) -> bool:
-        return True
-
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
-        return self.cell.init(key, input_size, hyper=hyper), ()
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+        return self.cell.init(key, input_size), ()
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
@@ -92,10 +84,9 @@ class SRU:
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-        hyper: Hyper | None = None,
     ) -> tuple[SRUCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
-        del flush, key, train, hyper
+        del flush, key, train
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         if self.version == 2018:
@@ -112,11 +103,6 @@ class SRU:
         if lengths is not None:
             ys = select(within(xs, lengths), ys, jnp.zeros_like(ys))
         return SRUCarry(c), ys, state, {}
-
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> Carry:
-        return self.init_carry(batch_size, dtype)
 
     def token_step(
         self, params: Params, state: State, carry: SRUCarry, x: Array

@@ -23,13 +23,12 @@ from tlstm_jax.models.chain import (
     check_order,
     init_layers,
     step_layers,
-    without_input_scale,
 )
 from tlstm_jax.models.sequence import as_sequence, finished_first
-from tlstm_jax.overrides import plain, with_hyper
+from tlstm_jax.overrides import INPUT_SCALE, override, plain
 from tlstm_jax.recurrence.engine import check_engine
 from tlstm_jax.recurrence.unrolling import check_remat, zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Hyper, Params, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +42,14 @@ class Stacked:
       cell: the cell or model of every layer.
       num_layers: L >= 1.
       shared: whether the layers share their weights, behind a projection of x to M features.
-      input_scale: with `shared`, as in the cells.
+      input_scale: as in the cells, of where x comes in: the projection with `shared`, else the first layer;
+        None: as `cell` has it, 1 / sqrt(I) in the projection.
       remat_every, engine: of a cell, see `unroll`. By cuDNN all layers are one call.
     """
 
     cell: Cell | SequenceModel
     num_layers: int
+    _: dataclasses.KW_ONLY
     shared: bool = False
     input_scale: float | None = None
     remat_every: int | None = None
@@ -61,6 +62,7 @@ class Stacked:
         check_engine(self.engine)
         check_size("num_layers", self.num_layers)
         check_order((self.cell,) * self.num_layers)
+        self._layers  # noqa: B018 (whether there is an input_scale)
 
     @property
     def features(self) -> int:
@@ -83,18 +85,18 @@ class Stacked:
         settings = {"remat_every": self.remat_every, "engine": self.engine}
         is_cell = not hasattr(self.cell, "apply")
         layer = as_sequence(self.cell, **settings) if is_cell else self.cell
-        return (layer,) * self.num_layers
+        first = layer
+        if self.input_scale is not None and not self.shared:
+            first = override(layer, {INPUT_SCALE: self.input_scale})
+        return (first, *[layer] * (self.num_layers - 1))
 
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
         if not self.shared:
-            return Chain(self._layers).init(key, input_size, hyper=hyper)
+            return Chain(self._layers).init(key, input_size)
         M = self.features
         input_key, key = jax.random.split(key)
-        own = {k: v for k, v in (hyper or {}).items() if k == "input_scale"}
-        kernel = input_kernel(input_key, (input_size, M), with_hyper(self, own).input_scale)
-        layer, state = self._layers[0].init(key, M, hyper=without_input_scale(hyper))
+        kernel = input_kernel(input_key, (input_size, M), self.input_scale)
+        layer, state = self._layers[0].init(key, M)
         if jax.tree.leaves(state):
             raise ValueError(
                 f"{type(self.cell).__name__} keeps a state beside its parameters; accepted with shared "

@@ -28,11 +28,12 @@ from tlstm_jax.cells.linear import (
 )
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
-from tlstm_jax.overrides import plain, with_hyper
+from tlstm_jax.models.base import DelayFreeModel
+from tlstm_jax.overrides import plain
 from tlstm_jax.recurrence.linear_scan import shift, starts
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import within, zero_beyond
-from tlstm_jax.typing import Array, Aux, Hyper, Params, State
+from tlstm_jax.typing import Array, Aux, Params, State
 
 
 class WaveNetCarry(NamedTuple):
@@ -40,7 +41,7 @@ class WaveNetCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class WaveNet:
+class WaveNet(DelayFreeModel):
     """WaveNet, in parallel over time; a SequenceModel. Its second 1x1 convolution is the readout.
 
     Parameters: {"input": {"kernel" [I, M], "bias" [M]}, "layer_0": {"dilated": {"kernel" [2, M, 2M],
@@ -49,23 +50,24 @@ class WaveNet:
     residual leads nowhere, and is left in for the sake of one shape.
 
     Attributes:
-      channels: M, of the residual path.
-      skip_features: S, the width of y; None: M.
+      features: S, the width of y and of the skip connections.
+      residual_features: M, of the residual path; None: S.
       dilations: d of each layer, from the first to the last.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
     """
 
-    channels: int
-    skip_features: int | None = None
+    features: int
+    _: dataclasses.KW_ONLY
+    residual_features: int | None = None
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     input_scale: float | None = None
     dtype: Any = None
 
     def __post_init__(self) -> None:
         plain(self)
-        check_size("channels", self.channels)
-        check_size("skip_features", self.features)
+        check_size("features", self.features)
+        check_size("residual_features", self._residual_features)
         object.__setattr__(self, "dilations", as_tuple(self.dilations))
         if not is_sizes(self.dilations):
             raise ValueError(
@@ -73,21 +75,11 @@ class WaveNet:
             )
 
     @property
-    def features(self) -> int:
-        return self.channels if self.skip_features is None else self.skip_features
+    def _residual_features(self) -> int:
+        return self.features if self.residual_features is None else self.residual_features
 
-    @property
-    def delay(self) -> int:
-        return 0
-
-    @property
-    def causal(self) -> bool:
-        return True
-
-    def init(
-        self, key: Array, input_size: int, *, hyper: Hyper | None = None
-    ) -> tuple[Params, State]:
-        s, M, S = with_hyper(self, hyper), self.channels, self.features
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+        M, S = self._residual_features, self.features
         w, post, *keys = jax.random.split(key, 2 + len(self.dilations))
 
         def dense(key: Array, shape: tuple[int, ...]) -> Params:
@@ -96,7 +88,7 @@ class WaveNet:
 
         params = {
             "input": {
-                "kernel": input_kernel(w, (input_size, M), s.input_scale),
+                "kernel": input_kernel(w, (input_size, M), self.input_scale),
                 "bias": jnp.zeros((M,), jnp.float32),
             },
             "post": dense(post, (S, S)),
@@ -114,7 +106,7 @@ class WaveNet:
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
     ) -> WaveNetCarry:
         del params
-        shapes = [(batch_size, d, self.channels) for d in self.dilations]
+        shapes = [(batch_size, d, self._residual_features) for d in self.dilations]
         return WaveNetCarry(tuple(jnp.zeros(shape, self.dtype or dtype) for shape in shapes))
 
     @on_any_mesh
@@ -130,10 +122,9 @@ class WaveNet:
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-        hyper: Hyper | None = None,
     ) -> tuple[WaveNetCarry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, S]."""
-        del flush, key, train, hyper
+        del flush, key, train
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         real = None if lengths is None else within(xs, lengths)
@@ -149,11 +140,6 @@ class WaveNet:
         ys = jax.nn.relu(linear(jax.nn.relu(total), params["post"], total.dtype))
         ys = select(real, ys, jnp.zeros_like(ys))
         return WaveNetCarry(tuple(carries)), ys, state, {}
-
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> WaveNetCarry:
-        return self.init_carry(batch_size, dtype)
 
     def token_step(
         self, params: Params, state: State, carry: WaveNetCarry, x: Array

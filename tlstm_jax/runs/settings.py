@@ -95,6 +95,9 @@ class RunSettings:
         zoo.model_settings(self.model)
         kinds = zoo.setting_types(self.model)
         own = zoo.own_settings(self.model) if is_own(self.model) else ()
+        if isinstance(self.model_settings, Mapping):
+            current = zoo.current_names(self.model, self.model_settings)
+            object.__setattr__(self, "model_settings", current)
         check_settings(f"model {self.model}", self.model_settings, kinds, own)
         kinds = {field.name: field.type for field in dataclasses.fields(TrainSettings)}
         check_settings("training", self.train_settings, kinds)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlstm_jax.network import Network
-from tlstm_jax.overrides import hyper_names
+from tlstm_jax.overrides import overridable
 from tlstm_jax.sweeps.members import fit_members
 from tlstm_jax.sweeps.search import Halving, chunks
 from tlstm_jax.training.loop import Overrides, Report, TrainState
@@ -24,7 +24,7 @@ Point = Mapping[str, Any]  # what one member has of the settings that a sweep is
 Traced = Mapping[str, tuple[str, str]]  # setting -> (part of Overrides, name there)
 Saved = tuple[TrainState, Progress] | None
 
-OF_TRAINING: Traced = {name: ("train", name) for name in hyper_names(TrainSettings)}
+OF_TRAINING: Traced = {name: ("train", name) for name in overridable(TrainSettings())}
 
 
 class Group(NamedTuple):

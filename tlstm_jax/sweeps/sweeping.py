@@ -101,8 +101,8 @@ def sweep(
 
     Args:
       task: of all members.
-      model: a name of the zoo, or a Cell or SequenceModel; of the latter only settings that `hyper` can
-        replace can be swept.
+      model: a name of the zoo, or a Cell or SequenceModel; of the latter only floats of its
+        initialization can be swept (`overrides.initial`).
       space: names of settings of training and of the model, and their values.
       settings: of training, beside what is swept.
       model_settings: of a named model, beside what is swept.
@@ -204,5 +204,7 @@ class _Maker:
     def traced(self, point: Point) -> Traced:
         if isinstance(self.model, str):
             return zoo.traced_settings(point.get("model", self.model))
-        network = Network(self.model, self.task.input_size, self.task.output_size, self.task.tokens)
-        return {name: ("init", name) for name in point if zoo.takes_hyper(network, name)}
+        network = Network(
+            self.model, self.task.input_size, self.task.output_size, tokens=self.task.tokens
+        )
+        return {name: ("init", name) for name in point if name in zoo.initial_settings(network)}

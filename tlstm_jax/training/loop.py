@@ -17,12 +17,13 @@ import optax
 
 from tlstm_jax.devices.layout import Layout, tracing
 from tlstm_jax.network import Network
+from tlstm_jax.overrides import override
 from tlstm_jax.training.compatibility import check_fits
 from tlstm_jax.training.divergence import NonFiniteError, check_evaluation
 from tlstm_jax.training.evaluation import evaluate, means, outline
 from tlstm_jax.training.progress import Progress, finished, judge
 from tlstm_jax.training.settings import TrainSettings
-from tlstm_jax.typing import Array, Batch, Carry, Hyper, Params, PyTree, State, Sums, Task
+from tlstm_jax.typing import Array, Batch, Carry, Floats, Params, PyTree, State, Sums, Task
 
 
 class TrainState(NamedTuple):
@@ -39,9 +40,11 @@ class TrainState(NamedTuple):
 class Overrides(NamedTuple):
     """Traced floats in place of settings, so that a sweep can vmap over them."""
 
-    init: Hyper | None = None  # for `Network.init`: forget_bias, scales
-    apply: Hyper | None = None  # for `Network.apply`: input_rate, output_rate of Dropout
-    train: Hyper | None = None  # for TrainSettings: learning_rate, weight_decay, clip_norm
+    init: Floats | None = (
+        None  # of the network in `init`: forget_bias, scales; see `overrides.initial`
+    )
+    apply: Floats | None = None  # of the network in `apply`: input_rate, output_rate of Dropout
+    train: Floats | None = None  # of TrainSettings: learning_rate, weight_decay, clip_norm
 
 
 NO_OVERRIDES = Overrides()
@@ -99,8 +102,8 @@ def _init_state(
     overrides: Overrides,
     layout: Layout | None,
 ) -> TrainState:
-    hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), overrides.init)
-    params, model_state = network.init(_key(key, "init"), hyper=hyper)
+    floats = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), overrides.init)
+    params, model_state = override(network, floats).init(_key(key, "init"))
     carry = network.init_carry(task.batch_size, params=params) if task.stream else ()
     opt_state = settings.make_optimizer(params).init(params)
     state = TrainState(jnp.zeros((), jnp.int32), key, params, opt_state, model_state, carry)
@@ -143,9 +146,10 @@ def train_step(
     batch = task.train_batch(data, _key(state.key, "data"), state.step, network.delay)
     batch = batch if layout is None else layout.cut(batch)
     model_key = jax.random.fold_in(_key(state.key, "model"), state.step)
+    applied = override(network, overrides.apply)
 
     def loss_fn(params: Params) -> tuple[Array, tuple[Carry, State, Sums]]:
-        carry, logits, model_state, aux = network.apply(
+        carry, logits, model_state, aux = applied.apply(
             params,
             state.model_state,
             _start(network, task, params, state.carry, batch),
@@ -155,7 +159,6 @@ def train_step(
             lengths=batch.lengths,
             key=model_key,
             train=True,
-            hyper=overrides.apply,
         )
         sums = task.metrics(logits, batch)
         total, count = sums["loss"]
@@ -166,7 +169,7 @@ def train_step(
     grad = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (carry, model_state, sums)), grads = grad(state.params)
     with jax.numpy_dtype_promotion("standard"):  # Optax's bias correction relies on it
-        optimizer = settings.make_optimizer(state.params, hyper=overrides.train)
+        optimizer = override(settings, overrides.train).make_optimizer(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     state = TrainState(state.step + 1, state.key, params, opt_state, model_state, carry)

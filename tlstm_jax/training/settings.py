@@ -5,11 +5,12 @@ import math
 import numbers
 from typing import Any
 
+import jax
 import optax
 
-from tlstm_jax.overrides import plain, with_hyper
+from tlstm_jax.overrides import plain
 from tlstm_jax.training.cayley import with_cayley
-from tlstm_jax.typing import Hyper, PyTree
+from tlstm_jax.typing import PyTree
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
@@ -107,29 +108,25 @@ class TrainSettings:
             shape = optax.linear_schedule(0.0, 1.0, self.warmup_steps)
         return lambda step: self.learning_rate * shape(step)
 
-    def make_optimizer(
-        self, params: PyTree, *, hyper: Hyper | None = None
-    ) -> optax.GradientTransformation:
+    def make_optimizer(self, params: PyTree) -> optax.GradientTransformation:
         """Clipping by global norm, then Adam or AdamW; a Cayley step for unitary matrices.
 
         Args:
           params: the parameters to be trained, or their shapes.
-          hyper: traced floats in place of learning_rate, weight_decay and clip_norm.
 
         Raises:
-          ValueError: `hyper` names another setting, or weight_decay with Adam.
+          ValueError: weight_decay is traced (`overrides.override`), and the optimizer is Adam.
         """
-        if self.optimizer == "adam" and "weight_decay" in (hyper or {}):
-            raise ValueError("hyper names weight_decay; accepted with optimizer adam is none")
-        s = with_hyper(self, hyper)
-        rate = s.learning_rate_schedule()
+        if self.optimizer == "adam" and isinstance(self.weight_decay, jax.Array):
+            raise ValueError("weight_decay is traced; accepted with optimizer adam is 0")
+        rate = self.learning_rate_schedule()
         rule = (
             optax.adam(rate)
             if self.optimizer == "adam"
-            else optax.adamw(rate, weight_decay=s.weight_decay)
+            else optax.adamw(rate, weight_decay=self.weight_decay)
         )
         rule = with_cayley(rule, rate, params)
-        return optax.chain(optax.clip_by_global_norm(s.clip_norm), rule)
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), rule)
 
 
 def _is_integer(value: Any, least: int, most: float = float("inf")) -> bool:

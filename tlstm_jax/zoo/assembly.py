@@ -82,25 +82,30 @@ class Wrapping:
             return model
         if self.recurrent_dropout:
             with _naming("recurrent_dropout", self.recurrent_dropout):
-                model = RecurrentDropout(model, self.recurrent_dropout)
+                model = RecurrentDropout(model, rate=self.recurrent_dropout)
         for kind in ("hidden", "memory"):
             if rate := getattr(self, f"zoneout_{kind}"):
                 with _naming(f"zoneout_{kind}", rate):
                     Zoneout(model, **{kind: rate})
         if self.zoneout_hidden or self.zoneout_memory:
-            model = Zoneout(model, self.zoneout_hidden, self.zoneout_memory)
+            model = Zoneout(model, hidden=self.zoneout_hidden, memory=self.zoneout_memory)
         if not self.learned_carry:
             return as_sequence(model, **over_time)
         as_sequence(model, **over_time)  # looks at remat_every and engine
         with _naming("learned_carry", True):
-            return LearnedCarry(model, self.carry_scale, **over_time)
+            return LearnedCarry(model, scale=self.carry_scale, **over_time)
 
     def _layer(self, model: SequenceModel, n: int) -> SequenceModel:
         if self.bidirectional:
             model = Bidirectional(model, model)
         inputs = 0.0 if n else self.input_dropout
         if inputs or self.dropout:
-            model = Dropout(model, inputs, self.dropout, self.variational_dropout)
+            model = Dropout(
+                model,
+                input_rate=inputs,
+                output_rate=self.dropout,
+                variational=self.variational_dropout,
+            )
         return Residual(model) if self.residual and n else model
 
 

@@ -55,10 +55,9 @@ class Entry:
     def kind(self) -> str:
         """The one of `kinds.KINDS` that its model is."""
         having = inspect.signature(self.make).parameters
-        return kind_of(self.make(**{name: 4 for name in WIDTHS if name in having}))
+        return kind_of(self.make(**({"features": 4} if "features" in having else {})))
 
 
-WIDTHS = ("features", "channels")  # what the width is called
 _TENSORIZED = (
     'He et al., "Wider and Deeper, Cheaper and Faster: Tensorized LSTMs for Sequence Learning", '
     "NIPS 2017"

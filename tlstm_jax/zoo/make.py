@@ -1,6 +1,6 @@
 """Names for models, with their settings as plain values.
 
-A model's settings are the arguments of its class or function in `catalogue.MODELS` (`channels` is the width
+A model's settings are the arguments of its class or function in `catalogue.MODELS` (`features` is the width
 M of all), and what can be put around every model (`assembly.Wrapping`), so that flags, presets and run
 directories can hold them as they are. A setting that the model itself has under such a name is its own.
 
@@ -28,16 +28,17 @@ import jax.numpy as jnp
 from tlstm_jax.cells.linear import check_size
 from tlstm_jax.names import accepted, is_own, parameters
 from tlstm_jax.network import Network
-from tlstm_jax.typing import Array, Cell, Params, SequenceModel
+from tlstm_jax.overrides import initial
+from tlstm_jax.typing import Cell, Params, SequenceModel
 from tlstm_jax.zoo.assembly import RATES, Wrapping
 from tlstm_jax.zoo.catalogue import check_protocol, entry
 from tlstm_jax.zoo.descriptions import described
-from tlstm_jax.zoo.makers import CHANNELS
+from tlstm_jax.zoo.makers import FEATURES
 from tlstm_jax.zoo.weights import read_weights
 
 DTYPES = ("float32", "bfloat16")
 _DESCRIBED = {  # settings that are plain values here only
-    "channels": "M, the width of a layer, or of one location of a tensor.",
+    "features": "M, the width of a layer, or of one location of a tensor.",
     "dtype": f"what is computed in: {' or '.join(DTYPES)}.",
 }
 TRAINED = pathlib.Path(__file__).parent / "trained"  # <name>.json, a card, and <name>.npz
@@ -63,13 +64,24 @@ _CARD: Mapping[str, Any] = {
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
-    """The arguments of a model's class or function, the width under the name of `channels`."""
-    own: Mapping[str, inspect.Parameter]
+    """The arguments of a model's class or function."""
     if is_own(name):
-        own = parameters("model", name, untyped={"dtype"}, required={"features", "channels"})
-    else:
-        own = inspect.signature(entry(name).make).parameters
-    return {("channels" if k == "features" else k): p for k, p in own.items()}
+        return dict(parameters("model", name, untyped={"dtype"}, required={"features"}))
+    return dict(inspect.signature(entry(name).make).parameters)
+
+
+def current_names(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's settings under the names that they have today.
+
+    Runs, sweeps and cards of trained models may have been written when the width was called `channels`, and
+    WaveNet's `skip_features`, beside `channels` for its residual path.
+    """
+    settings = dict(settings)
+    if "channels" in settings and not is_own(name):
+        settings.setdefault("features", settings.pop("channels"))
+        if name == "wavenet" and (skip := settings.pop("skip_features", None)) is not None:
+            settings |= {"residual_features": settings["features"], "features": skip}
+    return settings
 
 
 def own_settings(name: str) -> tuple[str, ...]:
@@ -94,8 +106,8 @@ def model_settings(name: str) -> dict[str, Any]:
     own = {k: p.default for k, p in _parameters(name).items()}
     if "dtype" in own:
         own["dtype"] = DTYPES[0]
-    if own.get("channels") is inspect.Parameter.empty:
-        own["channels"] = CHANNELS
+    if own.get("features") is inspect.Parameter.empty:
+        own["features"] = FEATURES
     around = {field.name: field.default for field in dataclasses.fields(Wrapping)}
     return own | {k: v for k, v in around.items() if k not in own} | dict(defaults)
 
@@ -113,10 +125,10 @@ def setting_descriptions(name: str) -> dict[str, str]:
 
 
 def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
-    """The float settings of a model that `hyper` can replace, and so a sweep can vmap over.
+    """The float settings of a model that can be overridden, and so a sweep can vmap over.
 
     Returns:
-      Setting -> ("init" or "apply", the Network's function that takes it; its name in `hyper`). A rate of
+      Setting -> ("init" or "apply", the Network's function that reads it; its name in `override`). A rate of
       dropout is replaced only where it is not 0.
 
     Raises:
@@ -133,27 +145,14 @@ def _traced(name: str, make: Any) -> Mapping[str, tuple[str, str]]:
     own, kinds = own_settings(name), setting_types(name)
     traced = {k: ("apply", rate) for k, rate in RATES.items() if k not in own}
     floats = [k for k in own if kinds[k] in (float, float | None)]
-    traced |= {k: ("init", k) for k in floats if takes_hyper(network, k)}
+    traced |= {k: ("init", k) for k in floats if k in initial_settings(network)}
     return types.MappingProxyType(traced)
 
 
 @functools.lru_cache(maxsize=256)
-def takes_hyper(network: Network, name: str) -> bool:
-    """Whether `hyper` can replace this float field in the network's initialization.
-
-    Not if nothing comes of it: a cell may take `hyper` and not look into it.
-    """
-
-    def init(value: Array) -> Any:
-        return network.init(jax.random.key(0), hyper={name: value})
-
-    try:
-        jaxpr = jax.make_jaxpr(init)(jnp.float32(0.5)).jaxpr
-    except ValueError:
-        return False
-    (value,) = jaxpr.invars
-    read = [v for e in jaxpr.eqns for v in e.invars] + jaxpr.outvars
-    return any(v is value for v in read)
+def initial_settings(network: Network) -> frozenset[str]:
+    """The float settings that only its initialization reads; see `overrides.initial`."""
+    return initial(network)
 
 
 def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
@@ -203,8 +202,8 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
             raise ValueError(f"{key} is {value!r}; accepted are finite numbers of float32")
     for key, (value, where) in idle_settings(name, settings).items():
         raise ValueError(f"{key} is {settings[key]}; accepted {where} is {value}")
-    if "channels" in settings:
-        check_size("channels", settings["channels"])
+    if "features" in settings:
+        check_size("features", settings["features"])
     if "dtype" in settings:
         if settings["dtype"] not in DTYPES:
             raise ValueError(f"dtype is {settings['dtype']!r}; accepted are {', '.join(DTYPES)}")
@@ -214,7 +213,7 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
 
     def make(**changed: Any) -> Cell | SequenceModel:
         chosen = settings | changed
-        model = chosen_entry.make(**{p.name: chosen[k] for k, p in own.items()})
+        model = chosen_entry.make(**{k: chosen[k] for k in own})
         if is_own(name):
             check_protocol(name, model)
         return model
@@ -246,7 +245,7 @@ def make_network(
     optional = setting_types(name).get("input_scale") == float | None
     if tokens and optional and settings.get("input_scale", known["input_scale"]) is None:
         settings["input_scale"] = 1.0
-    return Network(make_model(name, **settings), input_size, output_size, tokens)
+    return Network(make_model(name, **settings), input_size, output_size, tokens=tokens)
 
 
 def count_parameters(network: Network) -> int:
@@ -288,7 +287,7 @@ def card(name: str) -> dict[str, Any]:
     for field, kind in _CARD.items():
         if not isinstance(found.get(field), kind):
             raise ValueError(f"{path} is damaged: {field} should be {kind}; accepted is a card")
-    return found
+    return found | {"model_settings": current_names(found["model"], found["model_settings"])}
 
 
 def load(name: str) -> tuple[Network, Params]:

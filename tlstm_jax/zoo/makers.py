@@ -15,12 +15,12 @@ from tlstm_jax.models.dilated import dilated_stack
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
 
-CHANNELS = 100
+FEATURES = 100
 _MOST_DILATED = 12  # the trace grows with the largest dilation
 
 
 def tlstm(
-    channels: int = CHANNELS,
+    features: int = FEATURES,
     tensor_shape: tuple[int, ...] = (3,),
     kernel_size: int = 3,
     memory_convolution: bool = True,
@@ -38,11 +38,11 @@ def tlstm(
         channels).
     """
     return TensorizedLSTM(
-        channels,
+        features,
         tuple(tensor_shape),
-        kernel_size,
-        memory_convolution,
-        None if normalization == "none" else normalization,
+        kernel_size=kernel_size,
+        memory_convolution=memory_convolution,
+        normalization=None if normalization == "none" else normalization,
         forget_bias=forget_bias,
         input_scale=input_scale,
         dtype=dtype,
@@ -52,7 +52,7 @@ def tlstm(
 
 
 def trnn(
-    channels: int = CHANNELS,
+    features: int = FEATURES,
     tensor_shape: tuple[int, ...] = (3,),
     kernel_size: int = 3,
     input_scale: float | None = None,
@@ -62,9 +62,9 @@ def trnn(
 ) -> TensorizedRNN:
     """A tensorized RNN."""
     return TensorizedRNN(
-        channels,
+        features,
         tuple(tensor_shape),
-        kernel_size,
+        kernel_size=kernel_size,
         input_scale=input_scale,
         dtype=dtype,
         convolution=convolution,
@@ -73,7 +73,7 @@ def trnn(
 
 
 def gru(
-    channels: int = CHANNELS,
+    features: int = FEATURES,
     reset: str = "after",
     input_scale: float | None = None,
     dtype: Any = None,
@@ -83,7 +83,7 @@ def gru(
     Args:
       reset: whether the reset gate acts before or after the recurrent product.
     """
-    return _gru(reset)(channels, input_scale, dtype)
+    return _gru(reset)(features, input_scale=input_scale, dtype=dtype)
 
 
 def _gru(reset: str) -> type[GRU | ResetBeforeGRU]:
@@ -93,7 +93,7 @@ def _gru(reset: str) -> type[GRU | ResetBeforeGRU]:
 
 
 def stacked_lstm(
-    channels: int = CHANNELS,
+    features: int = FEATURES,
     num_layers: int = 2,
     shared: bool = False,
     forget_bias: float = 1.0,
@@ -105,7 +105,7 @@ def stacked_lstm(
     """LSTMs on top of each other.
 
     Args:
-      channels: M, of every layer.
+      features: M, of every layer.
       num_layers: L >= 1.
       shared: whether the layers share their weights.
       forget_bias: initial bias of the f gates; the others start at 0.
@@ -114,11 +114,18 @@ def stacked_lstm(
       dtype: what is computed in; None is the parameters' dtype.
       remat_every, engine: see `unroll`.
     """
-    above = LSTM(channels, forget_bias, dtype=dtype)  # its inputs are hidden states
+    above = LSTM(features, forget_bias=forget_bias, dtype=dtype)  # its inputs are hidden states
     if shared:
-        return Stacked(above, num_layers, shared, input_scale, remat_every, engine)
+        return Stacked(
+            above,
+            num_layers,
+            shared=shared,
+            input_scale=input_scale,
+            remat_every=remat_every,
+            engine=engine,
+        )
     check_size("num_layers", num_layers)
-    first = LSTM(channels, forget_bias, input_scale, dtype)
+    first = LSTM(features, forget_bias=forget_bias, input_scale=input_scale, dtype=dtype)
     layers = (first, *[above] * (num_layers - 1))
     return Chain(
         tuple(as_sequence(cell, remat_every=remat_every, engine=engine) for cell in layers)
@@ -126,7 +133,7 @@ def stacked_lstm(
 
 
 def dilated(
-    channels: int = CHANNELS,
+    features: int = FEATURES,
     cell: str = "gru",
     num_layers: int = 4,
     input_scale: float | None = None,
@@ -136,7 +143,7 @@ def dilated(
     """A dilated network; layer l has dilation 2^(l - 1).
 
     Args:
-      channels: M, of every layer.
+      features: M, of every layer.
       cell: elman, gru or lstm.
       num_layers: L >= 1.
       input_scale: standard deviation of the first layer's W at the start; None is variance scaling,
@@ -153,13 +160,13 @@ def dilated(
             f"num_layers is {num_layers}; accepted are 1 to {_MOST_DILATED}, since layer l has "
             "dilation 2^(l - 1)"
         )
-    first = cells[cell](channels, input_scale=input_scale, dtype=dtype)
-    layer = cells[cell](channels, dtype=dtype)
+    first = cells[cell](features, input_scale=input_scale, dtype=dtype)
+    layer = cells[cell](features, dtype=dtype)
     return dilated_stack((first, *[layer] * (num_layers - 1)))
 
 
 def hm_lstm(
-    channels: int = CHANNELS,
+    features: int = FEATURES,
     num_layers: int = 3,
     anneal_steps: int = 10_000,
     forget_bias: float = 1.0,
@@ -171,13 +178,17 @@ def hm_lstm(
     """An HM-LSTM whose boundaries get steeper in training.
 
     Args:
-      channels: M, of every layer and of y.
+      features: M, of every layer and of y.
       num_layers: L >= 2.
       forget_bias: initial bias of the f gates; the others start at 0.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
     """
     cell = HMLSTM(
-        channels, num_layers, forget_bias=forget_bias, input_scale=input_scale, dtype=dtype
+        features,
+        num_layers=num_layers,
+        forget_bias=forget_bias,
+        input_scale=input_scale,
+        dtype=dtype,
     )
-    return AnnealedHMLSTM(cell, anneal_steps, remat_every=remat_every, engine=engine)
+    return AnnealedHMLSTM(cell, anneal_steps=anneal_steps, remat_every=remat_every, engine=engine)

@@ -29,12 +29,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import SplitStep
 from tlstm_jax.cells.linear import as_tuple, check_epsilon, linear
 from tlstm_jax.cells.tensorized import convolution, waves
 from tlstm_jax.cells.tensorized import memory as memory_cells
 from tlstm_jax.cells.tensorized import shared as tensor
-from tlstm_jax.overrides import STATIC, plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Params
 
 NORMALIZATIONS = (None, "channel", "layer")
 
@@ -51,7 +52,7 @@ class TensorizedLSTMTokenCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class TensorizedLSTM:
+class TensorizedLSTM(SplitStep):
     """The tensorized LSTM (tLSTM) in every configuration of the paper.
 
     The paper's names: "2D tLSTM" is tensor_shape (P,) and kernel_size 3; "-F" (no feedback) is kernel_size
@@ -65,7 +66,7 @@ class TensorizedLSTM:
     depends, through a mean and a variance, on inputs up to t + L - 1: such a model is not causal.
 
     Attributes:
-      channels: M.
+      features: M, the channels of a location.
       tensor_shape: (P_1..P_D); any number of axes.
       kernel_size: K >= 2, the kernel size along every tensor axis.
       memory_convolution: whether each location's memory is mixed with its neighbours'.
@@ -84,8 +85,9 @@ class TensorizedLSTM:
       convolution_gradient: how it is differentiated: "products", "xla" or "auto".
     """
 
-    channels: int
+    features: int
     tensor_shape: tuple[int, ...]
+    _: dataclasses.KW_ONLY
     kernel_size: int = 3
     memory_convolution: bool = True
     normalization: str | None = None
@@ -109,10 +111,6 @@ class TensorizedLSTM:
         check_epsilon(self.epsilon)
 
     @property
-    def features(self) -> int:
-        return self.channels
-
-    @property
     def depth(self) -> int:
         """L: the locations between input and output corner, in steps."""
         return convolution.depth(self.tensor_shape, self.kernel_size)
@@ -131,14 +129,13 @@ class TensorizedLSTM:
     def gates(self) -> int:
         """Z, the channels of the pre-activation A_t."""
         taps = self.kernel_size ** len(self.tensor_shape) if self.memory_convolution else 0
-        return 4 * self.channels + taps
+        return 4 * self.features + taps
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        s = with_hyper(self, hyper)
-        params = tensor.init_params(s, key, input_size, self.gates)
-        M = self.channels
+    def init(self, key: Array, input_size: int) -> Params:
+        params = tensor.init_params(self, key, input_size, self.gates)
+        M = self.features
         params["cross_layer"]["bias"] = (
-            params["cross_layer"]["bias"].at[2 * M : 3 * M].set(s.forget_bias)
+            params["cross_layer"]["bias"].at[2 * M : 3 * M].set(self.forget_bias)
         )
         if self.normalization is not None:
             shape = (*self.tensor_shape, M)
@@ -149,7 +146,7 @@ class TensorizedLSTM:
         return params
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> TensorizedLSTMCarry:
-        shape = (batch_size, *self.tensor_shape, self.channels)
+        shape = (batch_size, *self.tensor_shape, self.features)
         return TensorizedLSTMCarry(
             hidden=jnp.zeros(shape, self.dtype or dtype),
             memory=jnp.zeros(shape, dtype),
@@ -178,12 +175,6 @@ class TensorizedLSTM:
         age = jnp.minimum(carry.age + 1, self.delay)
         return TensorizedLSTMCarry(H, C, age), tensor.output_corner(H)
 
-    def step(
-        self, params: Params, carry: TensorizedLSTMCarry, x: Array
-    ) -> tuple[TensorizedLSTMCarry, Array]:
-        """One step: x [B, I] or tokens [B]; returns the carry and H_t's output corner [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
     def _remember(
         self, a: Array, memory: Array, convolve: Callable[[Array], Array]
     ) -> tuple[Array, Array]:
@@ -191,7 +182,7 @@ class TensorizedLSTM:
 
         a [B, .., Z], memory [B, .., M]; `convolve` makes C^conv [B, .., M] of Q [B, .., K^D].
         """
-        M = self.channels
+        M = self.features
         g, i, f, o, q = jnp.split(a.astype(memory.dtype), [M, 2 * M, 3 * M, 4 * M], axis=-1)
         G, I, F, O = jnp.tanh(g), jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)
         C_conv = convolve(memory_cells.softmax_over_taps(q)) if self.memory_convolution else memory
@@ -208,7 +199,7 @@ class TensorizedLSTM:
     def init_token_carry(
         self, batch_size: int, dtype: Any = jnp.float32
     ) -> TensorizedLSTMTokenCarry:
-        shape = (batch_size, 2, math.prod(self.tensor_shape), self.channels)
+        shape = (batch_size, 2, math.prod(self.tensor_shape), self.features)
         return TensorizedLSTMTokenCarry(
             jnp.zeros(shape, self.dtype or dtype), jnp.zeros(shape, dtype)
         )
@@ -238,7 +229,7 @@ class TensorizedLSTM:
                 lambda Q: jnp.sum(Q[..., None] * near, axis=-2),  # noqa: B023
             )
             norm = jax.tree.map(
-                lambda p: p.reshape(-1, self.channels)[wave.locations],  # noqa: B023
+                lambda p: p.reshape(-1, self.features)[wave.locations],  # noqa: B023
                 params.get("norm"),
             )
             hidden = self._expose(norm, memory, O)

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from tlstm_jax.cells.base import SplitStep
 from tlstm_jax.cells.linear import as_tuple, linear
 from tlstm_jax.cells.tensorized import convolution, waves
 from tlstm_jax.cells.tensorized import shared as tensor
-from tlstm_jax.overrides import plain, with_hyper
-from tlstm_jax.typing import Array, Hyper, Params
+from tlstm_jax.overrides import plain
+from tlstm_jax.typing import Array, Params
 
 
 class TensorizedRNNCarry(NamedTuple):
@@ -32,11 +33,11 @@ class TensorizedRNNTokenCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class TensorizedRNN:
+class TensorizedRNN(SplitStep):
     """The tensorized RNN (tRNN): H_t = tanh(A_t). Parameters as in `TensorizedLSTM`.
 
     Attributes:
-      channels: M.
+      features: M.
       tensor_shape: (P_1..P_D); any number of axes.
       kernel_size: K >= 2, the kernel size along every tensor axis.
       input_scale: standard deviation of W^x at the start; None is variance scaling, 1 / sqrt(I).
@@ -48,8 +49,9 @@ class TensorizedRNN:
       convolution_gradient: how it is differentiated: "products", "xla" or "auto".
     """
 
-    channels: int
+    features: int
     tensor_shape: tuple[int, ...]
+    _: dataclasses.KW_ONLY
     kernel_size: int = 3
     input_scale: float | None = None
     input_bias_scale: float = 0.1
@@ -62,10 +64,6 @@ class TensorizedRNN:
         plain(self)
         object.__setattr__(self, "tensor_shape", as_tuple(self.tensor_shape))
         tensor.check_settings(self)
-
-    @property
-    def features(self) -> int:
-        return self.channels
 
     @property
     def depth(self) -> int:
@@ -81,11 +79,11 @@ class TensorizedRNN:
     def causal(self) -> bool:
         return True
 
-    def init(self, key: Array, input_size: int, *, hyper: Hyper | None = None) -> Params:
-        return tensor.init_params(with_hyper(self, hyper), key, input_size, self.channels)
+    def init(self, key: Array, input_size: int) -> Params:
+        return tensor.init_params(self, key, input_size, self.features)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> TensorizedRNNCarry:
-        shape = (batch_size, *self.tensor_shape, self.channels)
+        shape = (batch_size, *self.tensor_shape, self.features)
         hidden = jnp.zeros(shape, self.dtype or dtype)
         return TensorizedRNNCarry(hidden, age=jnp.zeros((batch_size,), jnp.int32))
 
@@ -107,16 +105,10 @@ class TensorizedRNN:
         age = jnp.minimum(carry.age + 1, self.delay)
         return TensorizedRNNCarry(hidden, age), tensor.output_corner(hidden)
 
-    def step(
-        self, params: Params, carry: TensorizedRNNCarry, x: Array
-    ) -> tuple[TensorizedRNNCarry, Array]:
-        """One step: x [B, I] or tokens [B]; returns the carry and H_t's output corner [B, M]."""
-        return self.update(params, carry, self.mix(params, carry, self.project(params, x)))
-
     def init_token_carry(
         self, batch_size: int, dtype: Any = jnp.float32
     ) -> TensorizedRNNTokenCarry:
-        shape = (batch_size, 2, math.prod(self.tensor_shape), self.channels)
+        shape = (batch_size, 2, math.prod(self.tensor_shape), self.features)
         return TensorizedRNNTokenCarry(jnp.zeros(shape, self.dtype or dtype))
 
     def token_step(

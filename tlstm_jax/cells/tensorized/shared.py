@@ -19,7 +19,7 @@ from tlstm_jax.typing import Array, Params
 
 def check_settings(s: Any) -> None:
     """Raises ValueError, with what is accepted, for settings `s` of a cell that make no tensor."""
-    channels, tensor_shape, kernel_size = s.channels, s.tensor_shape, s.kernel_size
+    tensor_shape, kernel_size = s.tensor_shape, s.kernel_size
     if not is_sizes(tensor_shape):
         raise ValueError(f"tensor_shape is {tensor_shape}; accepted are one or more sizes >= 1")
     if not is_integer(kernel_size, 2):
@@ -27,13 +27,13 @@ def check_settings(s: Any) -> None:
             f"kernel_size is {kernel_size}; accepted are integers >= 2 "
             "(a kernel of 1 would carry nothing from the input to the output corner)"
         )
-    check_size("channels", channels)
+    check_size("features", s.features)
     convolution.check_form(s.convolution, s.convolution_gradient)
 
 
 def init_params(s: Any, key: Array, input_size: int, gates: int) -> dict[str, dict[str, Array]]:
     """{"input": .., "cross_layer": ..} for a cell of settings `s` with Z = `gates`."""
-    M, K, D = s.channels, s.kernel_size, len(s.tensor_shape)
+    M, K, D = s.features, s.kernel_size, len(s.tensor_shape)
     input_key, bias_key, kernel_key = jax.random.split(key, 3)
     return {
         "input": {

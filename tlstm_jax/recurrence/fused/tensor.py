@@ -30,7 +30,7 @@ def tensor_plan(cell: TensorizedLSTM, params: Params, batch_size: int, z: Array)
     Raises:
       RefusedError: layer normalization, or sizes that are too large.
     """
-    M = cell.channels
+    M = cell.features
     check_channels(M, cell)
     rows = Rows(batch_size, cell.tensor_shape)
     if rows.locations > LOCATIONS:

@@ -24,7 +24,7 @@ ADDITION: Mapping[str, Preset] = {
         settings=_OURS
         | {
             "num_digits": 3,
-            "channels": 100,
+            "features": 100,
             "tensor_shape": (7,),
             "forget_bias": 1.0,
             "learning_rate": 3e-3,
@@ -42,7 +42,7 @@ ADDITION: Mapping[str, Preset] = {
         settings=_OURS
         | {
             "num_digits": 5,
-            "channels": 200,
+            "features": 200,
             "tensor_shape": (4,),
             "forget_bias": 4.0,
             "learning_rate": 2.5e-3,
@@ -60,7 +60,7 @@ ADDITION: Mapping[str, Preset] = {
         settings=_OURS
         | {
             "num_digits": 8,
-            "channels": 200,
+            "features": 200,
             "tensor_shape": (4,),
             "forget_bias": 4.0,
             "learning_rate": 2.5e-3,
@@ -76,26 +76,26 @@ ADDITION: Mapping[str, Preset] = {
         task="addition",
         model="tlstm",
         settings=ALGORITHMIC
-        | {"channels": 400, "tensor_shape": (7, 7), "normalization": "channel"},
+        | {"features": 400, "tensor_shape": (7, 7), "normalization": "channel"},
         published=f"298 K samples to 99 % ({PAPER}; {UNKNOWN})",
     ),
     "addition/paper-3d-l10": Preset(
         task="addition",
         model="tlstm",
         settings=ALGORITHMIC
-        | {"channels": 400, "tensor_shape": (10, 10), "normalization": "channel"},
+        | {"features": 400, "tensor_shape": (10, 10), "normalization": "channel"},
         published=f"317 K samples to 99 % ({PAPER}; {UNKNOWN})",
     ),
     "addition/paper-grid-lstm": Preset(
         task="addition",
         model="grid_lstm",
-        settings=ALGORITHMIC | {"channels": 400, "num_layers": 18, "tied": True},
+        settings=ALGORITHMIC | {"features": 400, "num_layers": 18, "tied": True},
         published=f"550 K samples to 99 %, {UNKNOWN} ({COMPARED})",
     ),
     "addition/paper-stacked-lstm": Preset(
         task="addition",
         model="stacked_lstm",
-        settings=ALGORITHMIC | {"channels": 400, "num_layers": 18, "shared": True},
+        settings=ALGORITHMIC | {"features": 400, "num_layers": 18, "shared": True},
         published=f"51 % of sequences after 5 M samples ({COMPARED})",
     ),
 }

@@ -34,7 +34,7 @@ CHAR_LM: Mapping[str, Preset] = {
         model="tlstm",
         settings=_OURS
         | {
-            "channels": 128,
+            "features": 128,
             "tensor_shape": (3,),
             "learning_rate": 3e-3,
             "num_steps": 1200,
@@ -51,7 +51,7 @@ CHAR_LM: Mapping[str, Preset] = {
         model="tlstm",
         settings=_OURS
         | {
-            "channels": 256,
+            "features": 256,
             "tensor_shape": (3,),
             "learning_rate": 2e-3,
             "num_steps": 100_000,
@@ -64,50 +64,50 @@ CHAR_LM: Mapping[str, Preset] = {
         task="char_lm",
         model="lstm",
         settings=_OURS
-        | {"channels": 360, "learning_rate": 2e-3, "num_steps": 100_000, "eval_every": 500},
+        | {"features": 360, "learning_rate": 2e-3, "num_steps": 100_000, "eval_every": 500},
         measured=f"2.068 bits per character on 6 MB of wiki text; 60 minutes on one of {HARDWARE}",
     ),
     "char_lm/paper-3d-l6": Preset(
         task="char_lm",
         model="tlstm",
         settings=_PUBLISHED
-        | {"channels": 1200, "tensor_shape": (6, 6), "normalization": "channel"},
+        | {"features": 1200, "tensor_shape": (6, 6), "normalization": "channel"},
         published=f"1.264 bits per character on enwik8, 50.1 M parameters ({PAPER})",
     ),
     "char_lm/paper-layer-norm-lstm": Preset(
         task="char_lm",
         model="layer_norm_lstm",
-        settings=_PUBLISHED | {"channels": 1800},
+        settings=_PUBLISHED | {"features": 1800},
         published=f"1.402 bits per character on enwik8 ({COMPARED})",
     ),
     "char_lm/paper-mi-lstm": Preset(
         task="char_lm",
         model="mi_lstm",
-        settings=_PUBLISHED | {"channels": 1940},
+        settings=_PUBLISHED | {"features": 1940},
         published=f"1.44 bits per character on enwik8, 17 M parameters ({COMPARED})",
     ),
     "char_lm/paper-mlstm": Preset(
         task="char_lm",
         model="mlstm",
-        settings=_PUBLISHED | {"channels": 1880},
+        settings=_PUBLISHED | {"features": 1880},
         published=f"1.42 bits per character on enwik8, 20 M parameters ({COMPARED})",
     ),
     "char_lm/paper-hyper-lstm": Preset(
         task="char_lm",
         model="hyper_lstm",
-        settings=_PUBLISHED | {"channels": 2210, "hyper_features": 256, "embedding_features": 64},
+        settings=_PUBLISHED | {"features": 2210, "hyper_features": 256, "embedding_features": 64},
         published=f"1.34 bits per character on enwik8, 26.5 M parameters ({COMPARED})",
     ),
     "char_lm/paper-hm-lstm": Preset(
         task="char_lm",
         model="hm_lstm",
-        settings=_PUBLISHED | {"channels": 1050, "anneal_steps": _ANNEAL_STEPS},
+        settings=_PUBLISHED | {"features": 1050, "anneal_steps": _ANNEAL_STEPS},
         published=f"1.34 bits per character on enwik8, 35 M parameters ({COMPARED})",
     ),
     "char_lm/paper-rhn": Preset(
         task="char_lm",
         model="rhn",
-        settings=_PUBLISHED | {"channels": 1500, "depth": 10, "transform_bias": -4.0},
+        settings=_PUBLISHED | {"features": 1500, "depth": 10, "transform_bias": -4.0},
         published=f"1.27 bits per character on enwik8, 46 M parameters ({COMPARED})",
     ),
     "char_lm/paper-fs-lstm-27m": Preset(
@@ -115,7 +115,7 @@ CHAR_LM: Mapping[str, Preset] = {
         model="fs_lstm",
         settings=_PUBLISHED
         | {
-            "channels": 730,
+            "features": 730,
             "slow_features": 1500,
             "num_fast": 4,
             "normalization": "gates",
@@ -129,7 +129,7 @@ CHAR_LM: Mapping[str, Preset] = {
         model="fs_lstm",
         settings=_PUBLISHED
         | {
-            "channels": 1190,
+            "features": 1190,
             "slow_features": 1500,
             "num_fast": 4,
             "normalization": "gates",

@@ -34,7 +34,7 @@ IMAGES: Mapping[str, Preset] = {
         model="tlstm",
         settings=_OURS
         | {
-            "channels": 100,
+            "features": 100,
             "tensor_shape": (3,),
             "forget_bias": 4.0,
             "num_steps": 2500,
@@ -47,7 +47,7 @@ IMAGES: Mapping[str, Preset] = {
         model="tlstm",
         settings=_OURS
         | {
-            "channels": 57,
+            "features": 57,
             "tensor_shape": (3, 3),
             "forget_bias": 4.0,
             "num_steps": 2500,
@@ -58,14 +58,14 @@ IMAGES: Mapping[str, Preset] = {
     "pdigits/lstm": Preset(
         task="pdigits",
         model="lstm",
-        settings=_OURS | {"channels": 173, "forget_bias": 4.0, "num_steps": 2500},
+        settings=_OURS | {"features": 173, "forget_bias": 4.0, "num_steps": 2500},
         measured=f"90.6 % on test; 4 minutes on one of {HARDWARE}",
     ),
     "pdigits/stacked": Preset(
         task="pdigits",
         model="stacked_lstm",
         settings=_OURS
-        | {"channels": 123, "forget_bias": 4.0, "num_steps": 2500, "num_layers": 3, "shared": True},
+        | {"features": 123, "forget_bias": 4.0, "num_steps": 2500, "num_layers": 3, "shared": True},
         measured=f"86.7 % on test; 9 minutes on one of {HARDWARE}",
     ),
     "digits/2d": Preset(
@@ -73,7 +73,7 @@ IMAGES: Mapping[str, Preset] = {
         model="tlstm",
         settings=_OURS
         | {
-            "channels": 100,
+            "features": 100,
             "tensor_shape": (3,),
             "forget_bias": 4.0,
             "num_steps": 2500,
@@ -88,7 +88,7 @@ IMAGES: Mapping[str, Preset] = {
         model="tlstm",
         settings=_OURS
         | {
-            "channels": 100,
+            "features": 100,
             "tensor_shape": (3,),
             "forget_bias": 4.0,
             "num_steps": 500,
@@ -99,149 +99,149 @@ IMAGES: Mapping[str, Preset] = {
     "mnist/small-lstm": Preset(
         task="mnist",
         model="lstm",
-        settings=_OURS | {"channels": 173, "forget_bias": 4.0, "num_steps": 500},
+        settings=_OURS | {"features": 173, "forget_bias": 4.0, "num_steps": 500},
         measured=f"64.6 % on test after 3,600 digits; 15 minutes on one of {HARDWARE}",
     ),
     "mnist/small-stacked": Preset(
         task="mnist",
         model="stacked_lstm",
         settings=_OURS
-        | {"channels": 123, "forget_bias": 4.0, "num_steps": 500, "num_layers": 3, "shared": True},
+        | {"features": 123, "forget_bias": 4.0, "num_steps": 500, "num_layers": 3, "shared": True},
     ),
     "mnist/paper-3d-l3": Preset(
         task="mnist",
         model="tlstm",
         settings=_PUBLISHED
-        | {"channels": 100, "tensor_shape": (3, 3), "normalization": "channel", "forget_bias": 4.0},
+        | {"features": 100, "tensor_shape": (3, 3), "normalization": "channel", "forget_bias": 4.0},
         published=f"99.2 % test accuracy ({PAPER})",
     ),
     "mnist/paper-3d-l5": Preset(
         task="mnist",
         model="tlstm",
         settings=_PUBLISHED
-        | {"channels": 100, "tensor_shape": (5, 5), "normalization": "channel", "forget_bias": 4.0},
+        | {"features": 100, "tensor_shape": (5, 5), "normalization": "channel", "forget_bias": 4.0},
         published=f"99.0 % test accuracy ({PAPER})",
     ),
     "pmnist/paper-3d-l3": Preset(
         task="pmnist",
         model="tlstm",
         settings=_PUBLISHED
-        | {"channels": 100, "tensor_shape": (3, 3), "normalization": "channel", "forget_bias": 4.0},
+        | {"features": 100, "tensor_shape": (3, 3), "normalization": "channel", "forget_bias": 4.0},
         published=f"94.9 % test accuracy ({PAPER})",
     ),
     "pmnist/paper-3d-l5": Preset(
         task="pmnist",
         model="tlstm",
         settings=_PUBLISHED
-        | {"channels": 100, "tensor_shape": (5, 5), "normalization": "channel", "forget_bias": 4.0},
+        | {"features": 100, "tensor_shape": (5, 5), "normalization": "channel", "forget_bias": 4.0},
         published=f"95.7 % test accuracy ({PAPER})",
     ),
     "mnist/paper-elman": Preset(
         task="mnist",
         model="elman",
-        settings=_PUBLISHED | {"channels": 100},
+        settings=_PUBLISHED | {"features": 100},
         published=f"35.0 % test accuracy ({COMPARED})",
     ),
     "pmnist/paper-elman": Preset(
         task="pmnist",
         model="elman",
-        settings=_PUBLISHED | {"channels": 100},
+        settings=_PUBLISHED | {"features": 100},
         published=f"35.0 % test accuracy ({COMPARED})",
     ),
     "mnist/paper-lstm": Preset(
         task="mnist",
         model="lstm",
-        settings=_PUBLISHED | {"channels": 128},
+        settings=_PUBLISHED | {"features": 128},
         published=f"98.2 % test accuracy ({COMPARED})",
     ),
     "pmnist/paper-lstm": Preset(
         task="pmnist",
         model="lstm",
-        settings=_PUBLISHED | {"channels": 128},
+        settings=_PUBLISHED | {"features": 128},
         published=f"88.0 % test accuracy ({COMPARED})",
     ),
     "mnist/paper-irnn": Preset(
         task="mnist",
         model="irnn",
-        settings=_PUBLISHED | {"channels": 100},
+        settings=_PUBLISHED | {"features": 100},
         published=f"97.0 % test accuracy ({COMPARED})",
     ),
     "pmnist/paper-irnn": Preset(
         task="pmnist",
         model="irnn",
-        settings=_PUBLISHED | {"channels": 100},
+        settings=_PUBLISHED | {"features": 100},
         published=f"82.0 % test accuracy ({COMPARED})",
     ),
     "mnist/paper-urnn": Preset(
         task="mnist",
         model="urnn",
-        settings=_PUBLISHED | {"channels": 1024},
+        settings=_PUBLISHED | {"features": 1024},
         published=f"95.1 % test accuracy ({COMPARED})",
     ),
     "pmnist/paper-urnn": Preset(
         task="pmnist",
         model="urnn",
-        settings=_PUBLISHED | {"channels": 1024},
+        settings=_PUBLISHED | {"features": 1024},
         published=f"91.4 % test accuracy ({COMPARED})",
     ),
     "mnist/paper-full-urnn": Preset(
         task="mnist",
         model="full_urnn",
-        settings=_PUBLISHED | {"channels": 1024},
+        settings=_PUBLISHED | {"features": 1024},
         published=f"96.9 % test accuracy ({COMPARED})",
     ),
     "pmnist/paper-full-urnn": Preset(
         task="pmnist",
         model="full_urnn",
-        settings=_PUBLISHED | {"channels": 1024},
+        settings=_PUBLISHED | {"features": 1024},
         published=f"94.1 % test accuracy ({COMPARED})",
     ),
     "mnist/paper-skip-rnn": Preset(
         task="mnist",
         model="skip_rnn",
-        settings=_PUBLISHED | {"channels": 64, "skip": 21},
+        settings=_PUBLISHED | {"features": 64, "skip": 21},
         published=f"98.1 % test accuracy ({COMPARED})",
     ),
     "pmnist/paper-skip-rnn": Preset(
         task="pmnist",
         model="skip_rnn",
-        settings=_PUBLISHED | {"channels": 64, "skip": 11},
+        settings=_PUBLISHED | {"features": 64, "skip": 11},
         published=f"94.0 % test accuracy ({COMPARED})",
     ),
     "mnist/paper-bn-lstm": Preset(
         task="mnist",
         model="bn_lstm",
-        settings=_PUBLISHED | {"channels": 100, "max_steps": 784, "identity": True},
+        settings=_PUBLISHED | {"features": 100, "max_steps": 784, "identity": True},
         published=f"99.0 % test accuracy ({COMPARED})",
     ),
     "pmnist/paper-bn-lstm": Preset(
         task="pmnist",
         model="bn_lstm",
-        settings=_PUBLISHED | {"channels": 100, "max_steps": 784, "identity": True},
+        settings=_PUBLISHED | {"features": 100, "max_steps": 784, "identity": True},
         published=f"95.4 % test accuracy ({COMPARED})",
     ),
     "mnist/paper-dilated-gru": Preset(
         task="mnist",
         model="dilated",
-        settings=_PUBLISHED | {"channels": 50, "cell": "gru", "num_layers": 9, "reset": "before"},
+        settings=_PUBLISHED | {"features": 50, "cell": "gru", "num_layers": 9, "reset": "before"},
         published=f"99.2 % test accuracy ({COMPARED})",
     ),
     "pmnist/paper-dilated-gru": Preset(
         task="pmnist",
         model="dilated",
-        settings=_PUBLISHED | {"channels": 50, "cell": "gru", "num_layers": 9, "reset": "before"},
+        settings=_PUBLISHED | {"features": 50, "cell": "gru", "num_layers": 9, "reset": "before"},
         published=f"94.6 % test accuracy ({COMPARED})",
     ),
     "mnist/paper-wavenet": Preset(
         task="mnist",
         model="wavenet",
-        settings=_PUBLISHED | {"channels": 50, "dilations": (1, 2, 4, 8, 16, 32, 64, 128, 256)},
+        settings=_PUBLISHED | {"features": 50, "dilations": (1, 2, 4, 8, 16, 32, 64, 128, 256)},
         published=f"98.3 % test accuracy ({COMPARED})",
     ),
     "pmnist/paper-wavenet": Preset(
         task="pmnist",
         model="wavenet",
-        settings=_PUBLISHED | {"channels": 50, "dilations": (1, 2, 4, 8, 16, 32, 64, 128, 256)},
+        settings=_PUBLISHED | {"features": 50, "dilations": (1, 2, 4, 8, 16, 32, 64, 128, 256)},
         published=f"96.7 % test accuracy ({COMPARED})",
     ),
 }

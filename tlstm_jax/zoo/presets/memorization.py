@@ -23,7 +23,7 @@ MEMORIZATION: Mapping[str, Preset] = {
         settings={
             "num_symbols": 5,
             "alphabet_size": 8,
-            "channels": 64,
+            "features": 64,
             "tensor_shape": (3,),
             "normalization": "channel",
             "learning_rate": 3e-3,
@@ -39,7 +39,7 @@ MEMORIZATION: Mapping[str, Preset] = {
         model="tlstm",
         settings=_OURS
         | {
-            "channels": 100,
+            "features": 100,
             "tensor_shape": (4, 4),
             "forget_bias": 4.0,
             "stop_at_target": True,
@@ -55,7 +55,7 @@ MEMORIZATION: Mapping[str, Preset] = {
         model="tlstm",
         settings=_OURS
         | {
-            "channels": 100,
+            "features": 100,
             "tensor_shape": (4,),
             "forget_bias": 4.0,
             "stop_at_target": True,
@@ -71,7 +71,7 @@ MEMORIZATION: Mapping[str, Preset] = {
         model="tlstm",
         settings=_OURS
         | {
-            "channels": 100,
+            "features": 100,
             "tensor_shape": (4,),
             "forget_bias": 4.0,
             "stop_at_target": False,
@@ -87,7 +87,7 @@ MEMORIZATION: Mapping[str, Preset] = {
         model="stacked_lstm",
         settings=_OURS
         | {
-            "channels": 100,
+            "features": 100,
             "forget_bias": 4.0,
             "stop_at_target": True,
             "num_layers": 4,
@@ -102,26 +102,26 @@ MEMORIZATION: Mapping[str, Preset] = {
         task="memorization",
         model="tlstm",
         settings=ALGORITHMIC
-        | {"channels": 100, "tensor_shape": (7, 7), "normalization": "channel"},
+        | {"features": 100, "tensor_shape": (7, 7), "normalization": "channel"},
         published=f"115 K samples to 99 % ({PAPER}; {UNKNOWN})",
     ),
     "memorization/paper-3d-l10": Preset(
         task="memorization",
         model="tlstm",
         settings=ALGORITHMIC
-        | {"channels": 100, "tensor_shape": (10, 10), "normalization": "channel"},
+        | {"features": 100, "tensor_shape": (10, 10), "normalization": "channel"},
         published=f"54 K samples to 99 % ({PAPER}; {UNKNOWN})",
     ),
     "memorization/paper-grid-lstm-43": Preset(
         task="memorization",
         model="grid_lstm",
-        settings=ALGORITHMIC | {"channels": 100, "num_layers": 43, "tied": True},
+        settings=ALGORITHMIC | {"features": 100, "num_layers": 43, "tied": True},
         published=f"150 K samples to 99 %, {UNKNOWN} ({COMPARED})",
     ),
     "memorization/paper-stacked-lstm-43": Preset(
         task="memorization",
         model="stacked_lstm",
-        settings=ALGORITHMIC | {"channels": 100, "num_layers": 43, "shared": True},
+        settings=ALGORITHMIC | {"features": 100, "num_layers": 43, "shared": True},
         published=f"more than 50 % after 900 K samples, {UNKNOWN} ({COMPARED})",
     ),
 }

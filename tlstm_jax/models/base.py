@@ -1,0 +1,64 @@
+"""What models have in common, as mixins; a model of a user's own needs none (`typing.SequenceModel`)."""
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from tlstm_jax.models.sequence import as_sequence, finished_first
+from tlstm_jax.typing import Array, Carry, Cell, Params, SequenceModel, State
+
+
+class DelayFreeModel:
+    """y_t follows from the inputs up to x_t at once; a token's carry is that of the sequence."""
+
+    delay: ClassVar[int] = 0
+    causal: ClassVar[bool] = True
+
+    def init_token_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        return self.init_carry(batch_size, dtype, params=params)
+
+
+class ModelWrapper:
+    """What a model around `model`, a cell or a model, hands through."""
+
+    model: Cell | SequenceModel
+
+    @property
+    def features(self) -> int:
+        return self.model.features
+
+    @property
+    def delay(self) -> int:
+        return self.model.delay
+
+    @property
+    def causal(self) -> bool:
+        return self.model.causal
+
+    @property
+    def finished_first(self) -> tuple[bool, ...]:
+        return finished_first(self.model)
+
+    @property
+    def _model(self) -> SequenceModel:
+        return as_sequence(self.model)
+
+    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+        return self._model.init(key, input_size)
+
+    def init_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        return self._model.init_carry(batch_size, dtype, params=params)
+
+    def init_token_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        return self._model.init_token_carry(batch_size, dtype, params=params)
+
+    def token_step(
+        self, params: Params, state: State, carry: Carry, x: Array
+    ) -> tuple[Carry, Array]:
+        return self._model.token_step(params, state, carry, x)
