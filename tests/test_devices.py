@@ -149,13 +149,13 @@ def test_a_run_goes_on_with_other_processes_and_devices(two, program, tmp_path):
 
     first, second = two(*RUN, "--num_steps=4", f"--workdir={moved}")
     assert (first[0], second[0]) == (0, 0), first[1] + second[1]
-    assert "2 devices in 2 processes: batches cut in 2, kernels in 1" in first[1]
+    assert "2 devices in 2 processes: batches sharded in 2, kernels in 1" in first[1]
     assert "all steps done after 4 steps" in first[1]
     assert "step" not in second[1]  # the first alone prints
 
     spread = (*RUN, "--num_steps=8", "--mesh=4,2", f"--workdir={moved}")
     ran = program("train", *spread, **EIGHT)
-    assert "8 devices in 1 process: batches cut in 4, kernels in 2" in ran.stdout
+    assert "8 devices in 1 process: batches sharded in 4, kernels in 2" in ran.stdout
     assert "resuming from step 4" in ran.stdout
 
     first, second = two(*RUN, "--num_steps=12", "--mesh=1,2", f"--workdir={moved}")
