@@ -19,7 +19,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 from tlstm_jax.typing import Batch, PyTree
 
 BATCH, CHANNELS = "batch", "channels"  # the axes of a mesh
-_AXES_OF_B = Batch(inputs=1, targets=1, mask=1, lengths=0, reset=0)
+_AXES_OF_B = Batch(inputs=1, targets=1, mask=1, lengths=0, restart=0)
 
 
 @dataclasses.dataclass(frozen=True)

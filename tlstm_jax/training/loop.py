@@ -198,17 +198,17 @@ def train_call(
 
 
 def _start(network: Network, task: Task, params: Params, carry: Carry, batch: Batch) -> Carry:
-    """The carry that a batch starts from: the stream's, reset where the batch says so."""
+    """The carry that a batch starts from: the stream's, or the initial one where it restarts."""
     if not task.stream:
         return network.init_carry(batch.inputs.shape[1], params=params)
-    if batch.reset is None:
+    if batch.restart is None:
         return carry
 
     def select(new: Array, old: Array) -> Array:
-        reset = batch.reset.reshape(-1, *(1,) * (old.ndim - 1))
-        return jnp.where(jnp.broadcast_to(reset, old.shape), new.astype(old.dtype), old)
+        restart = batch.restart.reshape(-1, *(1,) * (old.ndim - 1))
+        return jnp.where(jnp.broadcast_to(restart, old.shape), new.astype(old.dtype), old)
 
-    return jax.tree.map(select, network.init_carry(batch.reset.shape[0], params=params), carry)
+    return jax.tree.map(select, network.init_carry(batch.restart.shape[0], params=params), carry)
 
 
 def eval_key(state: TrainState) -> Array:
