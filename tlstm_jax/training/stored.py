@@ -96,7 +96,7 @@ def _stored(name: str, content: bytes) -> Stored:
         raise ValueError(f"{name} of shape {shape} has chunks {chunks}; accepted are as many")
     if any(not 1 <= c <= max(1, n) for c, n in zip(chunks, shape, strict=True)):
         raise ValueError(
-            f"{name} of shape {shape} has chunks {chunks}; accepted are none larger than the array"
+            f"{name} of shape {shape} has chunks {chunks}; accepted are 1 to the size of each axis"
         )
     try:
         right = jax.numpy.dtype(dtype).itemsize <= _MOST_BYTES
