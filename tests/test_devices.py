@@ -36,7 +36,7 @@ RUN = (
     "--checkpoint_every=4",
     "--steps_per_call=2",
 )
-# Sums over a batch at every step; Fourier transforms, which XLA does not cut; a batch d times as large.
+# Sums over a batch at every step; Fourier transforms, which XLA does not shard; a batch d times as large.
 CHATTY = ("bn_lstm", "urnn", "dilated")
 
 
@@ -228,7 +228,7 @@ def test_wrong_flags(flags, line, program, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_batch_that_cannot_be_cut(program, tmp_path):
+def test_a_batch_that_cannot_be_sharded(program, tmp_path):
     run = (*RUN, "--batch_size=6", "--mesh=4", f"--workdir={tmp_path / 'run'}")
     ran = program("train", *run, code=1, **EIGHT)
     assert (
