@@ -1,4 +1,4 @@
-"""The flags of a training on several devices or hosts, and what they say."""
+"""The flags of a training on several devices or hosts."""
 
 import contextlib
 import os
@@ -17,27 +17,29 @@ MESH = flags.DEFINE(
     ShapeParser(),
     "mesh",
     None,
-    "Devices to train on: 8 along the batch, or 4,2 along the batch and kernels' incoming channels.",
+    "Devices to train on: 8 along the batch, or 4,2 along batch and kernels' incoming channels.",
     serializer=ShapeSerializer(),
 )
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "host:port of the first of several processes, or auto: as the cluster (TPU pod, Slurm) has it.",
+    "host:port of the first of several processes, or auto: what the cluster (TPU pod, Slurm) says.",
 )
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "The number of processes that train together."
+)
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "The index of this process, from 0.")
 
 TIMEOUT = flags.DEFINE_integer(
-    "coordinator_timeout", 300, "Seconds to wait until all processes are there.", 1, 86_400
+    "coordinator_timeout", 300, "Seconds to wait for all processes.", 1, 86_400
 )
 
 
 def connect() -> None:
-    """Meets the other processes, where there are any; only the first prints.
+    """Connects to the other processes, if there are any; only the first prints.
 
     Raises:
-      ValueError: in one line, what is missing, or that they did not meet.
+      ValueError: a flag is missing or out of range, or the processes did not connect.
     """
     address, number, index = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
     if address is None and number is None and index is None:
@@ -53,7 +55,7 @@ def connect() -> None:
         settings = {"coordinator_address": address, "num_processes": number, "process_id": index}
     try:
         with _waiting(address, number, index, TIMEOUT.value):
-            # JAX's own end of waiting is the process's, with a native stack.
+            # JAX's own timeout aborts the process with a native stack trace.
             jax.distributed.initialize(**settings, initialization_timeout=2 * TIMEOUT.value + 60)
     except (RuntimeError, ValueError) as e:
         raise ValueError(f"coordinator is {address}; the processes did not meet: {e}") from e
@@ -63,7 +65,7 @@ def connect() -> None:
 
 @contextlib.contextmanager
 def _waiting(address: str, number: int | None, index: int | None, seconds: float) -> Iterator[None]:
-    """Says what is waited for; ends the program with one line if it does not come."""
+    """Says what is waited for, and ends the program with one line after `seconds`."""
     who = "all processes" if number is None else f"{number} processes"
     me = "this one" if index is None else f"this one, {index},"
     told = f"coordinator is {address}; {me} waits up to {seconds} seconds for {who}\n"
@@ -88,8 +90,8 @@ def _check(address: str | None, number: int | None, index: int | None) -> None:
     given = {"coordinator": address, "num_processes": number, "process_id": index}
     if missing := [f"--{name}" for name, value in given.items() if value is None]:
         raise ValueError(
-            f"{', '.join(missing)} missing; accepted are --coordinator=host:port, --num_processes and "
-            "--process_id together, or --coordinator=auto"
+            f"{', '.join(missing)} missing; accepted are --coordinator=host:port, --num_processes "
+            "and --process_id together, or --coordinator=auto"
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
@@ -105,13 +107,13 @@ def _check(address: str | None, number: int | None, index: int | None) -> None:
 
 
 def layout(found: Sequence[Any] | None = None) -> Layout | None:
-    """The layout that --mesh says; without it all devices of all processes, or None, for one device.
+    """The layout of --mesh; without it, of all devices of several processes, or None: one device.
 
     Args:
       found: the devices to choose from; all that JAX finds if None.
 
     Raises:
-      ValueError: a mesh that there are no devices for.
+      ValueError: there are too few devices for the mesh.
     """
     sizes = MESH.value
     if sizes is None:

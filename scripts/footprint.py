@@ -65,7 +65,7 @@ def main() -> int:
         if layout is not None:
             layout.check(task.batch_size)
         state = training.abstract_state(network, task, train, layout)
-        place = None if layout is None else layout.everywhere
+        place = None if layout is None else layout.replicated
         if found is not None and layout is None:
             place = SingleDeviceSharding(found[0])
             state = jax.tree.map(functools.partial(_abstract, place=place), state)

@@ -142,9 +142,9 @@ def _announce(run: Run) -> None:
     )
     if run.layout is not None:
         sizes = run.layout.mesh.shape
-        cut = f"batches cut in {sizes['batch']}, kernels in {sizes['channels']}"
+        shards = f"batches sharded in {sizes['batch']}, kernels in {sizes['channels']}"
         processes_ = f"{jax.process_count()} process{'es' * (jax.process_count() > 1)}"
-        print(f"{run.layout.mesh.size} devices in {processes_}: {cut}")
+        print(f"{run.layout.mesh.size} devices in {processes_}: {shards}")
     if isinstance(task, CharLM):
         unknown = ", ".join(f"{n} in {split}" for split, n in task.unknown_counts.items() if n)
         print(f"{task.source}; bytes unseen in its training part: {unknown or 'none'}")

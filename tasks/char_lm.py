@@ -201,7 +201,7 @@ class CharLM(Outlined):
             inputs=jnp.where(g < lengths, take(starts + g), -1),  # [T, B]
             targets=take(starts + g - delay + 1),  # [T, B]
             mask=(g >= delay) & (g < lengths + delay),  # [T, B]
-            reset=jnp.full(starts.shape[1], segment == 0),  # [B]
+            restart=jnp.full(starts.shape[1], segment == 0),  # [B]
         )
 
 

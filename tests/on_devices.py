@@ -51,7 +51,7 @@ def run(task, network, where, *, evaluates):
     state = training.init_state(network, task, SETTINGS, jax.random.key(3))
     data, found, metrics = task.data, [], {}
     if where is not None:
-        state, data = jax.device_put(state, where.places(state)), where.put(data)
+        state, data = jax.device_put(state, where.shardings(state)), where.put(data)
     compiled = training.train_call.lower(network, task, SETTINGS, state, data, where).compile()
     if where is not None:
         # Outermost is the loop over training steps.

@@ -126,5 +126,7 @@ def test_only_what_lies_under_the_name_unitary_is_unitary():
 
 def test_refuses_to_step_without_parameters():
     rule = cayley(0.1)
-    with pytest.raises(ValueError, match="accepted is params, not None"):
+    with pytest.raises(
+        ValueError, match=r"^params is None; accepted by the Cayley step are the parameters$"
+    ):
         rule.update(pair(unitary(0)), rule.init(None))

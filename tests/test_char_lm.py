@@ -50,7 +50,7 @@ def _answered(batches, delay):
     late = None
     for batch in batches:
         inputs = np.asarray(batch.inputs)
-        if late is None or batch.reset.all():
+        if late is None or batch.restart.all():
             late = np.full((delay, inputs.shape[1]), -2)
         joined = np.concatenate([late, inputs])
         late = joined[len(inputs) :]
@@ -135,11 +135,11 @@ def test_streams_reproduce_the_training_text(delay):
     task = _task(symbols, batch_size=3, segment_length=5)
     assert task.segments_per_epoch == 4
     batches = _train(task, delay, 9)
-    assert [bool(batch.reset.all()) for batch in batches] == [True, *[False] * 3] * 2 + [True]
+    assert [bool(batch.restart.all()) for batch in batches] == [True, *[False] * 3] * 2 + [True]
     for epoch in (batches[:4], batches[4:8]):
         streams = np.concatenate([batch.inputs for batch in epoch])  # [T, B]
         np.testing.assert_array_equal(streams.T.ravel(), symbols[:60])
-    assert all(not batch.reset.any() or batch.reset.all() for batch in batches)
+    assert all(not batch.restart.any() or batch.restart.all() for batch in batches)
     np.testing.assert_array_equal(batches[8].inputs, batches[0].inputs)
 
 
@@ -242,7 +242,7 @@ def test_jitted_batches_are_the_same_and_trace_once():
         assert [leaf.shape for leaf in batch[:3]] == [(6, streams)] * 3
         assert [leaf.dtype for leaf in batch[:3]] == [jnp.int32, jnp.int32, jnp.bool_]
         assert batch.lengths is None
-        assert batch.reset.shape == (streams,) and batch.reset.dtype == jnp.bool_
+        assert batch.restart.shape == (streams,) and batch.restart.dtype == jnp.bool_
 
 
 def test_segment_must_be_longer_than_the_delay():

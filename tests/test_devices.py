@@ -36,7 +36,7 @@ RUN = (
     "--checkpoint_every=4",
     "--steps_per_call=2",
 )
-# Sums over a batch at every step; Fourier transforms, which XLA does not cut; a batch d times as large.
+# Sums over a batch at every step; Fourier transforms, which XLA does not shard; a batch d times as large.
 CHATTY = ("bn_lstm", "urnn", "dilated")
 
 
@@ -149,13 +149,13 @@ def test_a_run_goes_on_with_other_processes_and_devices(two, program, tmp_path):
 
     first, second = two(*RUN, "--num_steps=4", f"--workdir={moved}")
     assert (first[0], second[0]) == (0, 0), first[1] + second[1]
-    assert "2 devices in 2 processes: batches cut in 2, kernels in 1" in first[1]
+    assert "2 devices in 2 processes: batches sharded in 2, kernels in 1" in first[1]
     assert "all steps done after 4 steps" in first[1]
     assert "step" not in second[1]  # the first alone prints
 
     spread = (*RUN, "--num_steps=8", "--mesh=4,2", f"--workdir={moved}")
     ran = program("train", *spread, **EIGHT)
-    assert "8 devices in 1 process: batches cut in 4, kernels in 2" in ran.stdout
+    assert "8 devices in 1 process: batches sharded in 4, kernels in 2" in ran.stdout
     assert "resuming from step 4" in ran.stdout
 
     first, second = two(*RUN, "--num_steps=12", "--mesh=1,2", f"--workdir={moved}")
@@ -228,7 +228,7 @@ def test_wrong_flags(flags, line, program, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_batch_that_cannot_be_cut(program, tmp_path):
+def test_a_batch_that_cannot_be_sharded(program, tmp_path):
     run = (*RUN, "--batch_size=6", "--mesh=4", f"--workdir={tmp_path / 'run'}")
     ran = program("train", *run, code=1, **EIGHT)
     assert (

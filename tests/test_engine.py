@@ -25,7 +25,7 @@ from cases import (
 from tlstm_jax import GRU, LSTM, TensorizedLSTM, unroll
 from tlstm_jax.cells.tensorized.convolution import sum_dtype
 from tlstm_jax.devices import platforms
-from tlstm_jax.recurrence import deferred
+from tlstm_jax.recurrence.deferred_backward import steps_of_a_product
 from tlstm_jax.recurrence.pullbacks import Pullbacks
 
 LENGTHS = np.array([T, 3])
@@ -149,13 +149,13 @@ def test_gradients_with_several_products_over_time(case, kind, options, x64, mon
     rows = B * int(np.prod(getattr(case.cell, "tensor_shape", ())))
     choices = dataclasses.replace(platforms.PLAIN_LOOP, weight_rows=2 * rows)
     monkeypatch.setattr(platforms, "PLAIN_LOOP", choices)
-    assert deferred.steps_of_a_product(6, jnp.zeros((rows, 7)), choices) == 2
+    assert steps_of_a_product(6, jnp.zeros((rows, 7)), choices) == 2
     compare(case.cell, inputs, options, 1e-12)
 
 
 def test_a_product_spans_a_divisor_of_the_steps():
     a = jnp.zeros((64, 4, 400))  # 256 rows a step, 16 of them in 4,096
-    steps = functools.partial(deferred.steps_of_a_product, a=a)
+    steps = functools.partial(steps_of_a_product, a=a)
     cpu, gpu = platforms.PLAIN_LOOP, platforms.CUDA_LOOP
     assert [steps(T, choices=cpu) for T in (8, 48, 52, 784)] == [8, 16, 13, 16]
     assert steps(1009, choices=cpu) == 1009  # a prime: in one piece

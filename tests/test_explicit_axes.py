@@ -24,10 +24,10 @@ def loss(params, xs):
 
 run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
 alone = run(params, xs)
-cut = run(jax.device_put(params, NamedSharding(mesh, P())),
+sharded = run(jax.device_put(params, NamedSharding(mesh, P())),
           jax.device_put(xs, NamedSharding(mesh, P(None, "data"))))
-assert jax.typeof(cut[0][1]).sharding.spec[1] == "data"
-jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), alone, cut)
+assert jax.typeof(sharded[0][1]).sharding.spec[1] == "data"
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), alone, sharded)
 """
 
 OF_MODELS = """
@@ -54,15 +54,15 @@ def loss(params, xs, lengths, reset):
 run = jax.jit(jax.value_and_grad(loss, has_aux=True))
 alone = run(params, **given)
 places = {{name: NamedSharding(mesh, P(*axes)) for name, axes in axis.items()}}
-cut = run(jax.device_put(params, NamedSharding(mesh, P())), **jax.device_put(given, places))
-assert jax.typeof(cut[0][1][1]).sharding.spec[1] == "data"
-jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), alone, cut)
+sharded = run(jax.device_put(params, NamedSharding(mesh, P())), **jax.device_put(given, places))
+assert jax.typeof(sharded[0][1][1]).sharding.spec[1] == "data"
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), alone, sharded)
 """
 
 
 @pytest.mark.parametrize("engine", ["scan", "deferred"])
 @pytest.mark.parametrize("cell", ["LSTM(4)", "TensorizedLSTM(4, (3,))"])
-def test_a_batch_cut_on_a_mesh_with_explicit_axes(cell, engine):
+def test_a_batch_sharded_on_a_mesh_with_explicit_axes(cell, engine):
     _run(PROGRAM.format(cell=cell, engine=engine))
 
 
@@ -75,10 +75,11 @@ def test_a_batch_cut_on_a_mesh_with_explicit_axes(cell, engine):
         ("wavenet", {}),
         ("bn_lstm", {"max_steps": 5}),
         ("lstm", {"bidirectional": True, "num_layers": 2, "dropout": 0.2}),
-        ("tlstm", {"learned_carry": True}),
+        ("tlstm", {}),
+        ("gru", {"learned_carry": True}),
     ],
 )
-def test_the_batch_of_a_model_cut_on_a_mesh_with_explicit_axes(name, settings):
+def test_the_batch_of_a_model_sharded_on_a_mesh_with_explicit_axes(name, settings):
     _run(OF_MODELS.format(name=name, settings=settings))
 
 

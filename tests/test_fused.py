@@ -128,20 +128,22 @@ def test_bfloat16_is_near_float32():
     ("cell", "reason"),
     [
         (ResetBeforeGRU(M), "ResetBeforeGRU has no project, mix and update"),
-        (LSTM(129), "LSTM has 129 channels; accepted are 2 to 128"),
+        (LSTM(129), "LSTM has 129 channels, not 2 to 128"),
         (
             TensorizedLSTM(M, (4,), normalization="layer"),
             "TensorizedLSTM has normalization 'layer'",
         ),
         (
             TensorizedLSTM(128, (2, 2)),
-            "TensorizedLSTM has 2448 KB of padded weights; accepted are 1024",
+            "TensorizedLSTM has 2448 KB of padded weights, over 1024",
         ),
-        (TensorizedLSTM(M, (9, 9)), "TensorizedLSTM has 81 locations; accepted are 64"),
+        (TensorizedLSTM(M, (9, 9)), "TensorizedLSTM has 81 locations, over 64"),
     ],
 )
 def test_what_it_cannot_run_is_refused(cell, reason):
-    with pytest.raises(ValueError, match=f"engine is 'fused', but {reason}"):
+    with pytest.raises(
+        ValueError, match=f"engine is 'fused', but {reason}.*; accepted are auto, deferred, scan$"
+    ):
         unroll(cell, *inputs_of(cell), engine="fused")
 
 
@@ -187,7 +189,6 @@ def test_the_kernels_compile_for_an_h100_and_no_loop_is_left(cell, kernels, envi
         importlib.metadata.version("jax-cuda13-plugin")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("needs jax-cuda13-plugin")
-    pytest.importorskip("scripts.targets")
     command = [sys.executable, "-c", COMPILE, cell]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr

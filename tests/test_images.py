@@ -107,7 +107,7 @@ def test_every_image_comes_at_most_once_an_epoch(batch_size):
             chex.assert_shape(batch.inputs, (20, batch_size, 1))
             chex.assert_shape([batch.targets, batch.mask], (1, batch_size))
             chex.assert_type(batch[:3], [jnp.float32, jnp.int32, bool])
-            assert batch.mask.all() and batch.lengths is None and batch.reset is None
+            assert batch.mask.all() and batch.lengths is None and batch.restart is None
             numbers = numbers_of(pixels_of(task, batch))
             np.testing.assert_array_equal(batch.targets[0], numbers % 10)
             seen.extend(numbers)

@@ -177,5 +177,7 @@ def test_what_a_tpu_runs_in_each_loop():
 
 
 def test_thunks_of_another_program_are_refused():
-    with pytest.raises(ValueError, match=r"thunk 2 is 'while\.8', which is no loop of the program"):
+    with pytest.raises(
+        ValueError, match=r"thunk 2 is 'while\.8'; accepted are loops of the program"
+    ):
         of_thunks(SEQUENCE, NAMES.replace("while.2", "while.8"), TEXT)

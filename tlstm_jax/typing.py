@@ -137,7 +137,7 @@ class Batch(NamedTuple):
     targets: Array  # [T, B] int32 classes; [1, B] where only the last output is scored
     mask: Array  # like targets, bool: which outputs are scored
     lengths: Array | None = None  # [B] int32, None: every sequence fills all T steps
-    reset: Array | None = None  # [B] bool, streams only: examples whose state starts anew here
+    restart: Array | None = None  # [B] bool, streams only: examples whose carry starts over here
 
 
 class Task(Protocol):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tlstm_jax.devices.layout import is_cut
+from tlstm_jax.devices.layout import is_sharded
 from tlstm_jax.typing import Array, Params
 
 
@@ -149,7 +149,7 @@ def linear(x: Array, params: Params, dtype: Any) -> Array:
                 f"x has {x.shape[-1]} features, the input kernel takes {kernel.shape[0]}"
             )
         # In rows: of more axes, the kernel's gradient would be made from a transposed copy.
-        rows = x.astype(dtype).reshape(-1, x.shape[-1]) if not is_cut(x) else x.astype(dtype)
+        rows = x.astype(dtype).reshape(-1, x.shape[-1]) if not is_sharded(x) else x.astype(dtype)
         out = (rows @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
     return add_bias(out, params["bias"]) if "bias" in params else out
 

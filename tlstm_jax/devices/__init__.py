@@ -1,4 +1,4 @@
-"""Where arrays lie, what is computed how on which kind of device, and what compiled programs do."""
+"""How arrays are sharded, how each kind of device computes, and what compiled programs do."""
 
 from tlstm_jax.devices.layout import Layout, make_layout
 

@@ -1,7 +1,7 @@
-"""What one step of each loop of a compiled program does, read from what the compiler tells.
+"""What one step of each loop of a compiled program does, read from the compiler's output.
 
-For a GPU this is the sequence of thunks that XLA runs ("thunk_sequence_after_thunk_passes" of its dump) and
-the names of their instructions ("thunk_metadata"); for a TPU the program's text alone.
+For a GPU this is the sequence of thunks that XLA runs ("thunk_sequence_after_thunk_passes" of its
+dump) and the names of their instructions ("thunk_metadata"); for a TPU the program's text alone.
 """
 
 import collections
@@ -22,28 +22,28 @@ _SCALAR = re.compile(r"\w+\[\]")
 _THUNK = re.compile(r"^( *)(\d+): k(\w+)")
 _NAMED = re.compile(r'profile_annotation: "([^"]*)"\s*thunk_id: (\d+)')
 
-# Thunks that run nothing themselves, that copy, and that are the compiler's own; the rest is libraries'.
+# Thunks that run nothing themselves, that copy, and that are the compiler's; others are libraries'.
 _FRAMES = {"AsyncStart", "CommandBuffer", "Conditional", "DynamicSliceFusion", "Sequential"}
 _COPIES = {"Copy", "DeviceToDeviceCopy"}
 _KERNELS = {"CustomKernel", "Kernel", "Memset32BitValue", "Memzero"}
-# Instructions of which a TPU makes nothing that runs.
+# Instructions for which a TPU runs nothing.
 _FREE = {"after-all", "bitcast", "constant", "get-tuple-element", "parameter", "tuple"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Loop:
-    """What one step of a loop does, without what loops within it do.
+    """What one step of a loop does, inner loops not counted.
 
     Attributes:
-      direction: "forward" or "backward" of what is differentiated; "other": of neither; "outside": what is
-        in no loop.
+      direction: "forward" or "backward" where it is differentiated; "other" where it is not;
+        "outside": what is in no loop.
       steps: of one run of the loop; None where the program does not tell.
-      times: its steps in one call of the program, in all runs.
-      depth: how many loops it lies in.
-      kernels: what runs on the device, copies and calls of libraries among them.
-      launches: command buffers (CUDA graphs), and kernels that are in none; None for a TPU.
-      copies: of memory on the device, that are no kernel of the compiler's.
-      products: kernels of the compiler's with a matrix product or a convolution in them.
+      times: its steps in one call of the program, over all runs.
+      depth: the number of loops around it.
+      kernels: all that runs on the device, including copies and library calls.
+      launches: command buffers (CUDA graphs), and kernels outside of them; None for a TPU.
+      copies: of device memory, without those that are kernels of the compiler.
+      products: kernels of the compiler that contain a matrix product or a convolution.
       library_calls: such as cuDNN's convolutions and cuBLAS's products; for a TPU, custom calls.
     """
 
@@ -59,7 +59,7 @@ class Loop:
 
 
 def main_loops(found: list[Loop]) -> dict[str, Loop]:
-    """By direction, the loop with the most steps in a call; of several such the one with most kernels."""
+    """For each direction the loop with the most steps in a call, and then the most kernels."""
     main: dict[str, Loop] = {}
     for loop in sorted(found, key=lambda loop: (loop.times or 0, loop.kernels)):
         main[loop.direction] = loop
@@ -67,7 +67,7 @@ def main_loops(found: list[Loop]) -> dict[str, Loop]:
 
 
 def of_text(text: str) -> list[Loop]:
-    """The loops of a TPU's program, each before those in it, behind what is outside of loops.
+    """The loops of a TPU's program: first what is in no loop, then each loop before its inner ones.
 
     Args:
       text: `jax.stages.Compiled.as_text()`.
@@ -82,7 +82,7 @@ def of_text(text: str) -> list[Loop]:
 def _count(program: "_Program", body: str) -> dict[str, int]:
     count = collections.Counter()
     for name, shape, kind, _ in program.instructions(body):
-        # What ends an asynchronous operation is counted where it starts; scalars are the control's.
+        # Asynchronous operations are counted where they start; scalars belong to the control flow.
         if kind in _FREE or kind == "while" or kind.endswith("-done") or _SCALAR.match(shape):
             continue
         if program.target(name) == "AllocateBuffer":
@@ -98,18 +98,18 @@ def of_thunks(sequence: str, names: str, text: str) -> list[Loop]:
     """The loops of a GPU's program, in the order of `of_text`.
 
     Args:
-      sequence: the thunks after all passes, one a line, indented by what they are in.
-      names: the dump's thunk_metadata, which says what instruction of the text a thunk is.
+      sequence: the thunks after all passes, one a line, indented by nesting.
+      names: the dump's thunk_metadata, which maps thunks to instructions of the text.
       text: of the compiled program.
 
     Raises:
-      ValueError: a thunk is a loop that the text does not have.
+      ValueError: a thunk is a loop that is not in the text.
     """
     program = _Program(text)
     instruction = {int(number): name for name, number in _NAMED.findall(names)}
     loops = dict(program.loops())
     counts = {body: collections.Counter() for body in loops}
-    around = [(-1, "", program.entry)]  # (indentation, kind, body) of all that a line is in
+    around = [(-1, "", program.entry)]  # (indentation, kind, body) of all that encloses a line
     in_condition = False
     for line in sequence.splitlines():
         if line.strip() in ("condition:", "body:"):
@@ -126,7 +126,7 @@ def of_thunks(sequence: str, names: str, text: str) -> list[Loop]:
         if kind == "While":
             inner = program.body(name)
             if inner not in loops:
-                raise ValueError(f"thunk {number} is {name!r}, which is no loop of the program")
+                raise ValueError(f"thunk {number} is {name!r}; accepted are loops of the program")
             around.append((indentation, kind, inner))
             continue
         around.append((indentation, kind, body))
@@ -164,7 +164,7 @@ class _Program:
         return found and found[1]
 
     def is_product(self, name: str) -> bool:
-        """Whether an instruction, or a computation that it calls, multiplies matrices or convolves."""
+        """Whether an instruction, or what it calls, multiplies matrices or convolves."""
         if name not in self._lines:
             return False
         *_, kind, rest = self._lines[name]
@@ -175,7 +175,7 @@ class _Program:
         )
 
     def loops(self) -> Iterator[tuple[str, Loop]]:
-        """(body, loop without counts) of what is outside of loops, and of all loops."""
+        """(body, loop without counts) of what is in no loop, and of every loop."""
         yield self.entry, Loop("outside", 1, 1, 0)
         yield from self._loops(self.entry, 1, 0)
 
@@ -191,12 +191,12 @@ class _Program:
                     yield from self._loops(called, times, depth)
 
     def _called(self, rest: str) -> list[str]:
-        """The computations that an instruction names, but for a loop's."""
+        """The computations that an instruction names, other than a loop's."""
         found = (name for names in _CALLED.findall(rest) for name in _NAME.findall(names))
         return [name for name in found if name in self._bodies]
 
     def _steps(self, rest: str) -> int | None:
-        """As the compiler has noted them; else the constant that a counter from 0 is compared with."""
+        """As noted by the compiler; else the constant with which a counter from 0 is compared."""
         if noted := TRIPS.search(rest):
             return int(noted[1])
         condition = self._bodies[_CONDITION.search(rest)[1]]
@@ -208,7 +208,7 @@ class _Program:
 
 
 def _direction(rest: str) -> str:
-    """By the name that JAX's transformations gave the loop."""
+    """From the name that JAX's transformations gave the loop."""
     found = _OP_NAME.search(rest)
     name = found[1] if found else ""
     if "transpose(" in name:

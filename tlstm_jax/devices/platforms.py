@@ -1,7 +1,8 @@
-"""What is computed how on which kind of device: every such choice, with its reason.
+"""How each kind of device computes: every choice that depends on the platform, with its reason.
 
-All choices give the same numbers up to rounding; they are made when a program is lowered for its
-device, not when it is traced, so that a program compiled for another device is that device's.
+All choices give the same numbers up to rounding. They are made when a program is lowered for its
+device, not when it is traced, so that a program compiled for another device has that device's
+choices.
 """
 
 import dataclasses
@@ -17,13 +18,13 @@ class Choices:
     """How a kind of device computes the operations of a step.
 
     Attributes:
-      convolution: the cross-layer convolution with one axis and with several: "conv" is
+      convolution: the cross-layer convolution with one tensor axis, and with several: "conv" is
         `lax.conv_general_dilated`, "products" one product with all that a location reads.
       convolution_gradient: its derivative by the state and by the kernel, "products" or "xla".
-      few_rows: of a product, up to which its kernel is turned over outside a loop.
-      multiple: what the sizes of the cross-layer product are padded to multiples of.
-      taps: memory-cell convolution and the softmax over its taps: "matrix", one matrix over locations
-        for each example, or "shifts", a sum of shifted copies, tap by tap.
+      few_rows: products of at most so many rows have their kernel transposed outside the loop.
+      multiple: the sizes of the cross-layer product are padded to multiples of this.
+      taps: memory-cell convolution and the softmax over its taps: "matrix", one matrix over
+        locations for each example, or "shifts", a sum of shifted copies, tap by tap.
     """
 
     convolution: tuple[str, str]
@@ -33,8 +34,8 @@ class Choices:
     taps: str
 
 
-# XLA's gradient of a convolution is several times slower on a CPU than products; with several axes, so
-# is the convolution itself.
+# XLA's gradient of a convolution is several times slower on a CPU than products; with several axes,
+# so is the convolution itself.
 CPU = Choices(
     convolution=("conv", "products"),
     convolution_gradient="products",
@@ -42,9 +43,9 @@ CPU = Choices(
     multiple=1,
     taps="matrix",
 )
-# A GPU's time at these sizes is the number of kernels. cuDNN's convolutions cannot be part of a CUDA graph
-# and take three axes at most, so that products it is, which Triton would pad at every step if their sizes
-# are odd; what is elementwise becomes part of other kernels.
+# At these sizes a GPU's time is proportional to the number of kernels. cuDNN's convolutions cannot
+# be part of a CUDA graph and have at most three axes; hence products, of even sizes, since Triton
+# would pad others at every step. Elementwise operations are fused into other kernels.
 CUDA = Choices(
     convolution=("products", "products"),
     convolution_gradient="products",
@@ -52,7 +53,7 @@ CUDA = Choices(
     multiple=16,
     taps="shifts",
 )
-# A TPU has a convolution; there each of the shifted copies is an operation of its own.
+# A TPU has a convolution unit; each shifted copy would be an operation of its own.
 TPU = Choices(
     convolution=("conv", "conv"),
     convolution_gradient="xla",
@@ -67,30 +68,30 @@ class LoopChoices:
     """How a kind of device runs the deferred gradient's loops over time.
 
     Attributes:
-      remake: what the backward loop needs beside the carries is made again, many steps at once, rather
-        than stored at every step, and what a loop does store is one array of each dtype.
-      unroll: at most so many steps are one of the compiled loop's.
-      weight_rows, weight_numbers: at most so many rows, and numbers of pre-activations, of as many steps
-        as are one product for a weight gradient.
+      recompute: what the backward loop needs beside the carries is recomputed, many steps at once,
+        rather than stored at every step, and what a loop does store is one array of each dtype.
+      unroll: at most so many steps make one iteration of the compiled loop.
+      weight_rows, weight_numbers: the most rows, and numbers of pre-activations, of the steps that
+        make one product for a weight gradient.
     """
 
-    remake: bool
+    recompute: bool
     unroll: int
     weight_rows: int
     weight_numbers: int
 
 
-# A CPU's time is arithmetic and memory: what is expensive is saved, and weight gradients are made of rows
-# that still lie in its cache; longer bodies are no faster. On a TPU storing is part of other operations,
-# and its lanes are 128 wide, so that laying arrays side by side moves them about.
-PLAIN_LOOP = LoopChoices(remake=False, unroll=1, weight_rows=4096, weight_numbers=2**62)
-# On a GPU every array that is stored is a kernel at every step, and every step of the compiled loop a
-# launch; a product with all steps at once is as good as free.
-CUDA_LOOP = LoopChoices(remake=True, unroll=4, weight_rows=2**62, weight_numbers=2**27)
+# On a CPU arithmetic and memory take the time: what is expensive is saved, and weight gradients are
+# computed from rows that are still in cache; unrolling is no faster. On a TPU stores are fused into
+# other operations, and concatenating arrays along its lanes, 128 wide, moves them.
+PLAIN_LOOP = LoopChoices(recompute=False, unroll=1, weight_rows=4096, weight_numbers=2**62)
+# On a GPU every array that is stored is a kernel at every step, and every iteration of the compiled
+# loop a launch; a product over all steps at once costs next to nothing.
+CUDA_LOOP = LoopChoices(recompute=True, unroll=4, weight_rows=2**62, weight_numbers=2**27)
 
 
 def is_at_most(number: Any, limit: int) -> bool:
-    """Whether a size is known to be at most `limit`; one of `jax.export`'s symbolic shapes is not."""
+    """Whether a size is known to be at most `limit`; symbolic sizes (`jax.export`) are not."""
     return not export.is_symbolic_dim(number) and number <= limit
 
 

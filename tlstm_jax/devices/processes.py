@@ -1,7 +1,7 @@
-"""A training of several processes, of which each runs this program on the devices of its host.
+"""A training of several processes, each of which runs this program on the devices of its host.
 
-All of them compute the same on the same global arrays, and the first alone writes files. Where one
-finds something out for itself (a mistake, a signal, the time), it has to tell the others.
+All compute the same on the same global arrays, and only the first writes files. What one of them
+finds out alone (an error, a signal, the time), it has to tell the others.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def is_first() -> bool:
 
 
 def wait() -> None:
-    """Returns when all processes are here."""
+    """Returns once all processes have called it."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("tlstm_jax")
 
@@ -38,12 +38,12 @@ def agree(message: str | None) -> str | None:
 
 
 def first(do: Callable[[], T]) -> T | None:
-    """What `do` returns, in the first process alone; None in the others, which wait. See `together`."""
+    """What `do` returns, run in the first process only; None in the others, which wait for it."""
     return together(lambda: do() if is_first() else None)
 
 
 def together(find: Callable[[], T]) -> T:
-    """What `find` returns; if it raises in one process, that ends all of them.
+    """What `find` returns; if it raises in one process, it raises in all, and none waits forever.
 
     Raises:
       ValueError, OSError: what `find` raised here.

@@ -1,7 +1,8 @@
-"""Devices that programs can be compiled for where there are none: GPUs from their data sheets, TPUs by name.
+"""Devices to compile for without having them: GPUs from their data sheets, TPUs by name.
 
-Neither a device nor its driver is needed. For a GPU `pip install .[aot-cuda]` brings JAX's CUDA plugin and
-NVIDIA's assembler, but none of NVIDIA's libraries; for a TPU `pip install .[aot-tpu]` brings libtpu.
+Neither a device nor its driver is needed. For a GPU `pip install .[aot-cuda]` installs JAX's CUDA
+plugin and NVIDIA's assembler, but none of NVIDIA's libraries; for a TPU `pip install .[aot-tpu]`
+libtpu.
 """
 
 import dataclasses
@@ -23,15 +24,15 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 @dataclasses.dataclass(frozen=True)
 class GPU:
-    """What XLA's compiler wants to know of an NVIDIA GPU; figures are those of its data sheet.
+    """What XLA's compiler needs to know about an NVIDIA GPU; figures from its data sheet.
 
     Attributes:
       name: the product's.
-      capability: compute capability, "9.0a" for what is Hopper's own.
-      cores: streaming multiprocessors, as all that follows "per core" counts.
+      capability: compute capability; "9.0a" includes the features that only Hopper has.
+      cores: streaming multiprocessors; "per core" below is per multiprocessor.
       fpus: float32 units per core.
       threads: resident threads per core.
-      shared: bytes of shared memory per core; a block can have 1 KiB less but where there are 64 KiB.
+      shared: bytes of shared memory per core; a block can have 1 KiB less, except of 64 KiB.
       clock: boost clock in GHz.
       cache: bytes of the L2 cache.
       memory, bandwidth: of the device's memory, in bytes, and bytes a second.
@@ -145,10 +146,10 @@ GPUS = {
 }
 ACCEPTED = f"{', '.join(GPUS)}, or a TPU's name and topology as in v5e:2x2"
 PLUGIN = ("jax-cuda13-plugin", "jax-cuda13-pjrt")
-# XLA calls its ptxas and links its libdevice, and dies without; a CUDA toolkit has both.
+# XLA runs ptxas and links libdevice from these, and aborts without; a CUDA toolkit has both.
 ASSEMBLER = ("nvidia-cuda-nvcc", "nvidia-nvvm")
 TOOLKITS = ("/usr/local/cuda", "/opt/cuda")  # where XLA looks
-# There is no cloud to ask what libtpu runs on, of which it would complain; and no device to keep to itself.
+# Keeps libtpu from asking a cloud what it runs on, and from claiming a device for itself.
 _TPU_ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -158,7 +159,7 @@ _TPU_ENVIRONMENT = {
 
 
 def check(target: str) -> None:
-    """Raises ValueError, in one line: no such target, or no library for it, or not one for this JAX."""
+    """Raises ValueError: no such target, no library for it, or not one for this version of JAX."""
     if target in GPUS:
         extra, jax_extra = "aot-cuda", "cuda13-local"
         has_toolkit = any(pathlib.Path(folder, "nvvm/libdevice").is_dir() for folder in TOOLKITS)
@@ -178,20 +179,20 @@ def check(target: str) -> None:
             ) from None
         if package in PLUGIN and version.split(".")[:3] != jaxlib.__version__.split(".")[:3]:
             raise ValueError(
-                f"target is {target!r}, but {package} is {version} and jaxlib {jaxlib.__version__}; "
-                f"accepted is the same version, after {how}"
+                f"target is {target!r}, but {package} is {version} and jaxlib "
+                f"{jaxlib.__version__}; accepted is the same version, after {how}"
             )
 
 
 def devices(target: str, number: int = 1) -> list[Any]:
-    """Devices that can be compiled for and not run on.
+    """Devices to compile for, which cannot run anything.
 
     Args:
       target: one of GPUS, or the name and topology of a TPU as libtpu has them.
       number: how many of them.
 
     Raises:
-      ValueError: in one line: what `check` says, no such TPU, or too many devices.
+      ValueError: what `check` raises, no such TPU, or too many devices.
     """
     check(target)
     if target in GPUS:
@@ -216,10 +217,10 @@ def devices(target: str, number: int = 1) -> list[Any]:
 def compile_for(target: str, lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, list[Loop]]:
     """Compiles a program that was lowered for devices of `target`, and reads what its loops do.
 
-    JAX's compilation cache must be off, since of a program from there the compiler tells nothing.
+    JAX's compilation cache must be off, since the compiler has no output for a cached program.
 
     Raises:
-      ValueError: the compiler did not tell.
+      ValueError: the compiler did not write what is read.
     """
     if target in GPUS:
         compiled, sequence, names = compile_for_gpu(lowered)
@@ -233,14 +234,17 @@ def compile_for_gpu(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, s
     with tempfile.TemporaryDirectory() as folder:
         options = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
         compiled = lowered.compile(compiler_options=options)
-        # The first is there only if the passes changed anything.
+        # The first is only written if the passes changed anything.
         sequence = _dumped(folder, "thunk_sequence_after_thunk_passes", "thunk_sequence")
         return compiled, sequence, _dumped(folder, "thunk_metadata")
 
 
 def _dumped(folder: str, *parts: str) -> str:
-    """The first of these parts of a program that was dumped."""
+    """The first of these files that was dumped."""
     for part in parts:
         for path in pathlib.Path(folder).glob(f"*.{part}.txt"):
             return path.read_text()
-    raise ValueError(f"the compiler of jaxlib {jaxlib.__version__} did not write {parts[-1]}")
+    raise ValueError(
+        f"jaxlib is {jaxlib.__version__}, whose compiler did not write {parts[-1]}; "
+        "accepted are versions that do"
+    )

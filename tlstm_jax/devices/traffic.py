@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, read from its text."""
+"""What a compiled program exchanges between devices, read from its text."""
 
 import collections
 import dataclasses
@@ -23,8 +23,8 @@ class Collective:
     Attributes:
       kind: one of KINDS.
       num_bytes: of its result, on one device.
-      times: how often a call of the program does it.
-      loops: how many loops it is in.
+      times: how often it runs in a call of the program.
+      loops: the number of loops around it.
     """
 
     kind: str
@@ -37,7 +37,7 @@ def collectives(text: str) -> list[Collective]:
     """The collectives of a compiled program.
 
     Args:
-      text: `jax.stages.Compiled.as_text()`. A loop whose length it does not tell counts once.
+      text: `jax.stages.Compiled.as_text()`. A loop of unknown length counts once.
     """
     bodies = computations(text)
     found = []
@@ -60,7 +60,7 @@ def entry(text: str) -> str:
 def _calls(
     bodies: dict[str, str], name: str, times: int = 1, loops: int = 0
 ) -> Iterator[tuple[str, int, int]]:
-    """(computation, how often, in how many loops), of one computation and of all that it calls."""
+    """(computation, how often, in how many loops) of a computation and all that it calls."""
     yield name, times, loops
     for line in bodies[name].splitlines():
         looped = BODY.search(line)

@@ -27,7 +27,7 @@ from tlstm_jax.models.base import DelayFreeModel
 from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.recurrence.delays import age_at_end, ages
 from tlstm_jax.recurrence.loop import select
-from tlstm_jax.recurrence.unrolling import within, zero_beyond
+from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
 from tlstm_jax.typing import Array, Aux, Params, PyTree, State
 
 
@@ -156,43 +156,43 @@ class BatchNormLSTM(DelayFreeModel):
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         T, B = xs.shape[:2]
-        live = jnp.ones((T, B), bool) if lengths is None else within(xs, lengths)
+        mask = jnp.ones((T, B), bool) if lengths is None else sequence_mask(xs, lengths)
         steps = ages(carry.age, T, reset)
         zs = linear(zero_beyond(xs, lengths), params["input"], self.dtype)
         noise = self._noise(key, carry.hidden) if train else None
 
         def body(before: BatchNormCarry, inputs: tuple) -> tuple[BatchNormCarry, tuple]:
-            z, live_, step, start = inputs
+            z, mask_, step, reset_ = inputs
             zeros = BatchNormCarry(*(jnp.zeros_like(leaf) for leaf in before))
-            carry = select(start, zeros, before) if start is not None else before
+            carry = select(reset_, zeros, before) if reset_ is not None else before
             if noise is not None:
                 first = select(step == 0, noise, jnp.zeros_like(noise))
                 carry = carry._replace(hidden=carry.hidden + first)
             known = None if train else self._known(state, step)
-            new, moments = self._step(params, carry, z, live_, known)
+            new, moments = self._step(params, carry, z, mask_, known)
             new = new._replace(age=before.age)
-            y = select(live_, new.hidden, jnp.zeros_like(new.hidden))
-            return select(live_, new, before), (y, moments if train else None)
+            y = select(mask_, new.hidden, jnp.zeros_like(new.hidden))
+            return select(mask_, new, before), (y, moments if train else None)
 
-        last, (ys, moments) = lax.scan(body, carry, (zs, live, steps, reset))
+        last, (ys, moments) = lax.scan(body, carry, (zs, mask, steps, reset))
         if train:
-            state = self._running(state, moments, live, steps)
+            state = self._running(state, moments, mask, steps)
         return last._replace(age=age_at_end(carry.age, T, reset, lengths)), ys, state, {}
 
     def _step(
-        self, params: Params, carry: BatchNormCarry, z: Array, live: Array, known: Moments | None
+        self, params: Params, carry: BatchNormCarry, z: Array, mask: Array, known: Moments | None
     ) -> tuple[BatchNormCarry, Moments]:
-        """One step from x W; `known` statistics, or those of the live examples."""
+        """One step from x W; `known` statistics, or those of the examples where mask [B]."""
         wide = carry.memory.dtype
         hU = linear(carry.hidden, {"kernel": params["recurrent"]["kernel"]}, z.dtype).astype(wide)
         z = z.astype(wide)
-        of_input = known.input if known else _moments(z, live)
-        of_recurrent = known.recurrent if known else _moments(hU, live)
+        of_input = known.input if known else _moments(z, mask)
+        of_recurrent = known.recurrent if known else _moments(hU, mask)
         a = self._normalize(z, of_input, params["input_norm"])
         a = a + self._normalize(hU, of_recurrent, params["recurrent_norm"])
         i, f, g, o = jnp.split(add_bias(a, params["recurrent"]["bias"]), 4, axis=-1)
         c = jax.nn.sigmoid(f) * carry.memory + jax.nn.sigmoid(i) * jnp.tanh(g)
-        of_memory = known.memory if known else _moments(c, live)
+        of_memory = known.memory if known else _moments(c, mask)
         shown = self._normalize(c, of_memory, params["memory_norm"])
         h = (jax.nn.sigmoid(o) * jnp.tanh(shown)).astype(carry.hidden.dtype)
         return carry._replace(hidden=h, memory=c), Moments(of_input, of_recurrent, of_memory)
@@ -215,12 +215,12 @@ class BatchNormLSTM(DelayFreeModel):
         names = ("input", "recurrent", "memory")
         return Moments(*((state["mean"][name][row], state["var"][name][row]) for name in names))
 
-    def _running(self, state: State, moments: Moments, live: Array, steps: Array) -> State:
-        """Running means, a batch later; of every step that had a live example."""
+    def _running(self, state: State, moments: Moments, mask: Array, steps: Array) -> State:
+        """Running means, a batch later; of every step within any example's length."""
         T, N = steps.shape[0], self.max_steps
         rows = jnp.broadcast_to(jnp.arange(T)[:, None], steps.shape)
         hits = jnp.zeros((T, N), moments.memory[0].dtype)
-        hits = hits.at[rows, jnp.minimum(steps, N - 1)].max(live.astype(hits.dtype))
+        hits = hits.at[rows, jnp.minimum(steps, N - 1)].max(mask.astype(hits.dtype))
         weights = hits / jnp.maximum(jnp.sum(hits, axis=0), 1.0)[None]
         seen = jnp.any(hits > 0, axis=0)[:, None]  # [N, 1]
 
@@ -238,14 +238,14 @@ class BatchNormLSTM(DelayFreeModel):
         self, params: Params, state: State, carry: BatchNormCarry, x: Array
     ) -> tuple[BatchNormCarry, Array]:
         z = linear(x, params["input"], self.dtype)
-        live = jnp.ones((z.shape[0],), bool)
-        new, _ = self._step(params, carry, z, live, self._known(state, carry.age))
+        mask = jnp.ones((z.shape[0],), bool)
+        new, _ = self._step(params, carry, z, mask, self._known(state, carry.age))
         return new._replace(age=carry.age + 1), new.hidden
 
 
-def _moments(a: Array, live: Array) -> tuple[Array, Array]:
-    """Mean and biased variance of the live rows of a [B, M]: [M] each."""
-    weights = live[:, None].astype(a.dtype)
+def _moments(a: Array, mask: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of the rows of a [B, M] where mask [B]: [M] each."""
+    weights = mask[:, None].astype(a.dtype)
     weights = weights / jnp.maximum(jnp.sum(weights), jnp.ones((), a.dtype))
     mean = jnp.sum(a * weights, axis=0)
     centred = a - jnp.broadcast_to(mean, a.shape)

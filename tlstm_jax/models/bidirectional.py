@@ -24,7 +24,8 @@ from tlstm_jax.models.sequence import (
 )
 from tlstm_jax.recurrence import cudnn
 from tlstm_jax.recurrence.engine import run
-from tlstm_jax.recurrence.unrolling import within, zero_beyond
+from tlstm_jax.recurrence.loop import Inputs
+from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, State
 
 
@@ -132,9 +133,9 @@ class Bidirectional:
         layer = (params["forward"], params["backward"]), (carry.forward, start), xs
         cells = cells_at_once(self._models, *layer, reset=reset, directions=2)
         if cells is not None:
-            live = None if lengths is None else within(xs, lengths)
+            mask = None if lengths is None else sequence_mask(xs, lengths)
             ours = functools.partial(_deferred, cells)
-            carries, ys = cudnn.apply(forward.engine, ours, *layer, live, directions=2)
+            carries, ys = cudnn.apply(forward.engine, ours, *layer, mask, directions=2)
             return BidirectionalCarry(*carries), ys, state, {}
         carry_f, ys_f, state_f, aux = forward.apply(
             params["forward"], states[0], carry.forward, xs, reset=reset, key=keys[0], **options
@@ -168,11 +169,12 @@ class Bidirectional:
 
 def _deferred(cells: tuple[Cell, Cell], floats: tuple, others: tuple) -> tuple[tuple, Array]:
     """The deferred engine in both directions, as `cudnn.apply` wants it."""
-    (params, carries, vectors), (tokens, live) = floats, others
+    (params, carries, vectors), (tokens, mask) = floats, others
     xs = tokens if vectors is None else vectors
-    lengths = None if live is None else jnp.sum(live, axis=0)
-    carry_f, ys_f, _ = run(cells[0], params[0], carries[0], xs, None, live)
-    carry_b, ys_b, _ = run(cells[1], params[1], carries[1], reverse(xs, lengths), None, live)
+    lengths = None if mask is None else jnp.sum(mask, axis=0)
+    carry_f, ys_f, _ = run(cells[0], params[0], carries[0], Inputs(xs, mask=mask))
+    reversed_ = Inputs(reverse(xs, lengths), mask=mask)
+    carry_b, ys_b, _ = run(cells[1], params[1], carries[1], reversed_)
     return (carry_f, carry_b), jnp.concatenate([ys_f, reverse(ys_b, lengths)], axis=-1)
 
 

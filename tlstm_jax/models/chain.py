@@ -14,7 +14,7 @@ from tlstm_jax.models.sequence import as_sequence, cells_at_once, finished_first
 from tlstm_jax.recurrence import cudnn
 from tlstm_jax.recurrence.delays import age_at_end, ages, flushed
 from tlstm_jax.recurrence.loop import select
-from tlstm_jax.recurrence.unrolling import within, zero_beyond
+from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, State
 
 
@@ -174,9 +174,9 @@ def apply_layers(
     late = any(lags(layers))
     cells = None if late else cells_at_once(layers, params, carry, xs, reset=reset)
     if cells is not None:
-        live = None if lengths is None else within(xs, lengths)
+        mask = None if lengths is None else sequence_mask(xs, lengths)
         ours = functools.partial(cudnn.deferred, cells)
-        carry, ys = cudnn.apply(layers[0].engine, ours, params, carry, xs, live)
+        carry, ys = cudnn.apply(layers[0].engine, ours, params, carry, xs, mask)
         return carry, ys, (), {}
     keys = split_key(key, len(layers))
     states = state or ((),) * len(layers)

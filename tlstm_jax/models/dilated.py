@@ -20,9 +20,9 @@ from tlstm_jax.devices.layout import on_any_mesh
 from tlstm_jax.models.base import ModelWrapper
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.sequence import memory_dtype
-from tlstm_jax.recurrence.linear_scan import starts
+from tlstm_jax.recurrence.linear_scan import segment_ids
 from tlstm_jax.recurrence.loop import select
-from tlstm_jax.recurrence.unrolling import within
+from tlstm_jax.recurrence.unrolling import sequence_mask
 from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, PyTree, SequenceModel, State
 
 
@@ -153,15 +153,15 @@ def _window(reset: Array, d: int) -> Array:
 def _stale(reset: Array, ends: Array, d: int) -> Array:
     """Which sequences, in the order of their next use, have had no step since a reset: [B, d]."""
     steps = jnp.broadcast_to(jnp.arange(reset.shape[0])[:, None], reset.shape).astype(ends.dtype)
-    real = reset & within(reset, ends)
-    last = jnp.max(jnp.where(real, steps, jnp.full_like(steps, -d)), axis=0)
+    reset = reset & sequence_mask(reset, ends)
+    last = jnp.max(jnp.where(reset, steps, jnp.full_like(steps, -d)), axis=0)
     used = ends[:, None] + jnp.arange(d)[None].astype(ends.dtype) - d
     return last[:, None] > used
 
 
 def _dropped(reset: Array, ends: Array, delay: int) -> Array:
     """Which outputs are still under way at a reset, also in a sequence that it finds at its end: [T, B]."""
-    now = starts(reset, ends)
+    now = segment_ids(reset, ends)
     later = jnp.concatenate([now, *[now[-1:]] * delay])[delay:]
     return later > now
 

@@ -20,9 +20,9 @@ from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
 from tlstm_jax.models.base import DelayFreeModel
 from tlstm_jax.overrides import plain
-from tlstm_jax.recurrence.linear_scan import linear_recurrence, starts
+from tlstm_jax.recurrence.linear_scan import linear_recurrence, segment_ids
 from tlstm_jax.recurrence.loop import select
-from tlstm_jax.recurrence.unrolling import within, zero_beyond
+from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
 from tlstm_jax.typing import Array, Aux, Params, State
 
 POOLINGS = ("f", "fo", "ifo")
@@ -109,7 +109,7 @@ class QRNN(DelayFreeModel):
         c, cs = linear_recurrence(f, i * z, carry.memory, lengths, reset)
         ys = (o * cs).astype(sums.dtype)
         if lengths is not None:
-            ys = select(within(xs, lengths), ys, jnp.zeros_like(ys))
+            ys = select(sequence_mask(xs, lengths), ys, jnp.zeros_like(ys))
         return QRNNCarry(pending, c), ys, state, {}
 
     def _convolve(
@@ -122,26 +122,26 @@ class QRNN(DelayFreeModel):
     ) -> tuple[Array, Array]:
         """(what is pending at the end, the sums [T, B, n M] without bias)."""
         (T, B), k, kernel = xs.shape[:2], self.width, params["input"]["kernel"]
-        example = starts(reset, lengths)
-        if example is not None:  # also of the k - 1 steps behind the end
-            example = jnp.concatenate([example, *[example[-1:]] * (k - 1)])
+        segments = segment_ids(reset, lengths)
+        if segments is not None:  # also of the k - 1 steps behind the end
+            segments = jnp.concatenate([segments, *[segments[-1:]] * (k - 1)])
 
         def same(first: Array, then: Array, part: Array) -> Array:
             """`part` where both steps are of one example."""
-            if example is None:
+            if segments is None:
                 return part
             return select(first == then, part, jnp.zeros_like(part))
 
         sums = jnp.zeros((T + k - 1, B, kernel.shape[-1]), carry.pending.dtype)
         if k > 1:
             before = jnp.swapaxes(carry.pending, 0, 1)
-            if example is not None:
-                before = same(jnp.zeros_like(example[: k - 1]), example[: k - 1], before)
+            if segments is not None:
+                before = same(jnp.zeros_like(segments[: k - 1]), segments[: k - 1], before)
             sums = sums.at[: k - 1].add(before)
         for n in range(k):  # x_t is read n steps later
             part = linear(xs, {"kernel": kernel[k - 1 - n]}, self.dtype).astype(sums.dtype)
-            if example is not None:
-                part = same(example[:T], example[n : n + T], part)
+            if segments is not None:
+                part = same(segments[:T], segments[n : n + T], part)
             sums = sums.at[n : n + T].add(part)
         ends = jnp.full((B,), T) if lengths is None else jnp.clip(lengths, 0, T)
 

@@ -18,7 +18,7 @@ from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.recurrence.engine import check_engine
 from tlstm_jax.recurrence.linear_scan import linear_recurrence
 from tlstm_jax.recurrence.loop import select
-from tlstm_jax.recurrence.unrolling import check_remat, unroll, within, zero_beyond
+from tlstm_jax.recurrence.unrolling import check_remat, sequence_mask, unroll, zero_beyond
 from tlstm_jax.typing import Array, Aux, Params, State
 
 
@@ -101,7 +101,7 @@ class SRU(DelayFreeModel):
         c, cs = linear_recurrence(f, (1 - f) * u, carry.memory, lengths, reset)
         ys = self.cell.output(r, cs, x).astype(zs.dtype)
         if lengths is not None:
-            ys = select(within(xs, lengths), ys, jnp.zeros_like(ys))
+            ys = select(sequence_mask(xs, lengths), ys, jnp.zeros_like(ys))
         return SRUCarry(c), ys, state, {}
 
     def token_step(

@@ -30,9 +30,9 @@ from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
 from tlstm_jax.models.base import DelayFreeModel
 from tlstm_jax.overrides import plain
-from tlstm_jax.recurrence.linear_scan import shift, starts
+from tlstm_jax.recurrence.linear_scan import segment_ids, shift
 from tlstm_jax.recurrence.loop import select
-from tlstm_jax.recurrence.unrolling import within, zero_beyond
+from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
 from tlstm_jax.typing import Array, Aux, Params, State
 
 
@@ -127,18 +127,18 @@ class WaveNet(DelayFreeModel):
         del flush, key, train
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
-        real = None if lengths is None else within(xs, lengths)
-        example = starts(reset, lengths)
+        mask = None if lengths is None else sequence_mask(xs, lengths)
+        segments = segment_ids(reset, lengths)
         x = linear(zero_beyond(xs, lengths), params["input"], self.dtype)
         total, carries = None, []
         for n, held in enumerate(carry.held):
             layer = params[f"layer_{n}"]
-            held, late = shift(held, x.astype(held.dtype), example, lengths)
+            held, late = shift(held, x.astype(held.dtype), segments, lengths)
             carries.append(held)
             x, skip = _layer(layer, late.astype(x.dtype), x)
             total = skip if total is None else total + skip
         ys = jax.nn.relu(linear(jax.nn.relu(total), params["post"], total.dtype))
-        ys = select(real, ys, jnp.zeros_like(ys))
+        ys = select(mask, ys, jnp.zeros_like(ys))
         return WaveNetCarry(tuple(carries)), ys, state, {}
 
     def token_step(

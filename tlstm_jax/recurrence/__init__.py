@@ -1,4 +1,4 @@
-"""A cell over time: the loop, its gradients, and what takes its place on some devices."""
+"""A cell over time: the loop, its gradients, and what replaces it on some devices."""
 
 from tlstm_jax.recurrence.unrolling import unroll, unroll_reference
 

@@ -1,8 +1,8 @@
-"""One of two equal functions: that for NVIDIA devices, or that for everything else.
+"""One of two equal functions: one for NVIDIA devices, one for everything else.
 
-On what a program will run is known when it is lowered, and whether it runs under vmap when it is
-transformed; when it is traced, neither is. Both functions are therefore traced, with their gradients,
-and one of them is compiled.
+What a program will run on is known when it is lowered, and whether it is vmapped when it is
+transformed; when it is traced, neither is known. Both functions are therefore traced, with their
+gradients, and one of them is compiled.
 """
 
 import functools
@@ -24,13 +24,13 @@ Function = Callable[[PyTree, PyTree], PyTree]
 def either(ours: Function, theirs: Function, floats: PyTree, others: PyTree) -> PyTree:
     """theirs(floats, others) on CUDA devices and not under vmap, else ours(floats, others).
 
-    It can be differentiated by `floats`, once, backwards, each function by its own gradient. What the
-    gradient of the function that does not run would need is zeros, which XLA drops from a compiled
-    program.
+    It can be differentiated by `floats`, once and in reverse mode, each function by its own
+    gradient. The residuals of the function that does not run are zeros, which XLA removes from the
+    compiled program.
 
     Args:
       ours: runs everywhere.
-      theirs: gives the same numbers on CUDA devices, and need not have a batching rule.
+      theirs: gives the same numbers on CUDA devices; needs no batching rule.
       floats: a pytree of floats.
       others: a pytree of integers and booleans.
     """
@@ -69,7 +69,7 @@ def _bwd(ours: Function, theirs: Function, residuals: tuple, cotangents: PyTree)
         return backward
 
     def batched(residuals: tuple, cotangents: PyTree) -> PyTree:
-        """By ours, also where it was theirs that ran, since vmap came after the forward pass."""
+        """By ours, even if theirs ran: vmap may be applied after the forward pass."""
         (floats, others), saved, was_ours = residuals
 
         def again() -> list:
@@ -90,7 +90,7 @@ def _by_platform(theirs: Callable, ours: Callable, *args: PyTree) -> PyTree:
 
 
 def _under_vmap(function: Callable[..., Any], batched: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, but under vmap `batched`."""
+    """`function`; under vmap, `batched`."""
     call = custom_vmap(function)
 
     @call.def_vmap

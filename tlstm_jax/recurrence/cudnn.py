@@ -1,14 +1,14 @@
-"""cuDNN's LSTM, by `jax.experimental.rnn`, in the place of the loop over time.
+"""cuDNN's LSTM, through `jax.experimental.rnn`, in place of the loop over time.
 
-It has the equations of `tlstm_jax.cells.lstm.LSTM`, the same order of gates, but two biases a gate and
-all weights in one vector; both are converted here. It takes whole stacks of layers and both directions of
-time in one call, in which layers and directions overlap. Sequences are batch-major there, and padded
-behind their ends.
+It has the equations of `tlstm_jax.cells.lstm.LSTM` and the same order of gates, but two biases a
+gate and all weights in one vector; both are converted here. One call computes all layers of a stack
+and both directions of time, which then overlap. Its sequences are batch-major, and padded to one
+length.
 """
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,22 @@ from tlstm_jax.cells.linear import widened
 from tlstm_jax.cells.lstm import LSTM, LSTMCarry
 from tlstm_jax.recurrence.alternatives import Function, either
 from tlstm_jax.recurrence.engine import run
-from tlstm_jax.recurrence.loop import select
+from tlstm_jax.recurrence.loop import Inputs, select
 from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
-MOST_TOKENS = 1024  # kinds of them: they become one-hot vectors
-# The names of jax_default_matmul_precision that allow products of float32 to be rounded to TF32.
+MOST_TOKENS = 1024  # of a vocabulary, since tokens become one-hot vectors
+# The values of jax_default_matmul_precision that allow float32 products to be rounded to TF32.
 TF32 = (None, "default", "fastest", "high", "bfloat16", "bfloat16_3x", "tensorfloat32")
 TF32 += ("TF32_TF32_F32", "BF16_BF16_F32")
+
+
+class Sizes(NamedTuple):
+    """Of a stack of LSTMs."""
+
+    inputs: int
+    features: int
+    layers: int
+    directions: int
 
 
 def takes(
@@ -40,15 +49,15 @@ def takes(
     directions: int = 1,
     **options: Any,
 ) -> bool:
-    """Whether `engine` asks for cuDNN, and it can do this.
+    """Whether `engine` allows cuDNN, and cuDNN can do this.
 
     Args:
-      cells, params, carries: layer by layer, with two directions the forward one first.
+      cells, params, carries: layer by layer; of two directions, forward first.
       xs: [T, B, I], or tokens [T, B].
-      options: other arguments of `unroll`; none of those that are not None can be taken.
+      options: other arguments of `unroll`, of which cuDNN takes none but None.
 
     Raises:
-      ValueError: the engine is "cudnn", and it cannot.
+      ValueError: the engine is "cudnn", and cuDNN cannot.
     """
     if engine not in ("auto", "cudnn"):
         return False
@@ -67,7 +76,7 @@ def why_not(
     directions: int = 1,
     **options: Any,
 ) -> str | None:
-    """Why cuDNN cannot do what `takes` asks for, in words; None if it can."""
+    """Why cuDNN cannot do what `takes` is asked for, in words; None if it can."""
     for cell in cells:
         if type(cell) is not LSTM:
             return f"the cell is {type(cell).__name__}, and cuDNN has LSTM"
@@ -98,15 +107,17 @@ def why_not(
 
 
 def is_available() -> bool:
-    """Whether there is a CUDA device in this process, and cuDNN can be called.
+    """Whether this process has a CUDA device, and can call cuDNN.
 
-    Tracing the call asks cuDNN for the sizes of its buffers, and that needs both. A process that
-    compiles for devices which it does not have cannot, and so `auto` is the deferred engine there.
+    Tracing the call asks cuDNN for the sizes of its buffers, which needs both. A process that
+    compiles for devices that it does not have cannot, so that `auto` is the deferred engine there.
     """
     try:
         jax.devices("cuda")
         zeros = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1, 1, 1), *[(1, 1, 1)] * 2, (16,))]
-        jax.eval_shape(lambda *args: _call((1, 1, 1, 1), False, *args, jnp.ones(1, int)), *zeros)
+        jax.eval_shape(
+            lambda *args: _call(Sizes(1, 1, 1, 1), False, *args, jnp.ones(1, int)), *zeros
+        )
     except (RuntimeError, AttributeError):  # no such devices; no libcudnn; no plugin for CUDA
         return False
     return True
@@ -118,20 +129,20 @@ def apply(
     params: Sequence[Params],
     carries: Sequence[LSTMCarry],
     xs: Array,
-    live: Array | None,
+    mask: Array | None,
     *,
     directions: int = 1,
 ) -> tuple[tuple[LSTMCarry, ...], Array]:
-    """`lstm` where engine is "cudnn"; where it is "auto", `ours` on other platforms and under vmap.
+    """`lstm` where engine is "cudnn"; with "auto", `ours` on other platforms and under vmap.
 
     Args:
-      ours: ((params, carries, vectors), (tokens, live)) -> (carries, ys), where either vectors or
-        tokens are None.
-      params, carries, xs, live, directions: see `lstm`.
+      ours: ((params, carries, vectors), (tokens, mask)) -> (carries, ys); vectors or tokens are
+        None.
+      params, carries, xs, mask, directions: see `lstm`.
     """
-    floats, others = (params, carries, xs), (None, live)
+    floats, others = (params, carries, xs), (None, mask)
     if _are_tokens(xs):
-        floats, others = (params, carries, None), (xs, live)
+        floats, others = (params, carries, None), (xs, mask)
     theirs = functools.partial(_lstm_of, directions)
     return theirs(floats, others) if engine == "cudnn" else either(ours, theirs, floats, others)
 
@@ -139,55 +150,55 @@ def apply(
 def deferred(
     cells: Sequence[Cell], floats: tuple, others: tuple
 ) -> tuple[tuple[Carry, ...], Array]:
-    """The deferred engine on layers on top of each other, as `apply` wants it."""
-    (params, carries, vectors), (tokens, live) = floats, others
+    """The deferred engine on a stack of layers, as `apply` takes it."""
+    (params, carries, vectors), (tokens, mask) = floats, others
     xs, new = tokens if vectors is None else vectors, []
     for cell, p, carry in zip(cells, params, carries, strict=True):
-        carry, xs, _ = run(cell, p, carry, xs, None, live)
+        carry, xs, _ = run(cell, p, carry, Inputs(xs, mask=mask))
         new.append(carry)
     return tuple(new), xs
 
 
 def _lstm_of(directions: int, floats: tuple, others: tuple) -> tuple[tuple[LSTMCarry, ...], Array]:
-    (params, carries, vectors), (tokens, live) = floats, others
+    (params, carries, vectors), (tokens, mask) = floats, others
     xs = tokens if vectors is None else vectors
-    return lstm(params, carries, xs, live, directions=directions)
+    return lstm(params, carries, xs, mask, directions=directions)
 
 
 def lstm(
     params: Sequence[Params],
     carries: Sequence[LSTMCarry],
     xs: Array,
-    live: Array | None = None,
+    mask: Array | None = None,
     *,
     directions: int = 1,
 ) -> tuple[tuple[LSTMCarry, ...], Array]:
     """Layers of LSTMs by cuDNN, on a CUDA device.
 
-    With two directions, that backwards begins at each example's end, and a layer reads what both
-    directions of the layer below put out, side by side.
+    Of two directions, the backward one begins at each example's last step, and a layer reads the
+    outputs of both directions of the layer below, concatenated.
 
-    Products are of float32 rounded to TF32, or not, as `jax_default_matmul_precision` says: unset, they
+    Whether float32 products are rounded to TF32 follows `jax_default_matmul_precision`: unset, they
     are, as XLA's are. Under vmap, members run one after the other.
 
     Args:
-      params, carries: of LSTMs of one width M, layer by layer; with two directions the forward one first.
+      params, carries: of LSTMs of one width M, layer by layer; of two directions, forward first.
       xs: float32 [T, B, I], or tokens [T, B], which become one-hot vectors [T, B, I].
-      live: bool [T, B] or None: the first steps of each example, its real inputs.
+      mask: bool [T, B] or None: the steps within each example's length.
       directions: 1 or 2.
 
     Returns:
-      (carries, ys [T, B, directions M]): the states after each example's last real input (backwards: its
-      first), and the outputs, zero behind its end.
+      (carries, ys [T, B, directions M]): the states after each example's last input (backward:
+      after its first), and the outputs, zero beyond its length.
     """
     (T, B), M = xs.shape[:2], carries[0].memory.shape[-1]
     size = params[0]["input"]["kernel"].shape[0]
     if _are_tokens(xs):
         xs = _one_hot(xs, size)
-    lengths = jnp.full((B,), T) if live is None else jnp.sum(live, axis=0)
+    lengths = jnp.full((B,), T) if mask is None else jnp.sum(mask, axis=0)
     h, c = (jnp.stack(leaves) for leaves in zip(*carries, strict=True))
     ys, h, c = _call(
-        (size, M, len(params) // directions, directions),
+        Sizes(size, M, len(params) // directions, directions),
         jax.config.jax_default_matmul_precision in TF32,
         jnp.swapaxes(xs, 0, 1),
         h,
@@ -196,14 +207,14 @@ def lstm(
         jnp.maximum(lengths, 1),
     )
     new, ys = tuple(map(LSTMCarry, h, c)), jnp.swapaxes(ys, 0, 1)
-    if live is None:
+    if mask is None:
         return new, ys
-    # An example without inputs was given one, since cuDNN wants it so.
-    return select(live[0], new, tuple(carries)), select(live, ys, jnp.zeros_like(ys))
+    # An example of length 0 was given length 1, the least that cuDNN takes.
+    return select(mask[0], new, tuple(carries)), select(mask, ys, jnp.zeros_like(ys))
 
 
 def flat_weights(params: Sequence[Params]) -> Array:
-    """All weights as one vector: W and U of each layer, then two biases of each, ours and zero."""
+    """All weights as one vector: W and U of each layer, then two biases of each: b and zero."""
     matrices, biases = [], []
     for p in params:
         W, U, b = _weights(p)
@@ -217,7 +228,7 @@ def _weights(params: Params) -> tuple[Array, Array, Array]:
 
 
 def _one_hot(tokens: Array, number: int) -> Array:
-    """What `linear` takes tokens for: -1 is the zero vector, and others outside [0, number) are NaN."""
+    """Tokens as `linear` reads them: -1 is the zero vector; others outside [0, number) are NaN."""
     tokens = widened(tokens)
     known = ((tokens >= -1) & (tokens < number))[..., None]
     vectors = jax.nn.one_hot(tokens, number, dtype=jnp.float32)
@@ -225,7 +236,7 @@ def _one_hot(tokens: Array, number: int) -> Array:
 
 
 def _on_mesh(arrays: PyTree) -> bool:
-    """Whether this is traced for a mesh, or arrays come from one; `in_shardings` of a jit are not seen."""
+    """Whether this is traced for a mesh, or arrays are on one; not by `in_shardings` of a jit."""
     meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(arrays)]
     return not all(mesh.empty for mesh in (jax.sharding.get_abstract_mesh(), *meshes))
 
@@ -236,12 +247,11 @@ def _are_tokens(xs: Array) -> bool:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _call(
-    sizes: tuple[int, ...], tf32: bool, x: Array, h: Array, c: Array, weights: Array, ends: Array
+    sizes: Sizes, tf32: bool, x: Array, h: Array, c: Array, weights: Array, ends: Array
 ) -> tuple[Array, Array, Array]:
-    """`jax.experimental.rnn.lstm`; under vmap, which it does not have, one after the other.
+    """`jax.experimental.rnn.lstm`; under vmap, which it lacks, one call after the other.
 
     Args:
-      sizes: I, M, layers and directions.
       tf32: whether products may be rounded.
       x: [B, T, I]; h, c: [layers directions, B, M].
       ends: int [B], each in [1, T].
@@ -250,12 +260,12 @@ def _call(
     return sequential_vmap(call)(x, h, c, weights, ends.astype(jnp.int32))
 
 
-def _call_fwd(sizes: tuple[int, ...], tf32: bool, *args: Array) -> tuple:
+def _call_fwd(sizes: Sizes, tf32: bool, *args: Array) -> tuple:
     call = functools.partial(rnn.lstm_fwd, **_settings(sizes, tf32))
     return sequential_vmap(call)(*args[:-1], args[-1].astype(jnp.int32))
 
 
-def _call_bwd(sizes: tuple[int, ...], tf32: bool, residuals: tuple, cotangents: tuple) -> tuple:
+def _call_bwd(sizes: Sizes, tf32: bool, residuals: tuple, cotangents: tuple) -> tuple:
     call = functools.partial(rnn.lstm_bwd, *_settings(sizes, tf32).values())
     return *sequential_vmap(lambda *x: call(*x)[:-1])(residuals, cotangents), None
 
@@ -263,14 +273,13 @@ def _call_bwd(sizes: tuple[int, ...], tf32: bool, residuals: tuple, cotangents: 
 _call.defvjp(_call_fwd, _call_bwd)
 
 
-def _settings(sizes: tuple[int, ...], tf32: bool) -> dict[str, Any]:
-    """Under the names, and in the order, of `jax.experimental.rnn.lstm`."""
-    size, M, layers, directions = sizes
+def _settings(sizes: Sizes, tf32: bool) -> dict[str, Any]:
+    """By the names and in the order of the arguments of `jax.experimental.rnn.lstm`."""
     return {
-        "input_size": size,
-        "hidden_size": M,
-        "num_layers": layers,
+        "input_size": sizes.inputs,
+        "hidden_size": sizes.features,
+        "num_layers": sizes.layers,
         "dropout": 0.0,
-        "bidirectional": directions == 2,
+        "bidirectional": sizes.directions == 2,
         "precision": lax.Precision.HIGH if tf32 else lax.Precision.HIGHEST,
     }

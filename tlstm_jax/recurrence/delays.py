@@ -1,4 +1,4 @@
-"""What models with a delay inside have in common: how old a stream is, and how it is flushed."""
+"""What models with a delay have in common: the age of a stream, and how it is flushed."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from jax import lax
 
 from tlstm_jax.cells.linear import zero_input
 from tlstm_jax.recurrence.loop import select
-from tlstm_jax.recurrence.unrolling import align, within
+from tlstm_jax.recurrence.unrolling import align, sequence_mask
 from tlstm_jax.typing import Array, Carry, PyTree
 
 
@@ -17,7 +17,7 @@ def ages(age: Array, num_steps: int, reset: Array | None) -> Array:
 
     Args:
       age: [B] int32, the age at the first step.
-      reset: [T, B] bool, where an example starts anew, or None.
+      reset: [T, B] bool, where an example starts from the initial carry, or None.
     """
     steps = jnp.broadcast_to(
         jnp.arange(num_steps, dtype=jnp.int32)[:, None], (num_steps, age.shape[0])
@@ -47,9 +47,9 @@ def flushed(
     reset: Array | None,
     lengths: Array | None,
 ) -> tuple[Carry, Array, PyTree]:
-    """`stream(carry, xs, reset, lengths) -> (carry, ys, more)` with outputs in the order of their inputs.
+    """`stream(carry, xs, reset, lengths) -> (carry, ys, more)`, flushed: ys[t] answers xs[t].
 
-    The carry and `more` are those after the last real inputs, as in `tlstm_jax.unroll`.
+    The carry and `more` are those after each example's last input, as in `tlstm_jax.unroll`.
     """
     carry, ys, more = stream(carry, xs, reset, lengths)
     if delay:
@@ -57,12 +57,12 @@ def flushed(
         _, late, _ = stream(carry, silence, None, None)
         ys = align(ys, late, lengths)
         if lengths is not None:
-            ys = select(within(xs, lengths), ys, jnp.zeros_like(ys))
+            ys = select(sequence_mask(xs, lengths), ys, jnp.zeros_like(ys))
     return carry, ys, more
 
 
 def hold_back(held: Array, xs: Array, lengths: Array | None) -> tuple[Array, Array]:
-    """A queue: (what is held at the end [B, d, ..], xs delayed by d steps [T, B, ..]).
+    """A queue: (what it holds at the end [B, d, ..], xs delayed by d steps [T, B, ..]).
 
     Args:
       held: the d inputs before xs, oldest first [B, d, ..].

@@ -1,4 +1,4 @@
-"""Runs a cell over time: which loop, in which parts, and who makes its gradient."""
+"""Runs a cell over time: the choice of loop and gradient, chunks of steps, shards of a batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from jax import lax
 from tlstm_jax.devices import layout
 from tlstm_jax.recurrence.deferred import deferred
 from tlstm_jax.recurrence.fused import loop as fused
-from tlstm_jax.recurrence.loop import is_split, scan
+from tlstm_jax.recurrence.loop import Inputs, is_split, scan
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
 
 ENGINES = ("auto", "deferred", "cudnn", "fused", "scan")
@@ -26,11 +26,8 @@ def run(
     cell: Cell,
     params: Params,
     carry: Carry,
-    xs: Array,
-    start: Array | None,
-    live: Array | None,
+    inputs: Inputs,
     *,
-    noise: PyTree = None,
     initial: Carry | None = None,
     observe: Observe | None = None,
     remat_every: int | None = None,
@@ -39,52 +36,47 @@ def run(
     """`cell` over T steps.
 
     Args:
-      xs: [T, B, I] float, or tokens [T, B] int.
-      start: [T, B] bool or None: where True, the example starts anew with this step.
-      live: [T, B] bool or None: where False, the example's carry stands still and its y is zero.
-      noise, initial, observe, remat_every, engine: see `unroll`.
+      initial, observe, remat_every, engine: see `unroll`.
 
     Returns:
       (carry, ys [T, B, M], what observe returned, stacked over steps).
     """
-    plain = start is None or initial is None  # nothing but params and carry to be differentiated
-    apart = plain and observe is None and not _couples(cell)
-    is_deferred = engine == "deferred" and apart and noise is None and is_split(cell)
-    parts = layout.parts(xs.shape[1]) if apart else 1
-    if engine == "fused" and (not apart or noise is not None or parts > 1):
+    # Whether nothing but params, carry and xs is differentiated.
+    plain = inputs.reset is None or initial is None
+    separate = plain and observe is None and not _couples_examples(cell)
+    is_deferred = engine == "deferred" and separate and inputs.noise is None and is_split(cell)
+    shards = layout.num_shards(inputs.xs.shape[1]) if separate else 1
+    if engine == "fused" and (not separate or inputs.noise is not None or shards > 1):
         raise ValueError(
-            "engine is 'fused', which takes no noise, observe, several devices, reset with initial, nor "
-            "cells that couple examples; accepted with these are auto, deferred, scan"
+            "engine is 'fused', which takes no noise, observe, several devices, reset with "
+            "initial, nor cells that couple examples; accepted with these are auto, deferred, scan"
         )
 
-    def loop(params: Params, carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
-        def steps(carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
+    def loop(params: Params, carry: Carry, inputs: Inputs) -> tuple[Carry, tuple]:
+        def steps(carry: Carry, inputs: Inputs) -> tuple[Carry, tuple]:
             if engine == "fused":
-                carry, ys = fused.run(cell, params, carry, *inputs)
+                carry, ys = fused.run(cell, params, carry, inputs)
                 return carry, (ys, None)
             if is_deferred:
-                carry, ys = deferred(cell, params, carry, *inputs)
+                carry, ys = deferred(cell, params, carry, inputs)
                 return carry, (ys, None)
-            carry, (ys, observed, _) = scan(
-                cell, params, carry, *inputs, initial=initial, observe=observe
-            )
-            return carry, (ys, observed)
+            carry, outputs = scan(cell, params, carry, inputs, initial=initial, observe=observe)
+            return carry, (outputs.ys, outputs.observed)
 
         return _in_chunks(steps, carry, inputs, remat_every)
 
-    inputs = (xs, start, live) if noise is None else (xs, start, live, noise)
-    if parts > 1:
-        loop = _in_parts(loop, parts, copies=not is_deferred or remat_every is not None)
+    if shards > 1:
+        loop = _in_shards(loop, shards, copies=not is_deferred or remat_every is not None)
     carry, (ys, observed) = loop(params, carry, inputs)
     return carry, ys, observed
 
 
-def _in_parts(loop: Callable[..., Any], number: int, *, copies: bool) -> Callable[..., Any]:
-    """`loop` on the parts of a batch that lie on different devices, each for itself.
+def _in_shards(loop: Callable[..., Any], number: int, *, copies: bool) -> Callable[..., Any]:
+    """`loop` on each shard of a batch by itself, on its own device.
 
-    Every device then sums the weights' gradient over its own examples and all steps, and they add
-    their sums up once, rather than at every step. The deferred gradient does so by itself; JAX's own
-    needs a copy of the parameters for each part.
+    Every device then sums the weights' gradient over its own examples and all steps, and the sums
+    are reduced across devices once, rather than at every step. For JAX's own gradient this needs a
+    copy of the parameters for each shard; the deferred gradient does it by itself.
     """
 
     def split(tree: PyTree, axis: int) -> PyTree:
@@ -95,37 +87,37 @@ def _in_parts(loop: Callable[..., Any], number: int, *, copies: bool) -> Callabl
     def join(tree: PyTree, axis: int) -> PyTree:
         return jax.tree.map(lambda x: x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :]), tree)
 
-    def run(params: Params, carry: Carry, inputs: tuple) -> tuple[Carry, tuple]:
+    def run(params: Params, carry: Carry, inputs: Inputs) -> tuple[Carry, tuple]:
         axes = (0 if copies else None, 0, 1)
         each = jax.vmap(loop, in_axes=axes, out_axes=(0, 1), spmd_axis_name=layout.BATCH)
-        params = layout.copies(params, number) if copies else params
+        params = layout.copy_to_shards(params, number) if copies else params
         carry, outputs = each(params, split(carry, 0), split(inputs, 1))
         return join(carry, 0), join(outputs, 1)
 
     return run
 
 
-def _couples(cell: Cell) -> bool:
+def _couples_examples(cell: Cell) -> bool:
     """Whether the cell says that its `mix` couples the examples of a batch."""
     return getattr(cell, "couples_examples", False)
 
 
 def _in_chunks(
-    steps: Callable[[Carry, tuple], tuple[Carry, tuple]],
+    steps: Callable[[Carry, Inputs], tuple[Carry, tuple]],
     carry: Carry,
-    inputs: tuple,
+    inputs: Inputs,
     remat_every: int | None,
 ) -> tuple[Carry, tuple]:
     """`steps` over all inputs, or over checkpointed chunks of `remat_every` of them."""
     if remat_every is None:
         return steps(carry, inputs)
     chunk = jax.checkpoint(steps, prevent_cse=False)
-    T = inputs[0].shape[0]
-    whole = T - T % remat_every
-    split = jax.tree.map(lambda x: x[:whole].reshape(-1, remat_every, *x.shape[1:]), inputs)
+    T = inputs.xs.shape[0]
+    end = T - T % remat_every  # of the full chunks
+    split = jax.tree.map(lambda x: x[:end].reshape(-1, remat_every, *x.shape[1:]), inputs)
     carry, outputs = lax.scan(chunk, carry, split)
-    outputs = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), outputs)
-    if whole < T:
-        carry, rest = chunk(carry, jax.tree.map(lambda x: x[whole:], inputs))
+    outputs = jax.tree.map(lambda y: y.reshape(end, *y.shape[2:]), outputs)
+    if end < T:
+        carry, rest = chunk(carry, jax.tree.map(lambda x: x[end:], inputs))
         outputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), outputs, rest)
     return carry, outputs

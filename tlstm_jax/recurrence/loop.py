@@ -1,12 +1,46 @@
-"""One loop over time, and what starts anew or stands still in it."""
+"""One loop over time, with its resets and with steps beyond an example's length."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import export, lax
 
+from tlstm_jax.devices.platforms import LoopChoices
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
+
+
+class Inputs(NamedTuple):
+    """What a loop over time reads at every step; arrays that are not given are None.
+
+    Attributes:
+      xs: [T, B, I] float, or tokens [T, B] int; inside the loop, one step of what `project` makes
+        of them.
+      reset: [T, B] bool: where True, the example starts from the initial carry with this step.
+      mask: [T, B] bool: where False, the step is beyond the example's length. Its carry is kept,
+        and its output is zero.
+      noise: what the cell drew for training, leaves [T, ..].
+    """
+
+    xs: Array
+    reset: Array | None = None
+    mask: Array | None = None
+    noise: PyTree = None
+
+
+class Outputs(NamedTuple):
+    """What a loop over time returns of every step, beside the last carry.
+
+    Attributes:
+      ys: [T, B, M].
+      observed: what `observe` returned of the carry after each step, leaves [T, ..].
+      saved: what `step` saved, leaves [T, ..].
+    """
+
+    ys: Array | None
+    observed: PyTree
+    saved: PyTree
 
 
 def is_split(cell: Cell) -> bool:
@@ -14,14 +48,14 @@ def is_split(cell: Cell) -> bool:
     return all(hasattr(cell, part) for part in ("project", "mix", "update"))
 
 
-def select(mask: Array | None, new: PyTree, old: PyTree) -> PyTree:
-    """where(mask, new, old) for every leaf; mask [B] or [T, B] leads each leaf's axes; None: new."""
-    if mask is None:
+def select(condition: Array | None, new: PyTree, old: PyTree) -> PyTree:
+    """`jnp.where` for every leaf; condition [B] or [T, B], the leaf's first axes; None: new."""
+    if condition is None:
         return new
 
     def choose(a: Array, b: Array) -> Array:
-        m = mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim))
-        return jnp.where(jnp.broadcast_to(m, a.shape), a, b)
+        c = condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim))
+        return jnp.where(jnp.broadcast_to(c, a.shape), a, b)
 
     return jax.tree.map(choose, new, old)
 
@@ -31,29 +65,42 @@ def fold(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
-def anew(cell: Cell, carry: Carry, initial: Carry | None = None) -> Carry:
-    """`initial`, or the cell's initial carry; of the batch size and in the dtypes of `carry`."""
+def initial_carry(cell: Cell, carry: Carry, initial: Carry | None = None) -> Carry:
+    """`initial`, or the cell's own initial carry, with the batch size and the dtypes of `carry`."""
     if initial is None:
         initial = cell.init_carry(jax.tree.leaves(carry)[0].shape[0])
     return jax.tree.map(lambda a, b: a.astype(b.dtype), initial, carry)
+
+
+def unroll_factor(num_steps: int, choices: LoopChoices) -> int:
+    """How many steps make one iteration of the compiled loop: a divisor; 1 for short loops."""
+    if export.is_symbolic_dim(num_steps):
+        return 1
+    most = choices.unroll if 8 * choices.unroll <= num_steps else 1
+    return max(n for n in range(1, most + 1) if num_steps % n == 0)
 
 
 def scan(
     cell: Cell,
     params: Params,
     carry: Carry,
-    xs: Array,
-    start: Array | None,
-    live: Array | None,
-    noise: PyTree = None,
+    inputs: Inputs,
     *,
     initial: Carry | None = None,
     observe: Observe | None = None,
     step: Callable[..., tuple[Carry, Array, PyTree]] | None = None,
-    hold: Callable[[PyTree], PyTree] | None = None,
+    constrain: Callable[[PyTree], PyTree] | None = None,
     unroll: int = 1,
-) -> tuple[Carry, tuple[Array, PyTree, PyTree]]:
-    """(carry, (ys, observed, saved)): the loop of `step(carry, z) -> (carry, y, saved)`, or the cell's."""
+) -> tuple[Carry, Outputs]:
+    """The last carry and the outputs of a loop over time.
+
+    Args:
+      initial: the carry that a reset starts from; None: `cell.init_carry`.
+      observe: see `unroll`.
+      step: (carry, z) -> (carry, y, what to save); None: the cell's own step.
+      constrain: applied to the carry and the input of every step: a sharding constraint.
+      unroll: how many steps make one iteration of the compiled loop.
+    """
     split = is_split(cell)
 
     def plain(carry: Carry, z: Array, *noise: PyTree) -> tuple[Carry, Array, None]:
@@ -61,13 +108,15 @@ def scan(
             return *cell.step(params, carry, z, *noise), None
         return *cell.update(params, carry, cell.mix(params, carry, z, *noise), *noise), None
 
-    def body(before: Carry, inputs: tuple) -> tuple[Carry, tuple]:
-        z, start, live, noise = inputs
-        before, z = hold((before, z)) if hold else (before, z)
-        carry = before if start is None else select(start, anew(cell, before, initial), before)
+    def body(before: Carry, inputs: Inputs) -> tuple[Carry, Outputs]:
+        z, reset, mask, noise = inputs
+        before, z = constrain((before, z)) if constrain else (before, z)
+        carry = before
+        if reset is not None:
+            carry = select(reset, initial_carry(cell, before, initial), before)
         new, y, saved = (step or plain)(carry, z, *(() if noise is None else (noise,)))
-        new, y = select(live, (new, y), (before, jax.tree.map(jnp.zeros_like, y)))
-        return new, (y, None if observe is None else observe(new), saved)
+        new, y = select(mask, (new, y), (before, jax.tree.map(jnp.zeros_like, y)))
+        return new, Outputs(y, None if observe is None else observe(new), saved)
 
-    zs = cell.project(params, xs) if split else xs
-    return lax.scan(body, carry, (zs, start, live, noise), unroll=unroll)
+    zs = cell.project(params, inputs.xs) if split else inputs.xs
+    return lax.scan(body, carry, inputs._replace(xs=zs), unroll=unroll)

@@ -1,8 +1,8 @@
 """Several arrays as one, so that a loop stores them in one operation.
 
-On a GPU each array that a loop over time stores is a kernel of its own at every step, of a few
-microseconds whatever its size. Leaves of one dtype therefore lie side by side, [B, W], and integers of
-32 bits among floats of 32 bits, bit by bit.
+On a GPU each array that a loop over time stores is a kernel of its own at every step, and takes a
+few microseconds whatever its size. Leaves of one dtype are therefore concatenated, [B, W], and
+32-bit integers are bitcast to 32-bit floats.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ from tlstm_jax.typing import Array, PyTree
 )
 @dataclasses.dataclass(frozen=True)
 class Packed:
-    """A tree of arrays [.., B, ..] as arrays [.., B, W], one for each dtype; `unpack` gives it back.
+    """A tree of arrays [.., B, ..] as arrays [.., B, W], one for each dtype; see `unpack`.
 
-    Axes may be put in front of those of `arrays`, as `lax.scan` does, before it is unpacked.
+    `arrays` may get more leading axes, as `lax.scan` adds them, before it is unpacked.
 
     Attributes:
-      arrays: one for each dtype, floats of 32 bits with integers of 32 bits.
-      structure: the tree's.
-      shapes, dtypes: of its leaves, what lies behind B.
+      arrays: one for each dtype, 32-bit integers with 32-bit floats.
+      structure: of the tree.
+      shapes, dtypes: of its leaves, shapes without the axes up to B.
     """
 
     arrays: dict[str, Array]
@@ -55,7 +55,7 @@ def pack(tree: PyTree) -> Packed:
 
 
 def unpack(packed: Packed) -> PyTree:
-    """The tree that was packed, its leaves with the axes that stand in front of B now."""
+    """The tree that was packed, its leaves with the axes that now precede B."""
     begin = dict.fromkeys(packed.arrays, 0)
     leaves = []
     for shape, dtype in zip(packed.shapes, packed.dtypes, strict=True):

@@ -1,13 +1,14 @@
-"""The derivatives of a cell's three parts, and what of them is kept for the backward loop.
+"""The derivatives of a cell's three parts, and which residuals are saved for the backward loop.
 
-A pullback, as `jax.vjp` returns it, is a pytree whose leaves are its residuals. Those of a cell's update
-are of three kinds: some follow from the parameters alone and are the same at every step, some are leaves
-of the carry, and the others are saved. Of these, only what is expensive to make again is asked for.
+A pullback, as `jax.vjp` returns it, is a pytree whose leaves are its residuals. Those of a cell's
+update are of three kinds: some follow from the parameters alone and are the same at every step,
+some are leaves of the carry, and the others are saved. Of these, only what is expensive to
+recompute is a residual.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,25 +16,42 @@ from jax.extend.core import Jaxpr, Literal, Primitive
 
 from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
-# Sums are, too: they are small, and kernels of their own; so is what a cell names.
+# Sums, too, which are small and kernels of their own, and what a cell names (`checkpoint_name`).
 EXPENSIVE = ("tanh", "logistic", "exp", "log", "erf", "rsqrt", "sqrt", "pow", "reduce_sum", "name")
-MOST_EQUATIONS = 4  # between a new carry and an output that is read off it
-FIXED, SAVED = object(), object()  # where a residual is found, if not in the carry
+MOST_EQUATIONS = 4  # from a new carry to an output that follows from it
+
+
+class Origin(NamedTuple):
+    """Where a residual is found at a step; saved, if neither.
+
+    Attributes:
+      fixed: it follows from params alone, and is the same at every step.
+      leaf: it is this leaf of the carry.
+    """
+
+    fixed: bool = False
+    leaf: int | None = None
+
+    @property
+    def saved(self) -> bool:
+        return not self.fixed and self.leaf is None
 
 
 class Pullbacks:
     """The pullbacks of project, mix and update of one cell, at given shapes.
 
-    Parameters that a part does not read are no inputs of its pullback, nor are integer leaves of the
-    carry: both appear as lists of leaves, which `Choice` takes out of a tree and puts back.
+    Parameters that a part does not read are no inputs of its pullback, nor are integer leaves of
+    the carry: what is left of both are lists of leaves, which `Choice` takes from a tree and puts
+    back.
 
     Attributes:
       a: shape and dtype of the pre-activations.
-      state: the leaves of the carry that are differentiated.
-      of_project, of_mix, of_update: the leaves of params that each part reads.
-      mix_varies: whether the residuals of mix differ between steps; not if it is linear in the state.
-      to_save: shape and dtype of what must be saved of a pullback of update, beside the carry.
-      read: new carry -> y where the output of a step is read off its new carry, else None.
+      state: chooses the leaves of the carry that are differentiated.
+      of_project, of_mix, of_update: choose the leaves of params that each part reads.
+      mix_varies: whether the residuals of mix differ between steps; not if it is linear in the
+        state.
+      to_save: shapes and dtypes of what must be saved of a pullback of update, beside the carry.
+      read: new carry -> y, where the output of a step follows from its new carry; else None.
     """
 
     def __init__(self, cell: Cell, params: Params, carry: Carry, x: Array) -> None:
@@ -51,7 +69,7 @@ class Pullbacks:
         self._origins = _origins(pull, number)
         self.to_save = self.saved(residuals)
         of_mix, _ = _trace(self.mix, params, carry, z)
-        self.mix_varies = any(origin is not FIXED for origin in _origins(of_mix, number))
+        self.mix_varies = not all(origin.fixed for origin in _origins(of_mix, number))
 
     def update(self, params: Params, carry: Carry, a: Array) -> tuple[Carry, Array, Callable]:
         """(the new carry, y, pullback): (d new carry, dy) to (d params of update, d carry, da)."""
@@ -97,21 +115,21 @@ class Pullbacks:
     def saved(self, pull: PyTree) -> list[Array]:
         """What must be saved of a pullback of update, beside the carry."""
         leaves = jax.tree.leaves(pull)
-        return [leaf for leaf, o in zip(leaves, self._origins, strict=True) if o is SAVED]
+        return [leaf for leaf, o in zip(leaves, self._origins, strict=True) if o.saved]
 
-    def remade(self, params: Params, carry: Carry, a: Array) -> list[Array]:
-        """What would have been saved of a step, made again."""
+    def recomputed(self, params: Params, carry: Carry, a: Array) -> list[Array]:
+        """What would have been saved of a step, recomputed."""
         return self.saved(self.update(params, carry, a)[2])
 
     def at_step(self, pull: PyTree, carry: Carry, saved: list[Array]) -> Callable:
-        """The pullback of update at the step of `carry` and `saved`, from that at any other step."""
+        """The pullback of update at the step of `carry` and `saved`, given that of any step."""
         leaves, structure = jax.tree.flatten(pull)
         own, saved_ = jax.tree.leaves(carry), iter(saved)
         for n, origin in enumerate(self._origins):
-            if origin is SAVED:
+            if origin.saved:
                 leaves[n] = next(saved_)
-            elif origin is not FIXED:
-                leaves[n] = own[origin]
+            elif origin.leaf is not None:
+                leaves[n] = own[origin.leaf]
         return structure.unflatten(leaves)
 
 
@@ -123,7 +141,7 @@ class Choice:
 
     @property
     def any(self) -> bool:
-        """Whether there are any."""
+        """Whether any leaf is chosen."""
         return any(self._chosen)
 
     def take(self, tree: PyTree) -> list[Array]:
@@ -160,7 +178,7 @@ def _read(jaxpr: Jaxpr, number: int) -> list[bool]:
 
 
 def _reads_off(update: Jaxpr) -> Callable[[Carry], Array] | None:
-    """Of the jaxpr of an update: new carry -> y, if few equations lead there from the new carry alone."""
+    """new carry -> y, if few equations of an update's jaxpr lead from the one to the other."""
     *new, y = update.outvars
     if any(isinstance(v, Literal) for v in (*new, y)):
         return None
@@ -177,24 +195,21 @@ def _reads_off(update: Jaxpr) -> Callable[[Carry], Array] | None:
     return lambda carry: jax.core.eval_jaxpr(reading, [], *jax.tree.leaves(carry))[0]
 
 
-def _origins(jaxpr: Jaxpr, fixed: int) -> list:
-    """Whence each output of a jaxpr over (params, carry, x) comes; `fixed` leaves are of params.
+def _origins(jaxpr: Jaxpr, number: int) -> list[Origin]:
+    """The origin of each output of a jaxpr over (params, carry, x); params has `number` leaves."""
+    varies = _varying(jaxpr, [n >= number for n in range(len(jaxpr.invars))])
+    own = jaxpr.invars[number:-1]
 
-    FIXED if from params alone, a number if it is that leaf of carry, else SAVED.
-    """
-    varies = _varying(jaxpr, [n >= fixed for n in range(len(jaxpr.invars))])
-    own = jaxpr.invars[fixed:-1]
-
-    def origin(v: Any, varies: bool) -> Any:
+    def origin(v: Any, varies: bool) -> Origin:
         if not varies:
-            return FIXED
-        return own.index(v) if v in own else SAVED
+            return Origin(fixed=True)
+        return Origin(leaf=own.index(v)) if v in own else Origin()
 
     return [origin(*pair) for pair in zip(jaxpr.outvars, varies, strict=True)]
 
 
 def _varying(jaxpr: Jaxpr, inputs: list[bool]) -> list[bool]:
-    """Which outputs of a jaxpr depend on those of its inputs."""
+    """Which outputs of a jaxpr depend on inputs that vary."""
     varying = {v for v, varies in zip(jaxpr.invars, inputs, strict=True) if varies}
 
     def varies(variables: Sequence) -> list[bool]:

@@ -1,4 +1,4 @@
-"""Many runs as one: grids, random search, halving, and seeds."""
+"""Many runs trained as one: grids, random search, successive halving, and seeds."""
 
 from tlstm_jax.sweeps.members import fit_members
 from tlstm_jax.sweeps.search import Halving, LogUniform, Uniform, grid, random_search

@@ -1,9 +1,9 @@
 """Which runs of a sweep can be trained as one, and in which order.
 
-Float settings (learning rate, clipping, weight decay, forget bias, scales of initialization, rates of
-dropout) and seeds are an axis of one compiled training, see `members`; every other setting makes a group of
-its own, trained after the one before. A group's members are trained in chunks, if they shall not take too
-much memory.
+Float settings (learning rate, clipping, weight decay, forget bias, scales of initialization,
+dropout rates) and seeds are an axis of one compiled training, see `members`; runs that differ in
+any other setting are different groups, trained one after the other. A group's members are trained
+in chunks where memory is to be limited.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,22 +20,22 @@ from tlstm_jax.training.progress import Progress, finished
 from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
 
-Point = Mapping[str, Any]  # what one member has of the settings that a sweep is over
-Traced = Mapping[str, tuple[str, str]]  # setting -> (part of Overrides, name there)
+Point = Mapping[str, Any]  # one member's values of the swept settings
+Traced = Mapping[str, tuple[str, str]]  # setting -> (field of Overrides, name there)
 Saved = tuple[TrainState, Progress] | None
 
 OF_TRAINING: Traced = {name: ("train", name) for name in overridable(TrainSettings())}
 
 
 class Group(NamedTuple):
-    """Runs that differ in seeds and traced floats only, and so in nothing that is compiled."""
+    """Runs that differ only in seeds and traced floats, and thus share a compiled program."""
 
     task: Task
     network: Network
     settings: TrainSettings
-    members: tuple[int, ...]  # places in the list of all points
+    members: tuple[int, ...]  # indices into the list of all points
     seeds: tuple[int, ...]
-    overrides: Overrides  # dicts of as many floats
+    overrides: Overrides  # dicts of a float for each member
 
 
 def plan(
@@ -46,14 +46,14 @@ def plan(
     """The groups of a sweep's points, in the order of their first members.
 
     Args:
-      points: what each member has; all with the same names.
-      make: from a point's place to its run, as it would be alone; called once for each group.
-      traced: which of its settings can be traced, beside those of training.
+      points: each member's values, all of the same settings.
+      make: from a point's index to its run by itself; called once for each group.
+      traced: from a point's index to the settings that can be traced, beside those of training.
     """
     placed, groups = [], {}
     for n, point in enumerate(points):
         known = dict(traced(n)) | dict(OF_TRAINING)
-        # A rate of 0 is no dropout, which is another program.
+        # A rate of 0 is no dropout, and a different program.
         at = {
             name: known[name]
             for name in point
@@ -66,8 +66,8 @@ def plan(
     def group(members: Sequence[int]) -> Group:
         task, network, settings = make(members[0])
         overrides = {"init": {}, "apply": {}, "train": {}}
-        for name, (part, own) in placed[members[0]].items():
-            overrides[part][own] = tuple(float(points[n][name]) for n in members)
+        for name, (field, own) in placed[members[0]].items():
+            overrides[field][own] = tuple(float(points[n][name]) for n in members)
         seeds = tuple(int(points[n].get("seed", settings.seed)) for n in members)
         return Group(task, network, settings, tuple(members), seeds, Overrides(**overrides))
 
@@ -78,24 +78,24 @@ def select(group: Group, members: Sequence[int]) -> Group:
     """A group of some of a group's members."""
     at = [group.members.index(n) for n in members]
     overrides = Overrides(
-        *({k: tuple(v[i] for i in at) for k, v in part.items()} for part in group.overrides)
+        *({k: tuple(v[i] for i in at) for k, v in field.items()} for field in group.overrides)
     )
     seeds = tuple(group.seeds[i] for i in at)
     return group._replace(members=tuple(members), seeds=seeds, overrides=overrides)
 
 
 def settings_of(groups: Sequence[Group]) -> list[tuple[int, ...]]:
-    """The members of each setting: those that are the same but for their seeds."""
-    parts: dict[Any, list[int]] = {}
+    """The members of each setting: those that differ only in their seeds."""
+    found: dict[Any, list[int]] = {}
     for at, group in enumerate(groups):
-        floats = [values for part in group.overrides for values in (part or {}).values()]
+        floats = [values for field in group.overrides for values in (field or {}).values()]
         for i, n in enumerate(group.members):
-            parts.setdefault((at, *(values[i] for values in floats)), []).append(n)
-    return [tuple(part) for part in parts.values()]
+            found.setdefault((at, *(values[i] for values in floats)), []).append(n)
+    return [tuple(members) for members in found.values()]
 
 
 class Curves:
-    """The validation metric of every member at every evaluation, and who is finished."""
+    """The validation metric of every member at every evaluation, and which have finished."""
 
     def __init__(self, members: Iterable[int], *, metric: str, maximize: bool) -> None:
         self.metric, self.maximize = metric, maximize
@@ -110,11 +110,11 @@ class Curves:
                 self.stop[n] = report.stop
 
     def reached(self, n: int, step: int) -> bool:
-        """Whether a member is finished, or was evaluated at this step or later."""
+        """Whether a member has finished, or was evaluated at this step or later."""
         return n in self.stop or max(self.valid[n], default=0) >= step
 
     def score(self, n: int, until: int | None = None) -> float:
-        """The best so far, the higher the better; NaN where there is none."""
+        """The best so far, higher is better; NaN if there is none."""
         sign = 1 if self.maximize else -1
         scores = [sign * y for step, y in self.valid[n].items() if until is None or step <= until]
         return max((score for score in scores if not np.isnan(score)), default=np.nan)
@@ -129,14 +129,14 @@ def train_groups(
     load: Callable[[Group], Sequence[Saved]] = lambda group: [None] * len(group.members),
     should_stop: Callable[[], str | None] = lambda: None,
 ) -> Iterator[tuple[Group, dict[int, Report]]]:
-    """Trains all groups, yielding the reports of `fit_members` under the members' own numbers.
+    """Trains all groups, yielding the reports of `fit_members` by the members' indices.
 
     Args:
-      curves: is kept up to date; of an earlier sweep, to go on from there.
-      chunk: train at most so many members at a time; all of a group if None.
-      halving: drop the worse settings, by the mean over their seeds, at its rungs (where nothing but
-        seeds differs, the worse seeds); their members' `curves.stop` says so.
-      load: the states to go on from, all of the same step.
+      curves: is updated; that of an earlier sweep, to resume it.
+      chunk: train at most so many members at a time; None: all of a group.
+      halving: at its rungs drop the worse settings, by the mean over their seeds (the worse seeds
+        if only seeds differ); their members' `curves.stop` says so.
+      load: the states to resume from, all of the same step.
     """
     alive = sorted(n for group in groups for n in group.members)
     settings, of_setting = groups[0].settings, settings_of(groups)
@@ -145,12 +145,12 @@ def train_groups(
     rungs = halving.rungs(settings.num_steps, settings.eval_every) if halving else [None]
     for rung in rungs:
         for group in groups:
-            for part in chunks([n for n in group.members if n in alive], chunk):
-                some = select(group, part)
-                if all(curves.reached(n, rung or settings.num_steps) for n in part):
+            for members in chunks([n for n in group.members if n in alive], chunk):
+                some = select(group, members)
+                if all(curves.reached(n, rung or settings.num_steps) for n in members):
                     continue
                 saved = load(some)
-                for n, checkpoint in zip(part, saved, strict=True):
+                for n, checkpoint in zip(members, saved, strict=True):
                     if checkpoint and (why := finished(settings, checkpoint[1])):
                         curves.stop.setdefault(n, why)
                 for reports in fit_members(
@@ -160,11 +160,11 @@ def train_groups(
                     seeds=some.seeds,
                     overrides=some.overrides,
                     saved=saved,
-                    idle=[n in curves.stop for n in part],
+                    idle=[n in curves.stop for n in members],
                     until=rung,
                     should_stop=should_stop,
                 ):
-                    named = {part[i]: report for i, report in reports.items()}
+                    named = {members[i]: report for i, report in reports.items()}
                     curves.add(named)
                     yield some, named
                     if any(report.stop and not report.finished for report in named.values()):

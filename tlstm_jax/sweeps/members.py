@@ -1,8 +1,8 @@
 """Many runs trained as one: the same training step vmapped over seeds and float settings.
 
-A member computes what the same run computes alone, in `training.fit`: its batches, evaluation samples and
-masks follow from its own seed, its settings are traced in place of constants. One that diverges or is
-finished is frozen, and nothing of it reaches the others.
+A member computes what the same run computes by itself in `training.fit`: its batches, evaluation
+samples and masks follow from its own seed, and its settings are traced in place of constants. One
+that diverges or has finished is frozen, and does not affect the others.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ from tlstm_jax.training.progress import Progress, finished, judge
 from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Array, PyTree, Sums, Task
 
-DIVERGED = "diverged"  # how such a member's reason to stop begins
+DIVERGED = "diverged"  # the first word of such a member's reason to stop
 
 
 @functools.partial(jax.jit, static_argnames=("network", "task", "settings"))
@@ -66,15 +66,15 @@ def train_members(
     data: PyTree,
     overrides: Overrides,
 ) -> tuple[TrainState, dict[str, Any]]:
-    """`steps_per_call` steps of all members, as `training.train_call` does them for one.
+    """`steps_per_call` steps of all members, as in `training.train_call` for one.
 
     Args:
-      states: of `init_members`; donated.
-      active: bool [N]; the states of the others stay what they are.
+      states: as of `init_members`; donated.
+      active: bool [N]; the states of other members do not change.
 
     Returns:
-      The states, and what the steps return, [N, steps], with "good": whether a step was taken. A member
-      takes no more steps from the first on whose loss or gradient is not finite.
+      The states, and what the steps return, [N, steps], with "good": whether a step was taken. A
+      member takes no step whose loss or gradient is not finite, and none after it.
     """
 
     def train(
@@ -113,7 +113,7 @@ def _eval_members(
 def evaluate_members(
     network: Network, task: Task, states: TrainState, data: PyTree, *, split: str
 ) -> dict[str, np.ndarray]:
-    """The task's metrics [N] over the whole of `split`, as `training.evaluate` has them after a step."""
+    """The task's metrics [N] over `split`, as `training.evaluate` computes them after a step."""
     models = states.params, states.model_state
     keys, task = jax.vmap(eval_key)(states), outline(task)
 
@@ -138,34 +138,34 @@ def fit_members(
     should_stop: Callable[[], str | None] = lambda: None,
     devices: Sequence[Any] | None = None,
 ) -> Iterator[dict[int, Report]]:
-    """Trains all members, yielding the reports of those still training after every compiled call.
+    """Trains all members, yielding after every compiled call the reports of those still training.
 
     As in `training.fit`, a report has the state after an evaluation, at multiples of
-    `checkpoint_every` and where training stops; here it is an array of the host. A member that diverges is
-    reported once, as finished, without a state.
+    `checkpoint_every` and where training stops; here it is in the host's memory. A member that
+    diverges is reported once, as finished, without a state.
 
     Args:
-      network, task, settings: of all members; `settings.seed` and what is in `overrides` is not read.
+      network, task, settings: of all members; `settings.seed` and what is overridden are not read.
       seeds: of the members.
       overrides: dicts of sequences of floats, one for each member.
-      saved: states and progress of earlier reports, all of the same step, to go on from; None: from the
-        beginning.
-      idle: members that are there, but not trained; their place keeps the program the same.
+      saved: states and progress of earlier reports, all of the same step, to resume from; None:
+        from the beginning.
+      idle: which members are not trained, though they are there: the program stays the same.
       until: stop after this step, a multiple of eval_every.
-      should_stop: asked after every call; a reason to stop, or None.
-      devices: that the members are spread over; all if None.
+      should_stop: called after every call; returns a reason to stop, or None.
+      devices: over which the members are sharded; None: all.
     """
     N = len(seeds)
-    spread, pad, everywhere = _placement(N, jax.devices() if devices is None else devices)
-    overrides = Overrides(*(_stacked(part, pad, spread) for part in overrides))
-    data = everywhere(task.data)
+    shard, pad, replicate = _placement(N, jax.devices() if devices is None else devices)
+    overrides = Overrides(*(_stacked(field, pad, shard) for field in overrides))
+    data = replicate(task.data)
     check_fits(network, task, data)
     task = outline(task)
-    states = init_members(network, task, settings, spread(pad(seeds)), overrides)
+    states = init_members(network, task, settings, shard(pad(seeds)), overrides)
     progress, step = [Progress()] * N, 0
     if saved is not None and any(saved):
         states, progress, step = _restored(states, saved)
-    states = spread(states)
+    states = shard(states)
     training = np.arange(len(pad(seeds))) < N
     training[:N] &= [finished(settings, at) is None for at in progress]
     if idle is not None:
@@ -173,7 +173,7 @@ def fit_members(
     last = settings.num_steps if until is None else until
     while training.any() and step < last:
         states, steps = train_members(
-            network, task, settings, states, spread(training), data, overrides
+            network, task, settings, states, shard(training), data, overrides
         )
         step += settings.steps_per_call
         stop, valid, host = should_stop(), None, None
@@ -209,7 +209,7 @@ def _report(
     state: TrainState | None,
     stop: str | None,
 ) -> Report:
-    """Of one member after a call, which ended with `progress`."""
+    """Of one member after a call that ended with `progress`."""
     improved = False
     try:
         train = train_means(progress, steps)
@@ -224,7 +224,7 @@ def _report(
 
 
 def _placement(N: int, devices: Sequence[Any]) -> tuple[Callable, Callable, Callable]:
-    """How N members lie on devices: (put [N..] there, fill up a list to a multiple, put on all)."""
+    """For N members: (shard arrays [N, ..], pad a list to a multiple of devices, replicate)."""
     mesh = jax.sharding.Mesh(np.array(devices), ("members",))
     missing = -N % len(devices)
 
@@ -237,12 +237,12 @@ def _placement(N: int, devices: Sequence[Any]) -> tuple[Callable, Callable, Call
     return put(PartitionSpec("members")), pad, put(PartitionSpec())
 
 
-def _stacked(part: Mapping[str, Sequence[float]] | None, pad: Callable, spread: Callable) -> Any:
-    return {name: spread(jnp.asarray(pad(values))) for name, values in (part or {}).items()}
+def _stacked(field: Mapping[str, Sequence[float]] | None, pad: Callable, shard: Callable) -> Any:
+    return {name: shard(jnp.asarray(pad(values))) for name, values in (field or {}).items()}
 
 
 def _on_host(states: TrainState) -> TrainState:
-    """NumPy arrays, but for keys, which have none."""
+    """As NumPy arrays, except for keys."""
     return jax.tree.map(
         lambda x: x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x), states
     )
@@ -256,14 +256,14 @@ def member(states: TrainState, n: int) -> TrainState:
 def _restored(
     states: TrainState, saved: Sequence[tuple[TrainState, Progress] | None]
 ) -> tuple[TrainState, list[Progress], int]:
-    """The states with those that were saved in their places, and how far they are."""
-    parts = [member(states, n) for n in range(states.step.shape[0])]
+    """The states, with those that were saved in place of new ones, their progress and step."""
+    members = [member(states, n) for n in range(states.step.shape[0])]
     for n, checkpoint in enumerate(saved):
         if checkpoint is not None:
-            parts[n] = checkpoint[0]
+            members[n] = checkpoint[0]
     progress = [Progress() if checkpoint is None else checkpoint[1] for checkpoint in saved]
     return (
-        jax.tree.map(lambda *x: jnp.stack(x), *parts),
+        jax.tree.map(lambda *x: jnp.stack(x), *members),
         progress,
         max(at.step for at in progress),
     )

@@ -22,17 +22,17 @@ def plot_sweep(
     maximize: bool,
     unit: str,
 ) -> Any:
-    """The best metric against each setting of a sweep, and the curves.
+    """The best metric over each setting of a sweep, and the curves.
 
     Args:
       points: the settings of N members.
-      units: [E], samples or characters at the evaluations, or [N, E] where members differ in them.
-      curves: [N, E], NaN where there is none.
+      units: [E], samples or characters at the evaluations; [N, E] if members differ in them.
+      curves: [N, E], NaN where there is no evaluation.
 
     Returns:
-      A matplotlib Figure. Members that differ in their seeds alone are one curve, their mean, with their
-      standard deviation as a band; settings are dots, with their members small. Colours are the first
-      setting's values, line styles the second's, where they are few.
+      A matplotlib Figure. Members that differ only in seeds are one curve, their mean, with a band
+      of their standard deviation; a setting is a dot, its members smaller dots. Colours show the
+      first setting's values, line styles the second's if these are few.
     """
     names = [name for name in points[0] if len({repr(point[name]) for point in points}) > 1]
     panels = [name for name in names if name != "seed"] or names or list(points[0])
@@ -64,13 +64,13 @@ def plot_sweep(
     for axis in (*of_settings, of_curves):
         axis.grid(alpha=0.3)
         if not maximize and np.nanmax(best) > 3 * np.nanmedian(best):
-            axis.set_ylim(None, 3 * np.nanmedian(best))  # what explodes would hide the rest
+            axis.set_ylim(None, 3 * np.nanmedian(best))  # else exploding members hide the others
         format_metric(axis.yaxis, metric)
     return figure
 
 
 def _best(curves: np.ndarray, maximize: bool) -> np.ndarray:
-    """The best of each curve, NaN where it has no number."""
+    """The best of each curve; NaN if it has no number."""
     worst = -np.inf if maximize else np.inf
     filled = np.where(np.isnan(curves), worst, curves)
     best = filled.max(axis=1) if maximize else filled.min(axis=1)
@@ -78,7 +78,7 @@ def _best(curves: np.ndarray, maximize: bool) -> np.ndarray:
 
 
 def _styles(values: Sequence[Any]) -> dict[str, str]:
-    """A line style for each of a few values; {} where they are more."""
+    """A line style for each value; {} if there are more than line styles."""
     distinct = sorted(set(values)) if _are_numbers(values) else dict.fromkeys(map(str, values))
     named = list(map(str, distinct))
     return dict(zip(named, _LINES, strict=False)) if 1 < len(named) <= len(_LINES) else {}
@@ -96,7 +96,7 @@ def _explain_styles(figure: Any, styles: Mapping[str, str], panels: Sequence[str
 
 
 def _curve(axis: Any, units: np.ndarray, curves: np.ndarray, colour: Any, style: str) -> None:
-    """The mean of curves [N, E] where all that have any number have one, and their spread."""
+    """Mean and spread of curves [N, E] where all have a number, without those that have none."""
     curves = curves[~np.isnan(curves).all(axis=1)]
     there = ~np.isnan(curves).any(axis=0) & (len(curves) > 0)
     x, y = units[there], curves[:, there].mean(axis=0) if len(curves) else units[there]
@@ -116,7 +116,7 @@ def _scatter(
     colours: "_Colours",
     coloured: str,
 ) -> None:
-    """A dot a setting, its members small, and those without a number at the bottom, as crosses."""
+    """A dot for each setting, small ones for its members; members without a number are crosses."""
     values = [point[name] for point in points]
     numbers = _are_numbers(values)
     labels = list(dict.fromkeys(map(str, values)))
@@ -156,7 +156,7 @@ class _Colours:
         self.map = ListedColormap(colormaps["viridis"](np.linspace(0, 0.9, 256)))
         self._bar = self._numbers and len(self.values) > MOST_ENTRIES
         kind = LogNorm if self._numbers and _spans_magnitudes(values) else Normalize
-        # Few values are told apart best when their colours are equally far from each other.
+        # A few values are distinguished best by evenly spaced colours.
         self.scale = (
             kind(self.values[0], self.values[-1])
             if self._bar
@@ -170,7 +170,7 @@ class _Colours:
         return self.map(float(self.scale(at)))
 
     def explain(self, figure: Any, axis: Any, name: str) -> None:
-        """A legend beside the axis, in the order of the values; a colour bar where they are many."""
+        """A legend beside the axis, in the order of the values; a colour bar if they are many."""
         from matplotlib.cm import ScalarMappable
         from matplotlib.lines import Line2D
 

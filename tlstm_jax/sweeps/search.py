@@ -1,4 +1,4 @@
-"""What a sweep tries and chooses: grids, seeded random search, successive halving, the mean over seeds."""
+"""What a sweep tries and chooses: grids, random search, successive halving, means over seeds."""
 
 import dataclasses
 import itertools
@@ -26,7 +26,7 @@ class Uniform:
 
 @dataclasses.dataclass(frozen=True)
 class LogUniform:
-    """Floats between `low` and `high` > 0 whose logarithm is uniform, for random search."""
+    """Floats between `low` > 0 and `high` whose logarithm is uniform, for random search."""
 
     low: float
     high: float
@@ -41,14 +41,14 @@ class LogUniform:
 
 
 Values = Iterable[Any] | Uniform | LogUniform
-Space = Mapping[str, Values]  # a setting's name -> the values to be tried
+Space = Mapping[str, Values]  # a setting's name -> the values to try
 
 
 def grid(space: Space) -> list[dict[str, Any]]:
-    """All combinations, the last name's values running fastest.
+    """All combinations; the last name's values vary fastest.
 
     Raises:
-      ValueError: no values, or a range where there should be values.
+      ValueError: a setting without values, or with a range.
     """
     for name, values in space.items():
         if isinstance(values, Uniform | LogUniform):
@@ -62,11 +62,11 @@ def grid(space: Space) -> list[dict[str, Any]]:
 
 
 def random_search(space: Space, samples: int, seed: int = 0) -> list[dict[str, Any]]:
-    """`samples` points: of a range a number, of values one of them; each point with all seeds.
+    """`samples` random points: a number of each range, one of each list of values.
 
     Args:
-      space: with values under "seed", every point is there once for each of them.
-      samples: points.
+      space: if it has "seed", every point is repeated with each of its values.
+      samples: the number of points.
       seed: of the search itself.
     """
     if not isinstance(samples, numbers.Integral) or samples < 1:
@@ -89,10 +89,10 @@ def random_search(space: Space, samples: int, seed: int = 0) -> list[dict[str, A
 
 @dataclasses.dataclass(frozen=True)
 class Halving:
-    """Successive halving: at steps min_steps * factor^n, only the best 1 / factor go on.
+    """Successive halving: at steps min_steps * factor^n, only the best 1 / factor continue.
 
-    Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", AISTATS
-    2016.
+    Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter
+    Optimization", AISTATS 2016.
 
     Attributes:
       factor: >= 2.
@@ -122,39 +122,39 @@ class Halving:
     def survivors(
         self, scores: Mapping[int, float], settings: Sequence[Sequence[int]] | None = None
     ) -> list[int]:
-        """The members that go on, in their order.
+        """The members that continue, in ascending order.
 
         Args:
-          scores: the higher the better, NaN the worst.
-          settings: members that are the same but for their seeds: they go on together, by their mean. None:
-            every member for itself.
+          scores: higher is better, NaN is worst.
+          settings: members that differ only in seeds, which continue together, by their mean. None:
+            each member is a setting.
         """
-        parts = [[n] for n in scores] if settings is None else settings
-        parts = [there for part in parts if (there := [n for n in part if n in scores])]
-        means = [float(np.mean([scores[n] for n in part])) for part in parts]
-        order = sorted(range(len(parts)), key=lambda i: (math.isnan(means[i]), -means[i]))
-        kept = order[: math.ceil(len(parts) / self.factor)]
-        return sorted(n for i in kept for n in parts[i])
+        settings = [[n] for n in scores] if settings is None else settings
+        settings = [left for members in settings if (left := [n for n in members if n in scores])]
+        means = [float(np.mean([scores[n] for n in members])) for members in settings]
+        order = sorted(range(len(settings)), key=lambda i: (math.isnan(means[i]), -means[i]))
+        kept = order[: math.ceil(len(settings) / self.factor)]
+        return sorted(n for i in kept for n in settings[i])
 
 
 class Setting(NamedTuple):
-    """Members of a sweep that are the same but for their seeds, and how good they are."""
+    """Members of a sweep that differ only in their seeds, and their scores."""
 
     point: dict[str, Any]  # what they have in common
     members: tuple[int, ...]
-    mean: float  # of their scores, of those that have one; NaN where none has
-    spread: float  # the standard deviation over members, of a sample; NaN of fewer than two
+    mean: float  # of the scores of members that have one; NaN if none has
+    spread: float  # their sample standard deviation; NaN of fewer than two
     best: int | None  # the member with the best score
     failed: int  # members without a score
 
 
 def by_setting(points: Sequence[Mapping[str, Any]]) -> list[tuple[int, ...]]:
-    """The places of points that are the same but for "seed"."""
-    parts: dict[str, list[int]] = {}
+    """The indices of points that differ only in "seed"."""
+    found: dict[str, list[int]] = {}
     for n, point in enumerate(points):
         key = repr(sorted((name, value) for name, value in point.items() if name != "seed"))
-        parts.setdefault(key, []).append(n)
-    return [tuple(part) for part in parts.values()]
+        found.setdefault(key, []).append(n)
+    return [tuple(members) for members in found.values()]
 
 
 def over_seeds(points: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> list[Setting]:
@@ -162,7 +162,7 @@ def over_seeds(points: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> 
 
     Args:
       points: of N members.
-      scores: [N], the higher the better; NaN: none.
+      scores: [N], higher is better; NaN: none.
     """
 
     def setting(members: tuple[int, ...]) -> Setting:
@@ -178,7 +178,7 @@ def over_seeds(points: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> 
 
 
 def ranked(settings: Sequence[Setting]) -> list[Setting]:
-    """The best mean first; behind them those of which a member has no score."""
+    """The best mean first; settings of which a member has no score come last."""
     return sorted(
         settings,
         key=lambda s: (math.isnan(s.mean), s.failed > 0, -s.mean if s.best is not None else 0),
@@ -186,13 +186,13 @@ def ranked(settings: Sequence[Setting]) -> list[Setting]:
 
 
 def chunks(members: Sequence[int], size: int | None) -> list[list[int]]:
-    """The members in parts of at most `size` that are as equal as can be; one part if None."""
+    """The members in chunks of nearly equal sizes, at most `size`; one chunk if None."""
     if size is not None and size < 1:
         raise ValueError(f"chunk is {size}; accepted are integers >= 1")
     if not members:
         return []
     number = 1 if size is None else math.ceil(len(members) / size)
-    return [part.tolist() for part in np.array_split(np.array(members), number)]
+    return [chunk.tolist() for chunk in np.array_split(np.array(members), number)]
 
 
 def _choices(name: str, values: Iterable[Any]) -> list[Any]:
@@ -210,5 +210,6 @@ def _choices(name: str, values: Iterable[Any]) -> list[Any]:
 def _check_range(range_: Uniform | LogUniform) -> None:
     if not 0 < range_.high - range_.low < math.inf:
         raise ValueError(
-            f"low is {range_.low}, high is {range_.high}; accepted is low < high, finitely apart"
+            f"low is {range_.low}, high is {range_.high}; accepted is low < high, "
+            "with a finite difference"
         )

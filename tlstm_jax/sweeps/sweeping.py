@@ -37,13 +37,13 @@ class Results:
     """What a sweep of N members found.
 
     Attributes:
-      points: what each member has of the settings that were swept.
+      points: each member's values of the swept settings.
       metric, maximize, unit: of the task.
       units: [E], samples or characters seen at the evaluations.
-      curves: [N, E], the metric on the validation split; NaN where a member had stopped.
-      best_metric: [N], the best of each curve; NaN where there is none.
-      stop: why each member ended.
-      best: the place of the best member: of the setting with the best mean over seeds, the best one.
+      curves: [N, E], the metric on the validation split; NaN once a member has stopped.
+      best_metric: [N], the best of each curve; NaN if there is none.
+      stop: why each member stopped.
+      best: the index of the best member: the best of the setting with the best mean over seeds.
       network, params, model_state: of the best member at its best evaluation.
     """
 
@@ -65,13 +65,13 @@ class Results:
         return np.array([point[name] for point in self.points])
 
     def settings(self) -> list[Setting]:
-        """Members that differ in their seeds alone, with the mean and the spread of their best metrics."""
+        """Members that differ only in seeds; mean and standard deviation of their best metrics."""
         sign = 1 if self.maximize else -1
         found = over_seeds(self.points, sign * self.best_metric)
         return [setting._replace(mean=sign * setting.mean) for setting in found]
 
     def plot(self) -> Any:
-        """A matplotlib Figure: the best metric against each setting, and the mean curves over seeds."""
+        """A matplotlib Figure: the best metric over each setting, and mean curves over seeds."""
         from tlstm_jax.sweeps.pictures import plot_sweep
 
         return plot_sweep(
@@ -104,16 +104,16 @@ def sweep(
       model: a name of the zoo, or a Cell or SequenceModel; of the latter only floats of its
         initialization can be swept (`overrides.initial`).
       space: names of settings of training and of the model, and their values.
-      settings: of training, beside what is swept.
-      model_settings: of a named model, beside what is swept.
-      samples: None: the whole grid; else so many points of a random search.
+      settings: of training, other than the swept ones.
+      model_settings: of a named model, other than the swept ones.
+      samples: the number of points of a random search; None: the full grid.
       search_seed: of the random search.
-      chunk: train at most so many members at a time.
+      chunk: train at most so many members at a time; None: all of a group.
       halving: drop the worse settings early, by the mean over their seeds.
-      on_reports: called with the reports of every compiled call, under the members' numbers.
+      on_reports: called with the reports of every compiled call, by the members' indices.
 
     Raises:
-      ValueError: an unknown setting, a setting's value, or no member that did not diverge.
+      ValueError: an unknown setting, a value that is not accepted, or all members diverged.
     """
     points = grid(space) if samples is None else random_search(space, samples, search_seed)
     maker = _Maker(task, model, settings or TrainSettings(), dict(model_settings or {}))
@@ -121,9 +121,9 @@ def sweep(
         maker.make(point)
     groups = plan(points, lambda n: maker.make(points[n]), lambda n: maker.traced(points[n]))
     curves = Curves(range(len(points)), metric=task.metric, maximize=task.maximize)
-    saved: dict[int, Any] = {}  # for halving, which comes back to them
+    saved: dict[int, Any] = {}  # for halving, which resumes them
     setting_of = {n: members for members in by_setting(points) for n in members}
-    best: dict[tuple[int, ...], tuple[float, Any]] = {}  # of each setting, the best member's state
+    best: dict[tuple[int, ...], tuple[float, Any]] = {}  # of each setting, its best member's state
     for _, reports in train_groups(
         groups,
         curves,
@@ -142,9 +142,11 @@ def sweep(
             on_reports(reports)
     scores = np.array([curves.score(n) for n in range(len(points))])
     if not best:
-        raise ValueError(f"no member of the sweep has a {task.metric} that is a number")
+        raise ValueError(
+            f"{task.metric} is NaN for all members; accepted is a sweep with a finite member"
+        )
     chosen = ranked(over_seeds(points, scores))[0]
-    place = chosen.best
+    index = chosen.best
     steps = sorted(set().union(*curves.valid.values()))
     of_best = jax.tree.map(jax.numpy.asarray, best[chosen.members][1])
     return Results(
@@ -158,15 +160,15 @@ def sweep(
         ),
         best_metric=scores if task.maximize else -scores,
         stop=[curves.stop[n] for n in range(len(points))],
-        best=place,
-        network=maker.make(points[place])[1],
+        best=index,
+        network=maker.make(points[index])[1],
         params=of_best[0],
         model_state=of_best[1],
     )
 
 
 def _model(state: TrainState) -> tuple[Params, State]:
-    """Copies, since a member's arrays are parts of all members'."""
+    """Copies, since a member's arrays are views of all members'."""
     return jax.tree.map(np.array, (state.params, state.model_state))
 
 
@@ -196,8 +198,9 @@ class _Maker:
             return self.task, zoo.make_network(name, **sizes, **chosen), settings
         if unknown := [*self.model_settings, *sorted(of_model.keys() - self.traced(point))]:
             raise ValueError(
-                f"{', '.join(unknown)} cannot be swept for a {type(self.model).__name__}; accepted are "
-                "settings of training, floats of its initialization, and all settings for a model's name"
+                f"{', '.join(unknown)} cannot be swept for a {type(self.model).__name__}; accepted "
+                "are settings of training, floats of its initialization, and for a model's name "
+                "all of its settings"
             )
         return self.task, Network(self.model, **sizes), settings
 

@@ -1,4 +1,4 @@
-"""Training: the loop, its settings, evaluation. `checkpointing` (Orbax) is imported by its own name."""
+"""Training: the loop, its settings, evaluation; import `checkpointing` (Orbax) by name."""
 
 from tlstm_jax.training.divergence import NonFiniteError
 from tlstm_jax.training.evaluation import evaluate

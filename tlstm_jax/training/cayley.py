@@ -1,7 +1,7 @@
 """Gradient descent on unitary matrices, as an Optax transformation.
 
-Wisdom, Powers, Hershey, Le Roux and Atlas, "Full-Capacity Unitary Recurrent Neural Networks", NIPS 2016;
-the step is Tagare's, "Notes on Optimization on Stiefel Manifolds", 2011:
+Wisdom, Powers, Hershey, Le Roux and Atlas, "Full-Capacity Unitary Recurrent Neural Networks", NIPS
+2016; the step is Tagare's, "Notes on Optimization on Stiefel Manifolds", 2011:
 
     A = G W^H - W G^H                                         G = dL/dRe W + i dL/dIm W
     W <- (I + lr/2 A)^-1 (I - lr/2 A) W
@@ -25,11 +25,11 @@ class CayleyState(NamedTuple):
 def cayley(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     """The Cayley step for every pair {"real", "imag"} in a tree; W stays unitary.
 
-    The gradients are those of jax.grad by the real and the imaginary part. Behind the step, one iteration
-    of Newton and Schulz takes out what rounding has added.
+    The gradients are those of jax.grad with respect to the real and the imaginary part. After the
+    step, one Newton-Schulz iteration removes the rounding error.
 
     Args:
-      learning_rate: a number, or a schedule of the step.
+      learning_rate: a number, or a schedule: step -> number.
     """
 
     def init(params: PyTree) -> CayleyState:
@@ -40,7 +40,7 @@ def cayley(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformatio
         updates: PyTree, state: CayleyState, params: PyTree | None = None
     ) -> tuple[PyTree, CayleyState]:
         if params is None:
-            raise ValueError("the Cayley step needs the parameters; accepted is params, not None")
+            raise ValueError("params is None; accepted by the Cayley step are the parameters")
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
 
         def step(gradient: PyTree, matrix: PyTree) -> PyTree:
@@ -61,7 +61,7 @@ def is_unitary(path: tuple) -> bool:
 def with_cayley(
     rule: optax.GradientTransformation, learning_rate: optax.ScalarOrSchedule, params: PyTree
 ) -> optax.GradientTransformation:
-    """`rule`, but the Cayley step for the unitary matrices among the parameters, if there are any."""
+    """`rule`, with the Cayley step for unitary matrices among the parameters, if there are any."""
     kinds = jax.tree_util.tree_map_with_path(
         lambda path, _: "cayley" if is_unitary(path) else "rule", params
     )

@@ -1,9 +1,10 @@
-"""Checkpoints, through Orbax: all that an exact resume needs, and nothing that executes when read.
+"""Checkpoints, with Orbax: all that an exact resume needs, and nothing that executes when read.
 
 A directory holds the latest checkpoints and the best one, each in a folder named by its step: the
-TrainState (the position in the data is its step, the carry of a stream is in it), the Progress, and the
-checksums of both (`checksums`), which are written last and checked before anything is read. What is
-damaged is named, never used; `recover` moves it aside, so that a training goes on from what is good.
+TrainState (its step is the position in the data; the carry of a stream is in it), the Progress, and
+the checksums of both (`checksums`), which are written last and verified before anything is read.
+Damaged checkpoints are reported, never used; `recover` moves them aside, so that a training resumes
+from the last good one.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from tlstm_jax.training.progress import Progress
 from tlstm_jax.typing import Params, PyTree, State
 
 _TRIES = 20
-_UNFINISHED = "unfinished"  # where a checkpoint lies while it is being saved
+_UNFINISHED = "unfinished"  # the folder of a checkpoint while it is being saved
 
 
 class Checkpoint(NamedTuple):
@@ -36,8 +37,8 @@ class Checkpoint(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    step: int | None  # of the checkpoint to go on from; None: there is none
-    # A line for each checkpoint that was moved aside: what it has, and where it is.
+    step: int | None  # of the checkpoint to resume from; None: there is none
+    # A line for each checkpoint that was moved aside: why, and to where.
     found: list[str]
 
 
@@ -51,13 +52,14 @@ def save(
     """Saves a checkpoint, unless there is a good one of this step; blocks until it is in place.
 
     Args:
-      directory: is made where it does not exist.
+      directory: created if it does not exist.
       state, progress: of a training report.
-      keep: how many of the latest to keep, beside the best one of each of these, without which it would be
-        of no use if a later one were damaged, and any of later steps.
+      keep: how many of the latest to keep, beside the best one that each of these refers to,
+        without which none could be resumed from if a later one were damaged, and any of later
+        steps.
 
     Raises:
-      OSError: it could not be written; what was there before is still there.
+      OSError: it could not be written; earlier checkpoints are still there.
     """
     directory = pathlib.Path(directory)
     path = directory / str(progress.step)
@@ -78,13 +80,14 @@ def save(
     try:
         if processes.together(is_there):
             return
-        # Elsewhere until it is whole, so that no reader takes what is being written for damage.
+        # Elsewhere until it is complete, so that no reader takes an unfinished checkpoint for
+        # damaged.
         unfinished = directory / _UNFINISHED
         processes.first(lambda: shutil.rmtree(unfinished, ignore_errors=True))
         with _manager(unfinished, writes=True) as manager:
             manager.save(progress.step, args=args, force=True)
         processes.first(lambda: _finish(unfinished / path.name, path))
-        outdated = _outdated(directory, progress, keep)  # in all of them, as Orbax wants it
+        outdated = _outdated(directory, progress, keep)  # in all processes, as Orbax requires
         processes.first(lambda: _remove(directory, outdated))
     except Exception as e:  # a full disk can make the writer raise anything
         raise OSError(f"checkpoint {path} could not be saved: {_first_line(e)}") from e
@@ -107,20 +110,20 @@ def _manager(directory: pathlib.Path, *, writes: bool = False) -> Any:
 
 
 def _outdated(directory: pathlib.Path, progress: Progress, keep: int) -> set[int]:
-    """The steps that are neither among the latest nor the best of one of these."""
+    """The steps of neither the latest checkpoints nor the best that one of these refers to."""
     past = [step for step in steps(directory) if step <= progress.step]
     kept = {progress.best_step, *past[-keep:]}
     for step in past[-keep:-1]:
-        with contextlib.suppress(ValueError):  # damaged: it keeps nothing
+        with contextlib.suppress(ValueError):  # damaged: it refers to none
             kept.add(_progress(directory, step).best_step)
     return set(past) - kept
 
 
 def _remove(directory: pathlib.Path, outdated: set[int]) -> None:
-    """Removes checkpoints, under a name that is no step's first, lest half of one remain."""
+    """Removes checkpoints; renames each first, so that none is left half removed."""
     for step in outdated:
         os.replace(directory / str(step), _free(directory / f"{step}.removed"))
-    for pattern in ("*.removed*", "*.orbax-checkpoint-tmp*"):  # the latter of earlier versions
+    for pattern in ("*.removed*", "*.orbax-checkpoint-tmp*"):  # the latter from earlier versions
         for left in directory.glob(pattern):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -133,11 +136,11 @@ def steps(directory: str | pathlib.Path) -> list[int]:
 
 
 def recover(directory: str | pathlib.Path) -> Recovery:
-    """Finds the latest checkpoint from which a training can go on, and moves aside what is damaged.
+    """Finds the latest checkpoint from which a training can resume, and moves damaged ones aside.
 
-    One is good if its files are those that were saved, and so are those of the best one that it knows of.
-    Damaged ones get a name like 40.damaged; good ones that are later than the step to go on from, which the
-    training makes anew, one like 40.unused. Nothing is removed.
+    A training can resume from one if its files are those that were saved, and so are those of the
+    best one that it refers to. Damaged ones get a name like 40.damaged; good ones of later steps,
+    which the training computes again, one like 40.unused. Nothing is removed.
 
     Raises:
       OSError: a folder cannot be moved.
@@ -159,23 +162,23 @@ def recover(directory: str | pathlib.Path) -> Recovery:
             if step in wrong:
                 found.append(f"{wrong[step]}; it is now {_move_aside(path, 'damaged').name}")
             elif last is None or step > last:
-                why = f"checkpoint {path} needs that of step {best[step]}, which is not good"
+                why = f"checkpoint {path} refers to that of step {best[step]}, which is not good"
                 found.append(f"{why}; it is now {_move_aside(path, 'unused').name}")
         return found
 
-    processes.wait()  # until all have seen the same
+    processes.wait()  # until all have read the same
     return Recovery(last, processes.first(move) or [])
 
 
 def _move_aside(path: pathlib.Path, why: str) -> pathlib.Path:
-    """Gives a checkpoint a name that is no step's; returns it."""
+    """Gives a checkpoint a name that is not a step; returns it."""
     new = _free(path.with_name(f"{path.name}.{why}"))
     os.replace(path, new)
     return new
 
 
 def _free(path: pathlib.Path) -> pathlib.Path:
-    """`path`, or with a number behind it if that is taken."""
+    """`path`, with a number appended if it exists."""
     free, number = path, 1
     while os.path.lexists(free):
         number += 1
@@ -186,12 +189,12 @@ def _free(path: pathlib.Path) -> pathlib.Path:
 def restore(
     directory: str | pathlib.Path, like: TrainState, *, step: int | str = "latest"
 ) -> Checkpoint:
-    """Restores a checkpoint, of whatever devices it was saved from.
+    """Restores a checkpoint, whatever devices it was saved from.
 
     Args:
-      directory: what `save` was given.
-      like: a TrainState of the same shapes, abstract ones suffice (`training.abstract_state`). An array goes
-        where its sharding says, or to the default device.
+      directory: as in `save`.
+      like: a TrainState of the same shapes; abstract arrays suffice (`training.abstract_state`).
+        Arrays are placed by its shardings, or on the default device.
       step: "latest", "best", or a step.
 
     Raises:
@@ -207,7 +210,7 @@ def restore(
 def restore_params(
     directory: str | pathlib.Path, network: Network, *, step: int | str = "best"
 ) -> tuple[Params, State, Progress]:
-    """The parameters and the model's state of a checkpoint, for a network to use; see `restore`."""
+    """The parameters and the model's state of a checkpoint; see `restore`."""
     params, model_state = jax.eval_shape(network.init, jax.random.key(0))
     like = _placed({"params": params, "model_state": model_state})
     args = ocp.args.PyTreeRestore(
@@ -220,7 +223,7 @@ def restore_params(
 
 
 def _placed(like: PyTree) -> PyTree:
-    """Abstract arrays with a sharding, so that a checkpoint of other devices can be read."""
+    """Abstract arrays with a sharding, so that a checkpoint from other devices can be read."""
     default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def place(x: Any) -> jax.ShapeDtypeStruct:
@@ -233,7 +236,7 @@ def _placed(like: PyTree) -> PyTree:
 def _restore(
     directory: pathlib.Path, which: int | str, args: Any, like: PyTree, within: tuple[str, ...] = ()
 ) -> tuple[Any, Progress]:
-    """The state and the progress; begins again where a training has removed what was being read."""
+    """The state and the progress; retries if a training has removed the checkpoint meanwhile."""
     for _ in range(_TRIES):
         step = _last(directory)
         try:
@@ -251,7 +254,7 @@ def _restore(
         except ValueError:
             if os.path.lexists(directory / str(step)):
                 raise
-    raise OSError(f"checkpoints in {directory} are removed sooner than they can be read")
+    raise OSError(f"checkpoints in {directory} are removed faster than they can be read")
 
 
 def _last(directory: pathlib.Path) -> int:
@@ -275,7 +278,7 @@ class _OtherError(ValueError):
 
 
 def _good_progress(directory: pathlib.Path, step: int) -> Progress:
-    """The progress of a checkpoint all of whose files are those that were saved."""
+    """The progress of a checkpoint; raises ValueError if its files are not those saved."""
     path = directory / str(step)
     if (what := checksums.problem(path) or stored.problem(path)) is not None:
         raise ValueError(f"checkpoint {path} is damaged: {what}")
@@ -309,7 +312,7 @@ def _to_progress(read: Any, step: int) -> Progress:
 def _read(path: pathlib.Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except (ImportError, MemoryError, PermissionError):  # which are no damage
+    except (ImportError, MemoryError, PermissionError):  # not from damage
         raise
     except Exception as e:  # a damaged file can make the reader raise anything
         what = "is of another configuration" if isinstance(e, _OtherError) else "is damaged"

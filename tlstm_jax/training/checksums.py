@@ -1,8 +1,8 @@
 """Checksums of a folder's files, in a file among them.
 
-SHA256SUMS has a line for each other file, as the program `sha256sum` writes and checks them, and a last
-line with the checksum of the lines above, so that it tells its own damage, too. It is written last, to
-another name first: a folder without it was cut off in being written.
+SHA256SUMS has a line for each other file, as the program `sha256sum` writes and checks them, and a
+last line with the checksum of the lines above, so that its own damage is found, too. It is written
+last and moved into place: a folder without it was interrupted while it was written.
 """
 
 import hashlib
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 NAME = "SHA256SUMS"
 _MOST_FILES = 2**20
-_MOST = 2**24  # bytes of SHA256SUMS; a checkpoint's has some thousands
+_MOST = 2**24  # bytes of SHA256SUMS; a checkpoint's has thousands
 
 
 def write(folder: pathlib.Path) -> None:
-    """Writes the checksums of all files in `folder` and below, in place of those that are there.
+    """Writes the checksums of all files in `folder` and below, replacing earlier ones.
 
     Raises:
       OSError: a file cannot be read, or the checksums cannot be written.
@@ -36,10 +36,10 @@ def write(folder: pathlib.Path) -> None:
 
 
 def problem(folder: pathlib.Path) -> str | None:
-    """The first thing that is wrong with the files of `folder`, or None.
+    """The first problem with the files of `folder`, or None.
 
-    It has files and folders only, no links, pipes or devices, and no file that the checksums do not name;
-    nothing is read before this is certain.
+    It may have files and folders only, no links, pipes or devices, and no file that the checksums
+    do not name; this is checked before anything is read.
     """
     path = folder / NAME
     if folder.is_symlink():
@@ -51,7 +51,7 @@ def problem(folder: pathlib.Path) -> str | None:
     except OSError as e:
         return f"{folder} cannot be read: {e}"
     if NAME not in there:
-        return f"{NAME} is missing, as if its writing had been cut off"
+        return f"{NAME} is missing, as if saving had been interrupted"
     try:
         with path.open("rb") as file:
             content = file.read(_MOST).decode()
@@ -78,7 +78,7 @@ def problem(folder: pathlib.Path) -> str | None:
 
 
 def _files(folder: pathlib.Path) -> Iterator[str]:
-    """The names of all files below; raises ValueError at what is neither a file nor a folder."""
+    """The names of all files below; raises ValueError for what is neither a file nor a folder."""
     waiting, number = [folder], 0
     while waiting:
         with os.scandir(waiting.pop()) as entries:

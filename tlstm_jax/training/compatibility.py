@@ -1,7 +1,7 @@
 """Whether a network, a task and its data belong together, before anything is compiled for them.
 
-What does not would not fail by itself: a gather takes an index beyond its end for NaN, or for the last
-entry, and a label below zero counts from the end.
+A mismatch would not fail by itself: a gather reads NaN, or the last entry, for an index out of
+range, and a negative label counts from the end.
 """
 
 from typing import Any
@@ -25,13 +25,13 @@ def check_sizes(network: Network, task: Task) -> None:
 
 
 def check_fits(network: Network, task: Task, data: PyTree) -> None:
-    """Compares the sizes, and looks at the first batch of training and of validation.
+    """Compares the sizes, and checks the first batch of training and of validation.
 
     Args:
       data: `task.data`, best on the device.
 
     Raises:
-      ValueError: in one line, what is given and what is accepted.
+      ValueError: one of them does not fit.
     """
     check_sizes(network, task)
     first, key = np.int32(0), jax.random.key(0)

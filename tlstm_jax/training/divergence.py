@@ -1,4 +1,4 @@
-"""Numbers that are not finite: where a training ends."""
+"""Losses, gradients and metrics that are not finite, which end a training."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ class NonFiniteError(FloatingPointError):
     """The loss, the gradient or an evaluation stopped being finite.
 
     Attributes:
-      step: the first step (from 1) at which it was not, or the one behind which it was evaluated.
+      step: the first step (from 1) at which it was not, or after which it was evaluated.
     """
 
     def __init__(self, step: int, metric: str | None = None) -> None:
@@ -21,9 +21,10 @@ class NonFiniteError(FloatingPointError):
 
 
 def check_evaluation(step: int, metrics: Mapping[str, float]) -> None:
-    """Raises NonFiniteError if one of an evaluation's metrics is not finite: others mean nothing then.
+    """Raises NonFiniteError if a metric of an evaluation is not finite, which makes all
+    meaningless.
 
-    The class of logits that are NaN is 0, which may well be right.
+    An accuracy may look fine: the argmax of logits that are NaN is 0, which may be the right class.
     """
     for name, value in metrics.items():
         if not math.isfinite(value):

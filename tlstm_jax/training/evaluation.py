@@ -1,4 +1,4 @@
-"""Evaluation: the task's metrics over a whole split."""
+"""Evaluation: the task's metrics over a split."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from tlstm_jax.typing import Array, Carry, Params, PyTree, State, Sums, Task
 
 
 def outline(task: Task) -> Task:
-    """What programs are compiled for: the task without its data, where it has an `outline`."""
+    """What programs are compiled for: the task without its data, if it has an `outline`."""
     return task.outline if hasattr(type(task), "outline") else task
 
 
@@ -28,10 +28,10 @@ def eval_step(
     index: Array,
     layout: Layout | None = None,
 ) -> tuple[Carry, Sums]:
-    """The task's metrics on batch `index` of `split`, and a stream's carry behind it."""
+    """The task's metrics on batch `index` of `split`, and a stream's carry after it."""
     params, model_state = model
     batch = task.eval_batch(data, key, split, index, network.delay)
-    batch = batch if layout is None else layout.cut(batch)
+    batch = batch if layout is None else layout.shard(batch)
     if not task.stream:
         carry = network.init_carry(batch.inputs.shape[1], params=params)
     with tracing(layout):
@@ -73,12 +73,12 @@ def evaluate(
     key: Array,
     layout: Layout | None = None,
 ) -> dict[str, float]:
-    """The task's metrics over the whole of `split` ("valid" or "test").
+    """The task's metrics over `split` ("valid" or "test").
 
     Args:
       data: `task.data`, best on the device.
       key: draws the samples of tasks that evaluate on fresh ones.
-      layout: over which devices; a batch that cannot be cut evenly is computed whole on each of them.
+      layout: of the devices; a batch that cannot be sharded evenly is replicated. None: one device.
 
     Raises:
       ValueError: the network's sizes are not the task's.
@@ -97,7 +97,7 @@ def evaluate(
 def over_batches(
     step: Callable[[Carry, Array], tuple[Carry, Sums]], carry: Carry, number: int
 ) -> dict[str, np.ndarray]:
-    """Each metric over `number` batches, of which `step` gives the sums one after the other."""
+    """Each metric over `number` batches, whose sums `step` computes one after the other."""
     batches = []
     for i in range(number):
         carry, sums = step(carry, jnp.int32(i))

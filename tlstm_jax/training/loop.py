@@ -1,7 +1,7 @@
-"""Training: pure functions over a network and a task, and the loop that calls them.
+"""Training: pure functions of a network and a task, and the loop that calls them.
 
-A run is a function of its settings and a seed alone: every batch, evaluation sample and dropout mask
-follows from the run's key and the step number, so that a run that stops and resumes from its
+A run is a function of its settings and a seed alone: every batch, evaluation sample and dropout
+mask follows from the run's key and the step number, so that a run that stops and resumes from its
 TrainState and Progress ends with the same parameters, bit for bit.
 """
 
@@ -53,22 +53,22 @@ NO_OVERRIDES = Overrides()
 class Report(NamedTuple):
     """The state of a run after a compiled call."""
 
-    state: TrainState | None  # None where the next call has taken it already; see `fit`
+    state: TrainState | None  # None if it was donated to the next call; see `fit`
     progress: Progress
     train: dict[str, float]  # means over the call's steps
-    valid: dict[str, float] | None  # metrics of the evaluation, where there was one
+    valid: dict[str, float] | None  # metrics of the evaluation, if there was one
     improved: bool  # whether that evaluation is the best so far
-    stop: str | None  # why the run ends here, where it does
-    finished: bool  # whether it would end here if resumed, too
+    stop: str | None  # why the run ends here, if it does
+    finished: bool  # whether it would also end here if resumed
 
     def record(self, unit: str) -> dict[str, Any]:
-        """Its numbers as plain values, for JSON and for `pictures.plot_curves`; `unit` is the task's."""
+        """Its numbers as plain values, for JSON and `pictures.plot_curves`; `unit`: the task's."""
         record = {"step": self.progress.step, unit: self.progress.units, "train": self.train}
         return record if self.valid is None else record | {"valid": self.valid}
 
 
 def run_key(seed: int | Array) -> Array:
-    """A run's key: threefry whatever JAX's default is, since others draw otherwise under vmap."""
+    """A run's key: threefry whatever JAX's default is, since others draw differently under vmap."""
     return jax.random.key(seed, impl="threefry2x32")
 
 
@@ -88,7 +88,7 @@ def init_state(
 
     Args:
       key: the run's key, `run_key(settings.seed)`.
-      layout: over which devices it lies; None: on that of `key`.
+      layout: of the devices; None: the device of `key`.
     """
     return _init_state(network, outline(task), settings, key, overrides, layout)
 
@@ -107,21 +107,21 @@ def _init_state(
     carry = network.init_carry(task.batch_size, params=params) if task.stream else ()
     opt_state = settings.make_optimizer(params).init(params)
     state = TrainState(jnp.zeros((), jnp.int32), key, params, opt_state, model_state, carry)
-    return state if layout is None else layout.keep(state)
+    return state if layout is None else layout.constrain(state)
 
 
 def abstract_state(
     network: Network, task: Task, settings: TrainSettings, layout: Layout | None = None
 ) -> TrainState:
-    """The shapes, dtypes and places of `init_state`, which `checkpointing.restore` wants to know."""
+    """The shapes, dtypes and shardings of `init_state`, for `checkpointing.restore`."""
     init = functools.partial(init_state, network, task, settings)
     state = jax.eval_shape(init, run_key(0))
     if layout is None:
         return state
     return jax.tree.map(
-        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         state,
-        layout.places(state),
+        layout.shardings(state),
     )
 
 
@@ -137,14 +137,14 @@ def train_step(
     """One optimizer step on the task's next batch.
 
     Args:
-      layout: over which devices, in a program traced for them (`layout.tracing`); None: one.
+      layout: of the devices, in a program traced for them (`layout.tracing`); None: one device.
 
     Returns:
       The new state, and {"sums": the task's metrics, "loss", "grad_norm": scalars}.
     """
-    state = state if layout is None else layout.keep(state)
+    state = state if layout is None else layout.constrain(state)
     batch = task.train_batch(data, _key(state.key, "data"), state.step, network.delay)
-    batch = batch if layout is None else layout.cut(batch)
+    batch = batch if layout is None else layout.shard(batch)
     model_key = jax.random.fold_in(_key(state.key, "model"), state.step)
     applied = override(network, overrides.apply)
 
@@ -187,31 +187,31 @@ def train_call(
     data: PyTree,
     layout: Layout | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
-    """`steps_per_call` steps in one compiled call, with a leading axis of steps on what they return.
+    """`steps_per_call` steps in one compiled call; what they return has a leading axis of steps.
 
-    `state` is donated: its buffers are gone after the call. Compiled for `task`, which it keeps: give it
-    `evaluation.outline(task)`.
+    `state` is donated: its buffers are invalid after the call. The compiled program keeps `task`
+    alive: pass `evaluation.outline(task)`.
     """
     step = functools.partial(train_step, network, task, settings, data=data, layout=layout)
     with tracing(layout):
         state, steps = jax.lax.scan(
             lambda state, _: step(state=state), state, None, length=settings.steps_per_call
         )
-    return (state, steps) if layout is None else (layout.keep(state), layout.gather(steps))
+    return (state, steps) if layout is None else (layout.constrain(state), layout.gather(steps))
 
 
 def _start(network: Network, task: Task, params: Params, carry: Carry, batch: Batch) -> Carry:
-    """The carry that a batch starts from: the stream's, anew where the batch says so."""
+    """The carry that a batch starts from: the stream's, or the initial one where it restarts."""
     if not task.stream:
         return network.init_carry(batch.inputs.shape[1], params=params)
-    if batch.reset is None:
+    if batch.restart is None:
         return carry
 
     def select(new: Array, old: Array) -> Array:
-        anew = batch.reset.reshape(-1, *(1,) * (old.ndim - 1))
-        return jnp.where(jnp.broadcast_to(anew, old.shape), new.astype(old.dtype), old)
+        restart = batch.restart.reshape(-1, *(1,) * (old.ndim - 1))
+        return jnp.where(jnp.broadcast_to(restart, old.shape), new.astype(old.dtype), old)
 
-    return jax.tree.map(select, network.init_carry(batch.reset.shape[0], params=params), carry)
+    return jax.tree.map(select, network.init_carry(batch.restart.shape[0], params=params), carry)
 
 
 def eval_key(state: TrainState) -> Array:
@@ -220,7 +220,7 @@ def eval_key(state: TrainState) -> Array:
 
 
 def check_target(task: Task, settings: TrainSettings) -> None:
-    """Raises ValueError where a training is to stop at a target that its task does not have."""
+    """Raises ValueError if a training is to stop at a target that its task does not have."""
     if settings.stop_at_target and task.target is None:
         raise ValueError(
             f"stop_at_target is True; accepted for task {task.name}, which has no target, is False"
@@ -237,23 +237,24 @@ def fit(
     should_stop: Callable[[], str | None] = lambda: None,
     layout: Layout | None = None,
 ) -> Iterator[Report]:
-    """Trains, yielding a Report after every compiled call; nothing if the run is finished already.
+    """Trains, yielding a Report after every compiled call; none if the run is finished already.
 
-    The next call is under way while a report is read, so that the device does not wait for the host,
-    and has taken the report's state with it. Only after an evaluation, at multiples of
-    `checkpoint_every` and where training stops does it wait, and the report has the state, which is
-    donated to the next call: use it before asking for the next report.
+    The next call is already running while a report is read, so that the device does not wait for
+    the host, and the state was donated to it. Only after an evaluation, at multiples of
+    `checkpoint_every` and where training stops does it wait, and the report has the state. That
+    state is donated to the next call: use it before asking for the next report.
 
     Args:
-      state, progress: of an earlier report, to go on from; None: from the beginning.
-      should_stop: asked after every call; a reason to stop, or None. With several processes all are to
-        give the same answer.
-      layout: over which devices; None: on JAX's default device.
+      state, progress: of an earlier report, to resume from; None: from the beginning.
+      should_stop: called after every call; returns a reason to stop, or None. With several
+        processes all must return the same.
+      layout: of the devices; None: JAX's default device.
 
     Raises:
-      NonFiniteError: the loss, the gradient or an evaluation is not finite; the last report was still good.
-      ValueError: a network of other sizes than the task's, labels that are none of its classes, a batch
-        that cannot be cut evenly, or other data in another process.
+      NonFiniteError: the loss, the gradient or an evaluation is not finite; it was at the last
+        report.
+      ValueError: the network's sizes are not the task's, labels are out of range, a batch cannot be
+        sharded evenly, or data differ between processes.
     """
     check_target(task, settings)
     place = jax.device_put if layout is None else layout.put
@@ -266,19 +267,19 @@ def fit(
     data = place(task.data)
     check_fits(network, task, data)
     task = outline(task)
-    under_way: tuple[Progress, dict[str, Any]] | None = None
+    running: tuple[Progress, dict[str, Any]] | None = None
     while finished(settings, progress) is None:
         state, steps = train_call(network, task, settings, state, data, layout)
-        if under_way is not None:
-            yield Report(None, under_way[0], train_means(*under_way), None, False, None, False)
+        if running is not None:
+            yield Report(None, running[0], train_means(*running), None, False, None, False)
         step = progress.step + settings.steps_per_call
         progress = dataclasses.replace(progress, step=step, units=step * task.units_per_step)
-        under_way = progress, steps
+        running = progress, steps
         stop, last = should_stop(), step >= settings.num_steps
         evaluates = last or step % settings.eval_every == 0
         if not (stop or evaluates or step % settings.checkpoint_every == 0):
             continue
-        train, under_way = train_means(*under_way), None
+        train, running = train_means(*running), None
         valid, improved = None, False
         if evaluates:
             valid = evaluate(
@@ -300,10 +301,10 @@ def fit(
 
 
 def train_means(progress: Progress, steps: dict[str, Any]) -> dict[str, float]:
-    """Means over the steps of a call, which ended with `progress`; waits for it.
+    """Means over the steps of a call, which ended with `progress`; blocks until it is done.
 
     Raises:
-      NonFiniteError: of the first step whose loss or gradient is not finite.
+      NonFiniteError: for the first step whose loss or gradient is not finite.
     """
     steps = jax.device_get(steps)
     finite = np.isfinite(steps["loss"]) & np.isfinite(steps["grad_norm"])

@@ -1,4 +1,4 @@
-"""How far a run has come, and whether it ends."""
+"""The progress of a run, and when it ends."""
 
 import dataclasses
 import math

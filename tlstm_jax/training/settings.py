@@ -16,7 +16,7 @@ OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
 MULTIPLES = ("num_steps", "eval_every", "checkpoint_every")  # of steps_per_call
 LEAST_RATE = 2.0**-126  # float32's least normal number; less is 0 on most devices
-LEAST_NORM = 1e-8  # Adam's epsilon, beside which a gradient of a smaller norm comes to nothing
+LEAST_NORM = 1e-8  # Adam's epsilon, next to which gradients of smaller norms vanish
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,22 +24,24 @@ class TrainSettings:
     """How a network is trained.
 
     Attributes:
-      num_steps: optimizer steps of the whole run.
+      num_steps: optimizer steps of the run.
       learning_rate: peak learning rate, at least LEAST_RATE.
       schedule: "constant", or "cosine": decay to zero at num_steps.
       warmup_steps: linear warm-up from zero, with either schedule; less than num_steps.
       optimizer: "adam" or "adamw".
       weight_decay: AdamW's decoupled weight decay; 0 with Adam, which has none.
       clip_norm: gradients are clipped at this global norm, at least LEAST_NORM.
-      eval_every, checkpoint_every: steps between evaluations on the validation split, and checkpoints.
-      steps_per_call: steps in one compiled call; must divide the three numbers of steps above. Runs
-        stop and save between calls only. None is the greatest common divisor of these and 10.
+      eval_every, checkpoint_every: steps between evaluations on the validation split, and
+        checkpoints.
+      steps_per_call: steps in one compiled call; must divide num_steps, eval_every and
+        checkpoint_every. Runs stop and save only between calls. None: the greatest common divisor
+        of these and 10.
       patience: stop after so many evaluations in a row without a better metric; None: never.
-      stop_at_target: stop once the task's target is reached in two evaluations in a row.
+      stop_at_target: stop once two evaluations in a row reach the task's target.
       seed: of the parameters, batches and evaluation samples; an int32.
 
     Raises:
-      ValueError: a setting that is out of these bounds, or of another type.
+      ValueError: a setting is out of these bounds, or of another type.
     """
 
     num_steps: int = 1000
@@ -85,11 +87,13 @@ class TrainSettings:
         for name, least in bounds.items():
             if not _is_number(value := getattr(self, name), least):
                 raise ValueError(
-                    f"{name} is {value!r}; accepted are finite numbers of float32, {least:.2g} or more"
+                    f"{name} is {value!r}; accepted are finite numbers of float32, {least:.2g} or "
+                    "more"
                 )
         if self.optimizer == "adam" and self.weight_decay:
             raise ValueError(
-                f"weight_decay is {self.weight_decay}; accepted with optimizer adam is 0 (adamw decays)"
+                f"weight_decay is {self.weight_decay}; accepted with optimizer adam is 0 (adamw "
+                "decays)"
             )
         if self.patience is not None and not _is_integer(self.patience, 1):
             raise ValueError(f"patience is {self.patience}; accepted are None and integers >= 1")

@@ -1,7 +1,8 @@
-"""What the files of a checkpoint say of it, looked at before Orbax reads them.
+"""What the files of a checkpoint contain, checked before Orbax reads them.
 
-Checksums say that files are those that were saved, not who saved them. A stranger's may be nested so deep
-that a parser ends the process, or have arrays in chunks that fill the memory before anything is compared.
+Checksums tell that files are those that were saved, not who saved them. A stranger's may be nested
+so deeply that a parser crashes, or have arrays whose chunks fill the memory before anything is
+compared.
 """
 
 import json
@@ -31,7 +32,7 @@ class Stored(NamedTuple):
 
 
 def problem(folder: pathlib.Path) -> str | None:
-    """The first of a checkpoint's files that a parser of JSON should not see, or None."""
+    """The first of a checkpoint's files that is unsafe for a JSON parser, and why; or None."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_dir() or path.name == "manifest.ocdbt" or path.parent.name == "d":
@@ -53,17 +54,19 @@ def _depth(content: bytes) -> int:
 
 
 def arrays(state: pathlib.Path) -> dict[str, Stored]:
-    """The arrays in the part of a checkpoint that holds the state, by Orbax's names.
+    """The arrays of a checkpoint's state, by Orbax's names.
 
     Raises:
-      ValueError: it is not in the form that is saved here, or has arrays that are larger in memory than
-        what they claim to be.
+      ValueError: it is not in the format in which checkpoints are saved here, or has chunks that
+        are larger than their array.
     """
     metadata = json.loads((state / "_METADATA").read_bytes())
     if metadata.get("use_zarr3") or not metadata.get("use_ocdbt", True):
-        raise ValueError(f"{state.name}/_METADATA says that it is stored in another form")
+        raise ValueError(f"{state.name}/_METADATA has another format; accepted is Zarr in OCDBT")
     if plain := sorted(p for p in state.rglob("*") if p.name in (".zarray", "zarr.json")):
-        raise ValueError(f"{plain[0].relative_to(state.parent)} is in another form than is saved")
+        raise ValueError(
+            f"{plain[0].relative_to(state.parent)} has another format; accepted is Zarr in OCDBT"
+        )
     where = {"driver": "ocdbt", "base": f"file://{state.absolute()}/"}
     store = tensorstore.KvStore.open(where).result()
     found = {}
@@ -72,23 +75,28 @@ def arrays(state: pathlib.Path) -> dict[str, Stored]:
         if last == ".zarray":
             found[name] = _stored(name, store.read(key).result().value)
         elif not _CHUNK.fullmatch(last):
-            raise ValueError(f"{key.decode()!r} is nothing that is saved")
+            raise ValueError(f"a key is {key.decode()!r}; accepted are .zarray and chunks")
     return found
 
 
 def _stored(name: str, content: bytes) -> Stored:
     if len(content) > _MOST_JSON or _depth(content) > _MOST_DEPTH:
-        raise ValueError(f"what {name} says of itself is too long or too deep")
+        raise ValueError(
+            f"{name}/.zarray is too long or too deep; accepted are {_MOST_JSON:,} bytes, nested "
+            f"{_MOST_DEPTH} deep"
+        )
     array = json.loads(content)
     shape, chunks, dtype = (array.get(k) for k in ("shape", "chunks", "dtype"))
     for sizes in (shape, chunks):
         if not isinstance(sizes, list) or not all(type(n) is int and n >= 0 for n in sizes):
-            raise ValueError(f"{name} has {sizes!r} as its shape or chunks, which is not readable")
+            raise ValueError(
+                f"{name} has {sizes!r} as its shape or chunks; accepted are lists of integers >= 0"
+            )
     if len(shape) != len(chunks):
-        raise ValueError(f"{name} of shape {shape} has chunks {chunks}, which is not readable")
+        raise ValueError(f"{name} of shape {shape} has chunks {chunks}; accepted are as many")
     if any(not 1 <= c <= max(1, n) for c, n in zip(chunks, shape, strict=True)):
         raise ValueError(
-            f"{name} of shape {shape} is in chunks of {chunks}; accepted are none larger than itself"
+            f"{name} of shape {shape} has chunks {chunks}; accepted are 1 to the size of each axis"
         )
     try:
         right = jax.numpy.dtype(dtype).itemsize <= _MOST_BYTES
@@ -100,7 +108,7 @@ def _stored(name: str, content: bytes) -> Stored:
 
 
 def difference(found: dict[str, Stored], like: PyTree, *, within: tuple[str, ...] = ()) -> str:
-    """The first array in which a checkpoint differs from what is to be read, in words; "" if none does.
+    """The first array in which a checkpoint differs from what is to be read, in words; "" if none.
 
     Args:
       found: of `arrays`.
@@ -110,12 +118,12 @@ def difference(found: dict[str, Stored], like: PyTree, *, within: tuple[str, ...
     wanted = dict(_shapes(like))
     for name, shape in wanted.items():
         if name not in found:
-            return f"{name} is not there"
+            return f"it lacks {name}"
         if found[name].shape != shape:
-            return f"{name} is {found[name].shape} there, {shape} here"
+            return f"{name} has shape {found[name].shape}; accepted is {shape}"
     for name in found:
         if name not in wanted and (not within or name.split(".")[0] in within):
-            return f"{name} is not here"
+            return f"it has {name}; accepted are arrays of this configuration"
     return ""
 
 

@@ -1,9 +1,9 @@
-"""A cell's functions as lists of equations, run on blocks of M channels that are arrays of their own.
+"""A cell's functions as lists of equations, run on blocks of M channels that are separate arrays.
 
-Triton takes no slices or concatenations of values, and sizes that are powers of two. A value [R, n M]
-is therefore a tuple of n arrays [R, M'], M' the next power of two: split, slice and concatenate become
-operations on tuples, everything elementwise goes block by block, and a reduction over channels leaves
-out the padding.
+Triton cannot slice or concatenate values, and takes only sizes that are powers of two. A value [R,
+n M] is therefore a tuple of n arrays [R, M'], M' the next power of two: split, slice and
+concatenate become operations on tuples, elementwise operations go block by block, and a reduction
+over channels leaves out the padding.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 
 
 class RefusedError(ValueError):
-    """A cell does something that blocks cannot do."""
+    """A cell does what blocks cannot do."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Program:
 
 
 def program(closed: ClosedJaxpr) -> Program:
-    """The equations of a jaxpr, those of inner calls in their places."""
+    """The equations of a jaxpr, with inner calls inlined."""
     equations: list[Equation] = []
     constants: dict[int, Array] = {}
     widths: dict[int, int] = {}
@@ -120,8 +120,8 @@ def run_blocks(prog: Program, values: dict[int, Any], channels: int) -> list:
     """The program's outputs, tuples of blocks where they are blocked.
 
     Args:
-      values: of the variables that the equations left to run start from: tuples of blocks [R, M'], or
-        arrays [R] and scalars. Equations of which nothing depends on these are passed over.
+      values: of the variables from which the remaining equations start: tuples of blocks [R, M'],
+        or arrays [R] and scalars. Equations that do not depend on these are skipped.
       channels: M.
 
     Raises:
@@ -138,13 +138,13 @@ def run_blocks(prog: Program, values: dict[int, Any], channels: int) -> list:
     return [v.val if isinstance(v, Literal) else values[v] for v in prog.outputs]
 
 
-def touched_blocks(prog: Program, start: int, channels: int) -> list[bool]:
-    """Which M-wide blocks of the program's output depend on the variable `start`, [R, M], linearly.
+def touched_blocks(prog: Program, variable: int, channels: int) -> list[bool]:
+    """Which M-wide blocks of the program's output depend on `variable`, [R, M], linearly.
 
     Raises:
-      RefusedError: they depend on it through anything but one product, sums, slices and concatenations.
+      RefusedError: they depend on it by other than a product, sums, slices and concatenations.
     """
-    flags: dict[int, tuple[bool, ...]] = {start: (True,)}
+    flags: dict[int, tuple[bool, ...]] = {variable: (True,)}
     for e in prog.equations:
         name = e.primitive.name
         operands = [None if isinstance(v, Literal) else flags.get(v) for v in e.inputs]
@@ -158,7 +158,7 @@ def touched_blocks(prog: Program, start: int, channels: int) -> list[bool]:
             for o, v in zip(operands, e.inputs, strict=True):
                 out += o or (False,) * _blocks(prog.widths[v], channels, name)
         elif name == "slice":
-            out = _cut(e, operands[0], channels)
+            out = _slice(e, operands[0], channels)
         elif name in ("add", "sub", "convert_element_type", "reshape", "neg"):
             given = [o for o in operands if o is not None]
             out = tuple(any(o[n] for o in given) for n in range(number))
@@ -185,14 +185,14 @@ def _apply(e: Equation, operands: list, channels: int) -> list:
             first += number
         return pieces
     if name == "slice" and blocked:
-        return [_cut(e, operands[0], channels)]
+        return [_slice(e, operands[0], channels)]
     if name == "concatenate" and len(blocked) == len(operands):
         _check_last(e, e.params["dimension"])
         return [sum(operands, ())]
     if name in REDUCTIONS and blocked:
         return [_reduce(e, operands[0], channels)]
     if name in ("broadcast_in_dim", "reshape") and not blocked:
-        # [R] to [R, 1] or [R, M], and scalars: kept as they are, and broadcast where they are used.
+        # [R] to [R, 1] or [R, M], and scalars: unchanged here, and broadcast where they are used.
         return [operands[0]]
     if name in ELEMENTWISE:
         return [_each(e, operands)]
@@ -216,7 +216,7 @@ def _each(e: Equation, operands: list) -> Any:
 
 
 def _settings(e: Equation) -> dict[str, Any]:
-    """The parameters of an elementwise operation, without where its result lies."""
+    """The parameters of an elementwise operation, without its result's sharding."""
     return {k: None if k == "sharding" else v for k, v in e.params.items()}
 
 
@@ -235,10 +235,10 @@ def _reduce(e: Equation, blocks: tuple, channels: int) -> Array:
     if tuple(e.params["axes"]) != (1,):
         raise RefusedError(f"its update has the operation {e.primitive.name!r} over examples")
     reduce, join, fill = REDUCTIONS[e.primitive.name]
-    return functools.reduce(join, [reduce(within(b, channels, fill), axis=1) for b in blocks])
+    return functools.reduce(join, [reduce(fill_padding(b, channels, fill), axis=1) for b in blocks])
 
 
-def within(block: Array, channels: int, fill: float) -> Array:
+def fill_padding(block: Array, channels: int, fill: float) -> Array:
     """[R, M'] with `fill` in the padding."""
     if block.shape[1] == channels:
         return block
@@ -246,13 +246,13 @@ def within(block: Array, channels: int, fill: float) -> Array:
     return jnp.where(column < channels, block, jnp.full(block.shape, fill, block.dtype))
 
 
-def _cut(e: Equation, blocks: tuple, channels: int) -> tuple:
+def _slice(e: Equation, blocks: tuple, channels: int) -> tuple:
     """The blocks that a slice of the last axis takes."""
     starts, limits = e.params["start_indices"], e.params["limit_indices"]
     strides = e.params["strides"] or (1,) * len(starts)
-    whole_rows = all(s == 0 for s in starts[:-1]) and limits[:-1] == e.shapes[0][:-1]
-    if not whole_rows or any(s != 1 for s in strides) or starts[-1] % channels:
-        raise RefusedError("its update has a slice that is not one of whole gates")
+    all_rows = all(s == 0 for s in starts[:-1]) and limits[:-1] == e.shapes[0][:-1]
+    if not all_rows or any(s != 1 for s in strides) or starts[-1] % channels:
+        raise RefusedError("its update has a slice that is not of entire gates")
     first = starts[-1] // channels
     return blocks[first : first + _blocks(e.shapes[0][-1], channels, "slice")]
 

@@ -1,7 +1,7 @@
 """What the fused engine's kernels need of a cell: rows, weights, and its update on blocks.
 
-A vector cell is taken as it is: the weights are what its `mix` does to the state, and its update's
-equations are run by `blocks.py`.
+A vector cell is used as it is: the weights are what its `mix` does to the state, and `blocks.py`
+runs the equations of its update.
 """
 
 import dataclasses
@@ -17,20 +17,22 @@ from tlstm_jax.recurrence.fused import blocks, kernels
 from tlstm_jax.recurrence.fused.blocks import RefusedError
 from tlstm_jax.typing import Array, Carry, Cell, Params
 
-ROWS = 16  # of a product, at least
-# Of a product, at least: Triton has every warp do the whole of one that is no wider than high, and then
-# of all others of the loop.
+ROWS = 16  # the least of a product
+# The least of a product: Triton has every warp compute all of one that is no wider than high, and
+# then all of every other product of the loop.
 WIDTH = 32
-# Of an H100's 227 KB of shared memory; what Triton needs to turn values over was seen to fit beside it.
+# Of an H100's 227 KB of shared memory; what Triton needs for transposing values was seen to fit
+# beside it.
 ROOM = 192 * 1024
-CHANNELS = 128  # at most: of more, two weights do not fit at once
-# At most, of all weights: a block reads some 100 KB a microsecond, and with more a loop's step is as short.
+CHANNELS = 128  # the most: of more, two weights do not fit at once
+# The most, of all weights: a block reads some 100 KB a microsecond; with more, XLA's loop is as
+# fast.
 BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """How examples, of `locations` rows each, are laid out over programs of R rows.
+    """How examples, of `locations` rows each, are arranged in programs of R rows.
 
     Attributes:
       batch: B.
@@ -83,7 +85,7 @@ class Rows:
         return self.pack(x[..., None], 1)[..., 0]
 
     def unpack(self, x: Array, width: int, lead: int = 0) -> Array:
-        """The reverse of `pack`."""
+        """The inverse of `pack`."""
         front = x.shape[:lead]
         x = x.reshape(*front, -1, self.padded, x.shape[-1])
         x = x[(*(slice(None),) * lead, slice(self.batch), slice(self.locations), slice(width))]
@@ -95,7 +97,7 @@ class Plan:
     """A cell, as the kernels run it.
 
     Attributes:
-      rows: where its examples lie.
+      rows: how its examples are arranged.
       widths: of the blocks of its pre-activations.
       constants, moves, weights: arguments of `kernels.forward`.
       read: ys [T, B, .., M] of what update returns as y.
@@ -115,7 +117,7 @@ class Plan:
         return [self.rows.pack(x, lead) for x in jnp.split(a, ends, axis=-1)]
 
     def join(self, blocks_: list[Array], lead: int) -> Array:
-        """The reverse of `split`."""
+        """The inverse of `split`."""
         pieces = zip(blocks_, self.widths, strict=True)
         return jnp.concatenate([self.rows.unpack(x, w, lead) for x, w in pieces], axis=-1)
 
@@ -126,18 +128,18 @@ def power_of_two(size: int, least: int = 1) -> int:
 
 
 def check_weights(weights: dict[int, Array], cell: Cell) -> None:
-    """Raises RefusedError if reading the weights would take as long as a step of a loop."""
+    """Raises RefusedError if reading the weights would take as long as a step of XLA's loop."""
     size = sum(w.size * w.dtype.itemsize for w in weights.values())
     if size > BYTES:
         raise RefusedError(
-            f"{type(cell).__name__} has {size >> 10} KB of padded weights; accepted are {BYTES >> 10}"
+            f"{type(cell).__name__} has {size >> 10} KB of padded weights, over {BYTES >> 10}"
         )
 
 
 def check_channels(M: int, cell: Cell) -> None:
-    """Raises RefusedError unless the weights of M channels can stay near."""
+    """Raises RefusedError unless the weights of M channels fit in shared memory."""
     if not 2 <= M <= CHANNELS:
-        raise RefusedError(f"{type(cell).__name__} has {M} channels; accepted are 2 to {CHANNELS}")
+        raise RefusedError(f"{type(cell).__name__} has {M} channels, not 2 to {CHANNELS}")
 
 
 def pad_weights(w: Array) -> Array:
@@ -150,7 +152,8 @@ def vector_plan(cell: Cell, params: Params, carry: Carry, z: Array) -> Plan:
     """The plan of a cell whose carry is vectors [B, M]; z [B, ..] is one step's.
 
     Raises:
-      RefusedError: its mix is not one product with one of them, or its update not elementwise over M.
+      RefusedError: its mix is not one product with one of them, or its update not elementwise over
+        M.
     """
     leaves, structure = jax.tree.flatten(carry)
     shapes = {leaf.shape for leaf in leaves}
@@ -229,7 +232,7 @@ def _blockwise_update(
         *new, y = (out[0] for out in blocks.run_blocks(prog, values, M))
         return list(new), y
 
-    # Found out here, rather than in the kernel: whether all its operations can be done.
+    # Finds operations that blocks cannot do here, rather than in the kernel.
     some = jax.ShapeDtypeStruct((ROWS, power_of_two(M, WIDTH)), jnp.float32)
     a = [some] * (prog.widths[prog.inputs[-1]] // M)
     jax.eval_shape(update, constants, [], [some] * S, a)

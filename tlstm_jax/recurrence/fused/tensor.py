@@ -1,8 +1,9 @@
 """The tensorized LSTM as the fused engine's kernels run it: a row for every location.
 
-The equations are those of `cells/tensorized.py`. Rows are moved by products with matrices of zeros and
-ones: S_k h is the location p - r + k of every row, zero outside the tensor; N_k c the same with clipped
-coordinates. The input corner is no row: what it adds to a_t is made before the loop, for all t at once.
+The equations are those of `cells/tensorized/lstm.py`. Rows are moved by products with matrices of
+zeros and ones: S_k h is the location p - r + k of every row, zero outside the tensor; N_k c the
+same with clipped coordinates. The input corner is no row: what it adds to a_t is computed before
+the loop, for all t at once.
 """
 
 import functools
@@ -16,12 +17,12 @@ from tlstm_jax.cells.tensorized import convolution
 from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
 from tlstm_jax.cells.tensorized.shared import output_corner
 from tlstm_jax.recurrence.fused import kernels
-from tlstm_jax.recurrence.fused.blocks import RefusedError, within
+from tlstm_jax.recurrence.fused.blocks import RefusedError, fill_padding
 from tlstm_jax.recurrence.fused.plan import Plan, Rows, check_channels, check_weights, pad_weights
 from tlstm_jax.typing import Array, Params
 
 LOCATIONS = 64
-ROOM = 144 * 1024  # the rows' matrices need some, too
+ROOM = 144 * 1024  # the matrices that move rows need some, too
 
 
 def tensor_plan(cell: TensorizedLSTM, params: Params, batch_size: int, z: Array) -> Plan:
@@ -34,13 +35,9 @@ def tensor_plan(cell: TensorizedLSTM, params: Params, batch_size: int, z: Array)
     check_channels(M, cell)
     rows = Rows(batch_size, cell.tensor_shape)
     if rows.locations > LOCATIONS:
-        raise RefusedError(
-            f"TensorizedLSTM has {rows.locations} locations; accepted are {LOCATIONS}"
-        )
+        raise RefusedError(f"TensorizedLSTM has {rows.locations} locations, over {LOCATIONS}")
     if cell.normalization == "layer":
-        raise RefusedError(
-            "TensorizedLSTM has normalization 'layer'; accepted are None and 'channel'"
-        )
+        raise RefusedError("TensorizedLSTM has normalization 'layer', not None or 'channel'")
     outside, clipped = _reads(cell.tensor_shape, cell.kernel_size)
     moves = np.stack([_on_rows(m, rows) for m in outside])
     near = [_on_rows(m, rows) for m in clipped if not _is_identity(m)]
@@ -86,20 +83,20 @@ def tensor_plan(cell: TensorizedLSTM, params: Params, batch_size: int, z: Array)
 
 
 def ages(
-    cell: TensorizedLSTM, age: Array, num_steps: int, start: Array | None, live: Array | None
+    cell: TensorizedLSTM, age: Array, num_steps: int, reset: Array | None, mask: Array | None
 ) -> tuple[Array, Array]:
-    """The age [T, B] at every step, and the one behind the last [B]; start, live: [T, B] or None."""
+    """The age [T, B] at every step, and the one after the last [B]; reset, mask: [T, B] or None."""
     shape = (num_steps, *age.shape)
-    live = jnp.ones(shape, bool) if live is None else live
-    done = jnp.cumsum(live.astype(jnp.int32), axis=0)
-    before = done - live.astype(jnp.int32)  # steps that the example has taken
+    mask = jnp.ones(shape, bool) if mask is None else mask
+    done = jnp.cumsum(mask.astype(jnp.int32), axis=0)
+    before = done - mask.astype(jnp.int32)  # steps that the example has taken
     since, first = before + jnp.broadcast_to(age[None], shape), jnp.full(shape, -1, jnp.int32)
-    if start is not None:
-        # At the latest start, of those that took place.
-        first = lax.cummax(jnp.where(start & live, before, first), axis=0)
+    if reset is not None:
+        # At the latest reset, of those that took place.
+        first = lax.cummax(jnp.where(reset & mask, before, first), axis=0)
         since = jnp.where(first >= 0, before - first, since)
     since = since.astype(age.dtype)
-    last = since[-1] + live[-1].astype(age.dtype)
+    last = since[-1] + mask[-1].astype(age.dtype)
     return jnp.minimum(since, cell.delay), jnp.minimum(last, cell.delay)
 
 
@@ -126,10 +123,10 @@ def _is_identity(move: np.ndarray) -> bool:
 def _convolve(C: Array, q: Array, near: list[Array | None]) -> Array:
     """C^conv = sum_k Q[k] N_k C, with Q every row's softmax over taps; None is the identity.
 
-    The memory is moved before it is weighted: were a product's result an operand of another, Triton had
-    every warp make the whole of it.
+    The memory is moved before it is weighted: if a product's result is an operand of another,
+    Triton has every warp compute all of it.
     """
-    q = within(q, len(near), -1e30)
+    q = fill_padding(q, len(near), -1e30)
     Q = jnp.exp(q - lax.stop_gradient(jnp.max(q, axis=1))[:, None])
     Q = Q / jnp.broadcast_to(jnp.sum(Q, axis=1)[:, None], Q.shape)
     column = lax.broadcasted_iota(jnp.int32, Q.shape, 1)
@@ -138,7 +135,7 @@ def _convolve(C: Array, q: Array, near: list[Array | None]) -> Array:
         own = jnp.sum(jnp.where(column == k, Q, jnp.zeros_like(Q)), axis=1)
         moved = C
         if move is not None:
-            # Elsewise the memory would be rounded at every step.
+            # Otherwise the memory would be rounded at every step.
             precise = functools.partial(jnp.dot, precision=lax.Precision.HIGHEST)
             moved = precise(move, C.astype(move.dtype)).astype(C.dtype)
         total += jnp.broadcast_to(own[:, None], C.shape) * moved
@@ -149,7 +146,7 @@ def _normalize(C: Array, scale: Array, bias: Array, M: int, epsilon: float) -> A
     """Channel normalization of [R, M'], of which M are channels."""
 
     def mean(x: Array) -> Array:
-        return jnp.broadcast_to((jnp.sum(within(x, M, 0.0), axis=1) / M)[:, None], x.shape)
+        return jnp.broadcast_to((jnp.sum(fill_padding(x, M, 0.0), axis=1) / M)[:, None], x.shape)
 
     centred = C - mean(C)
     variance = mean(jnp.square(centred))
