@@ -131,7 +131,7 @@ class BaseTask:
     def draw(self, key: Array, batch_size: int) -> Batch:
         """Fresh samples, of a task without data: pure and traceable."""
         what = "draw" if self.fresh else "train_batch and eval_batch"
-        raise NotImplementedError(f"task {self.name} has no {what}")
+        raise ValueError(f"task {self.name} has no {what}")
 
     def train_batch(self, data: PyTree, key: Array, step: Array, delay: int) -> Batch:
         """The batch of training step `step`: fresh samples for every step."""
@@ -140,7 +140,7 @@ class BaseTask:
     def num_examples(self, split: str) -> int:
         """Examples of an evaluation on `split`; 1000 where they are fresh."""
         if not self.fresh:
-            raise NotImplementedError(f"task {self.name} has data, but no num_examples")
+            raise ValueError(f"task {self.name} has data, but no num_examples")
         return 1000
 
     def num_eval_batches(self, split: str, delay: int) -> int:
