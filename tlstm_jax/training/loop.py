@@ -239,7 +239,8 @@ def fit(
     The next call is under way while a report is read, so that the device does not wait for the host,
     and has taken the report's state with it. Only after an evaluation, at multiples of
     `checkpoint_every` and where training stops does it wait, and the report has the state, which is
-    donated to the next call: use it before asking for the next report.
+    donated to the next call: use it before asking for the next report. `keep_best` does, and keeps the
+    parameters of the best evaluation.
 
     Args:
       state, progress: of an earlier report, to go on from; None: from the beginning.
