@@ -13,8 +13,6 @@ from tlstm_jax import runs, training
 from tlstm_jax.runs.results import or_none
 from tlstm_jax.scripts import cli
 from tlstm_jax.scripts.run_flags import define_reading_flags, reading_flags
-from tlstm_jax.tasks.char_lm import CharLM
-from tlstm_jax.tasks.synthetic import Synthetic
 from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Array
 
@@ -34,8 +32,8 @@ def main() -> int:
     with cli.one_line_errors():
         run = runs.open(WORKDIR.value, reading_flags())
         task, network = run.task, run.network
-        fresh, seed = isinstance(task, Synthetic), EVAL_SEED.value
-        if seed is not None and not fresh:
+        seed = EVAL_SEED.value
+        if seed is not None and not task.fresh:
             raise ValueError(
                 f"eval_seed is {seed}; accepted for task {task.name}, whose samples are fixed, is none"
             )
@@ -52,14 +50,12 @@ def main() -> int:
             "step": progress.step,
             **or_none(metrics),
         }
-        if fresh:
+        if task.fresh:
             other = f"of --eval_seed={seed}, others than the run's own"
             result["samples"] = "the run's own after this step" if seed is None else other
-        if isinstance(task, CharLM):
-            result["excluded_characters"] = task.excluded(SPLIT.value)
-            result["unknown_characters"] = task.unknown_counts[SPLIT.value]
-            if not network.causal:
-                result["note"] = "not causal, not comparable"
+        result |= task.notes(SPLIT.value)
+        if task.autoregressive and not network.causal:
+            result["note"] = "not causal, not comparable"
         print(json.dumps(result))
     return 0
 

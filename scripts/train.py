@@ -34,7 +34,6 @@ from tlstm_jax.runs.ownership import owning_run
 from tlstm_jax.runs.results import write_results
 from tlstm_jax.scripts import cli, devices, run_flags
 from tlstm_jax.scripts.display import Display, describe
-from tlstm_jax.tasks.char_lm import CharLM
 from tlstm_jax.training import checkpointing
 from tlstm_jax.training.progress import finished
 from tlstm_jax.training.settings import TrainSettings
@@ -145,10 +144,9 @@ def _announce(run: Run) -> None:
         shards = f"batches sharded in {sizes['batch']}, kernels in {sizes['channels']}"
         processes_ = f"{jax.process_count()} process{'es' * (jax.process_count() > 1)}"
         print(f"{run.layout.mesh.size} devices in {processes_}: {shards}")
-    if isinstance(task, CharLM):
-        unknown = ", ".join(f"{n} in {split}" for split, n in task.unknown_counts.items() if n)
-        print(f"{task.source}; bytes unseen in its training part: {unknown or 'none'}")
-    if not network.causal and task.stream:
+    if task.about:
+        print(task.about)
+    if not network.causal and task.autoregressive:
         print("the model is not causal: it sees its own targets; not comparable")
 
 
@@ -216,8 +214,8 @@ def _finish(run: Run, why: str | None) -> None:
     if task.target is not None:
         print(describe_target(task, results))
     print(f"best checkpoint, step {results['best_step']}, on test: {describe(results['test'])}")
-    if isinstance(task, CharLM):
-        print(f"characters of the test part without a prediction: {task.excluded('test')}")
+    if notes := task.notes("test"):
+        print("of the test part: " + ", ".join(f"{n} {v}" for n, v in notes.items()))
     print(f"learning curves: {run.directory.curves}")
 
 

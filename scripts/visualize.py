@@ -19,9 +19,8 @@ from tlstm_jax.cells.tensorized import convolution
 from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
 from tlstm_jax.network import Network
 from tlstm_jax.runs.files import save_figure
-from tlstm_jax.scripts import cli, prompts
+from tlstm_jax.scripts import cli
 from tlstm_jax.scripts.run_flags import define_reading_flags, reading_flags
-from tlstm_jax.tasks.images import Images
 from tlstm_jax.typing import Array, Task
 
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
@@ -37,8 +36,9 @@ class Example(NamedTuple):
     """What is read, and what stands beside it."""
 
     inputs: Array  # [T, 1, ..]
-    targets: np.ndarray | None  # [T], or [1] of an image; -1: not scored; None: not known
-    alphabet: Sequence[str]  # of tokens or classes
+    targets: (
+        np.ndarray | None
+    )  # classes [T], or [1] if `last_only`; -1: not scored; None: no classes
 
 
 def main() -> int:
@@ -47,7 +47,7 @@ def main() -> int:
         task, network = run.task, run.network
         cell = inspection.cell_of(network)
         params, state, progress = run.restore(CHECKPOINT.value)
-        example = _of_split(task, network.delay) if PROMPT.value is None else _of_prompt(task)
+        example = _of_split(task) if PROMPT.value is None else _of_prompt(task)
         answers = _answers(network, params, state, example.inputs)
         output = pathlib.Path(OUTPUT.value or run.directory.path / "pictures")
         output.mkdir(parents=True, exist_ok=True)
@@ -59,25 +59,26 @@ def main() -> int:
     return 0
 
 
-def _of_split(task: Task, delay: int) -> Example:
-    batch = task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), delay)
+def _of_split(task: Task) -> Example:
+    # As of a model without delay: the example is read as a whole.
+    batch = task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), 0)
     size = batch.inputs.shape[1]
     if EXAMPLE.value >= size:
         raise ValueError(f"example is {EXAMPLE.value}; accepted are 0 to {size - 1}")
     at = EXAMPLE.value
     inputs = batch.inputs[:, at : at + 1]
+    if batch.lengths is not None:
+        inputs = inputs[: int(batch.lengths[at])]
+    if not (jnp.issubdtype(batch.targets.dtype, jnp.integer) and batch.targets.ndim == 2):
+        return Example(inputs, None)
     targets = np.where(batch.mask[:, at], batch.targets[:, at], -1)
-    if task.stream:  # its targets lag behind by the delay
-        targets = np.append(inputs[1:, 0], -1)
-    return Example(inputs, targets, prompts.alphabet_of(task))
+    return Example(inputs, targets[: len(inputs)])
 
 
 def _of_prompt(task: Task) -> Example:
-    if not task.tokens:
-        raise ValueError(f"prompt is given, but task {task.name} reads no tokens")
-    tokens = prompts.parse(PROMPT.value, task)
-    targets = np.append(tokens[1:], -1) if task.stream else None
-    return Example(jnp.asarray(tokens)[:, None], targets, prompts.alphabet_of(task))
+    tokens = task.encode(PROMPT.value)
+    targets = np.append(tokens[1:], -1) if task.autoregressive else None
+    return Example(jnp.asarray(tokens)[:, None], targets)
 
 
 def _answers(network: Network, params: dict, state: Any, inputs: Array) -> np.ndarray:
@@ -90,25 +91,24 @@ def _answers(network: Network, params: dict, state: Any, inputs: Array) -> np.nd
 def _beside(
     task: Task, example: Example, answers: np.ndarray, title: str
 ) -> tuple[dict[str, Any], str]:
-    """What `pictures` draws beside the states, and the title with an image's answer."""
-    if isinstance(task, Images):
-        read = np.asarray(example.inputs[:, 0, 0])
-        title += f": read as {answers[-1]}, is {example.targets[0]}"
-        return {"pixels": pictures.Pixels(read, task.picture(read))}, title
+    """What `pictures` draws beside the states, and the title, with the answer of a task that has one."""
+    classes, read = task.class_names, np.asarray(example.inputs[:, 0])
+    if task.last_only and example.targets is not None:
+        title += f": read as {classes[answers[-1]]}, is {classes[example.targets[0]]}"
     if not task.tokens:
-        return {}, title
-    rows: dict[str, np.ndarray] = {"input": np.asarray(example.inputs[:, 0])}
-    if example.targets is not None:
-        before = len(answers) - len(example.targets)  # where only the last output is scored
-        targets = np.append(np.full(before, -1), example.targets)
-        rows["target"] = targets
-        answers = np.where(targets < 0, -1, answers)  # nothing is asked of it elsewhere
-    rows["answer"] = answers
-    return {"labels": {name: _texts(row, example.alphabet) for name, row in rows.items()}}, title
+        picture = task.picture(read)
+        return {} if picture is None else {"pixels": pictures.Pixels(read[:, 0], picture)}, title
+    labels = {"input": _texts(read, task.token_names)}
+    if not task.last_only:
+        if example.targets is not None:
+            labels["target"] = _texts(example.targets, classes)
+            answers = np.where(example.targets < 0, -1, answers)  # nothing is asked of it elsewhere
+        labels["answer"] = _texts(answers, classes)
+    return {"labels": labels}, title
 
 
-def _texts(tokens: np.ndarray, alphabet: Sequence[str]) -> list[str]:
-    return ["" if token < 0 else alphabet[token] for token in tokens]
+def _texts(numbers: np.ndarray, names: Sequence[str]) -> list[str]:
+    return ["" if number < 0 else names[number] for number in numbers]
 
 
 def _figures(

@@ -10,9 +10,23 @@ being the blank:
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tlstm_jax.tasks.synthetic import Synthetic
 from tlstm_jax.typing import Array, Batch
+
+
+class Addition(Synthetic):
+    """Two numbers and their sum; made by `addition`."""
+
+    def encode(self, prompt: str) -> np.ndarray:
+        """As of `Synthetic`; neither number may begin with 0."""
+        tokens = super().encode(prompt)  # 3 n + 4
+        if tokens[1] == 0 or tokens[len(tokens) // 3 + 1] == 0:
+            raise ValueError(
+                f"prompt {prompt!r} has a number that begins with 0; accepted are others"
+            )
+        return tokens
 
 
 def addition(
@@ -20,7 +34,7 @@ def addition(
     batch_size: int = 15,
     eval_samples: int = 1000,
     eval_batch_size: int = 250,
-) -> Synthetic:
+) -> Addition:
     """Addition of two numbers of exactly `num_digits` digits, without leading zeros.
 
     The sum stands left-aligned, without leading zeros. Scored are its digits and one blank behind.
@@ -29,7 +43,7 @@ def addition(
         raise ValueError(f"num_digits is {num_digits}; accepted are integers >= 1")
     alphabet = (*"0123456789", "-")
     sizes = (batch_size, eval_samples, eval_batch_size)
-    return Synthetic("addition", _sample, num_digits, alphabet, *sizes)
+    return Addition("addition", _sample, num_digits, alphabet, *sizes)
 
 
 def _sample(key: Array, batch_size: int, n: int, blank: int) -> Batch:

@@ -29,9 +29,9 @@ from dataclasses import dataclass, field, replace
 import jax.numpy as jnp
 import numpy as np
 
+from tlstm_jax.tasks.base import BaseTask
 from tlstm_jax.tasks.data import text
-from tlstm_jax.tasks.outline import Outlined
-from tlstm_jax.tasks.scoring import score
+from tlstm_jax.tasks.scoring import CROSS_ENTROPY, score
 from tlstm_jax.typing import Array, Batch, Sums
 
 Data = Mapping[str, np.ndarray]
@@ -40,8 +40,46 @@ _EVAL_SPLITS = ("valid", "test")
 _EVAL_STREAM = 1000  # characters that a stream of the default evaluation has at least
 
 
-@dataclass(frozen=True, eq=False)
-class CharLM(Outlined):
+class ByteText:
+    """Tokens that stand for bytes: those of `vocabulary`, and the unknown one."""
+
+    vocabulary: Sequence[int]
+    tokens = True
+    autoregressive = True
+
+    @property
+    def input_size(self) -> int:
+        """Symbols: the vocabulary and the unknown one."""
+        return len(self.vocabulary) + 1
+
+    @property
+    def output_size(self) -> int:
+        """The same symbols."""
+        return self.input_size
+
+    @property
+    def token_names(self) -> Sequence[str]:
+        """The letters, with spaces for what is not to be seen."""
+        return [chr(b) if 32 < b < 127 else " " for b in self.vocabulary] + ["?"]
+
+    def encode(self, prompt: str) -> np.ndarray:
+        """The tokens of a text's bytes, int32 [T]; what came in as other bytes than UTF-8 is kept."""
+        return text.encode(prompt.encode("utf-8", "surrogateescape"), self.vocabulary)
+
+    def text(self, tokens: Array) -> str:
+        """The text of tokens [T]; what is unknown, or no UTF-8, is U+FFFD."""
+        return text.decode(np.asarray(tokens), self.vocabulary).decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Vocabulary(ByteText):
+    """What generation needs of a text: its bytes, ascending."""
+
+    vocabulary: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CharLM(ByteText, BaseTask):
     """A text cut into streams; made by `char_lm`.
 
     Attributes:
@@ -61,18 +99,15 @@ class CharLM(Outlined):
     eval_batch_size: int
 
     name = "char_lm"
-    tokens = True
     stream = True
-    last_only = False
     unit = "characters"
     metric = "bpc"
-    maximize = False
-    target = None
+    metric_labels = CROSS_ENTROPY
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "segment_length", "eval_batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; accepted are integers >= 1")
+        super().__post_init__()
+        if self.segment_length < 1:
+            raise ValueError(f"segment_length is {self.segment_length}; accepted are integers >= 1")
         if self.segments_per_epoch < 1:
             raise ValueError(
                 f"the training part has {self.data['train'].size} bytes, but batch_size="
@@ -86,16 +121,6 @@ class CharLM(Outlined):
                     f"{self.eval_batch_size} streams need at least {self.eval_batch_size + 1}; "
                     f"{self.source}"
                 )
-
-    @property
-    def input_size(self) -> int:
-        """Symbols: the vocabulary and the unknown one."""
-        return len(self.vocabulary) + 1
-
-    @property
-    def output_size(self) -> int:
-        """The same symbols."""
-        return self.input_size
 
     @property
     def units_per_step(self) -> int:
@@ -133,6 +158,19 @@ class CharLM(Outlined):
         """How many characters of each part are unknown, that is, not in the training part."""
         unknown = len(self.vocabulary)
         return {split: int(np.sum(symbols == unknown)) for split, symbols in self.data.items()}
+
+    @property
+    def about(self) -> str:
+        """What the text is, and how much of it the training part does not know."""
+        unknown = ", ".join(f"{n} in {split}" for split, n in self.unknown_counts.items() if n)
+        return f"{self.source}; bytes unseen in its training part: {unknown or 'none'}"
+
+    def notes(self, split: str) -> dict[str, int]:
+        """How many characters are not predicted, and how many are unknown."""
+        return {
+            "excluded_characters": self.excluded(split),
+            "unknown_characters": self.unknown_counts[split],
+        }
 
     def excluded(self, split: str) -> int:
         """Characters that an evaluation of `split` leaves out: the first, never predicted."""

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlstm_jax.tasks.outline import Outlined
-from tlstm_jax.tasks.scoring import score
+from tlstm_jax.tasks.base import BaseTask
+from tlstm_jax.tasks.examples import eval_examples, train_examples
+from tlstm_jax.tasks.scoring import CROSS_ENTROPY, score
 from tlstm_jax.typing import Array, Batch, Sums
 
 Data = Mapping[str, Any]
@@ -32,8 +32,8 @@ _SPLIT_SEED = 1  # of the parts, whatever the run's seed is
 _DIGITS_TEST = 360  # of 1,797
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Images(Outlined):
+@dataclass(frozen=True, repr=False)
+class Images(BaseTask):
     """Images as sequences of pixels; made by `load` or `from_arrays`.
 
     Attributes:
@@ -54,32 +54,28 @@ class Images(Outlined):
 
     input_size = 1
     output_size = 10
-    tokens = False
-    stream = False
     last_only = True
-    unit = "samples"
     metric = "accuracy"
-    maximize = True
-    target = None
+    metric_labels = CROSS_ENTROPY
 
     def __post_init__(self) -> None:
         for split in ("train", *_EVAL_SPLITS):
             part = self.data[split]["images"], self.data[split]["labels"]
             _check_pairs(f"{split} of {self.name}", *part)
-            if not self._is_outline():
+            if not self.is_outline:
                 _check_classes(f"{split} of {self.name}", part[1], self.output_size)
-        if not 1 <= self.batch_size <= self.size("train"):
+        count = self.num_examples("train")
+        if not 1 <= self.batch_size <= count:
             raise ValueError(
-                f"batch_size is {self.batch_size}; accepted are 1 to {self.size('train')}, the number of "
-                f"training images of {self.name}"
+                f"batch_size is {self.batch_size}; accepted are 1 to {count}, the number of training "
+                f"images of {self.name}"
             )
-        if self.eval_batch_size < 1:
-            raise ValueError(
-                f"eval_batch_size is {self.eval_batch_size}; accepted are integers >= 1"
-            )
+        super().__post_init__()
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{split}={self.size(split)}" for split in ("train", *_EVAL_SPLITS))
+        sizes = ", ".join(
+            f"{split}={self.num_examples(split)}" for split in ("train", *_EVAL_SPLITS)
+        )
         return (
             f"Images(name={self.name!r}, steps={self.steps}, {sizes}, "
             f"batch_size={self.batch_size}, eval_batch_size={self.eval_batch_size}, "
@@ -91,17 +87,12 @@ class Images(Outlined):
         """Pixels of an image, T."""
         return self.data["train"]["images"].shape[1]
 
-    @property
-    def units_per_step(self) -> int:
-        """Images read by one training step."""
-        return self.batch_size
-
-    def size(self, split: str) -> int:
+    def num_examples(self, split: str) -> int:
         """Images of the part "train", "valid" or "test"."""
         return len(self.data[split]["labels"])
 
-    def picture(self, pixels: np.ndarray) -> np.ndarray:
-        """The image [H, W] of pixels [T] in the order in which they are read; H = W.
+    def picture(self, inputs: np.ndarray) -> np.ndarray:
+        """The image [H, W] of pixels [T] or [T, 1] in the order in which they are read; H = W.
 
         Raises:
           ValueError: T is not the square of a number.
@@ -109,8 +100,8 @@ class Images(Outlined):
         side = math.isqrt(self.steps)
         if side**2 != self.steps:
             raise ValueError(f"an image has {self.steps} pixels; accepted are those of a square")
-        image = np.empty(self.steps, np.asarray(pixels).dtype)
-        image[_order(self.steps, self.permutation_seed)] = pixels
+        image = np.empty(self.steps, np.asarray(inputs).dtype)
+        image[_order(self.steps, self.permutation_seed)] = np.ravel(inputs)
         return image.reshape(side, side)
 
     def train_batch(self, data: Data, key: Array, step: Array, delay: int) -> Batch:
@@ -121,25 +112,20 @@ class Images(Outlined):
         """
         del delay
         count = data["train"]["labels"].shape[0]
-        epoch, batch = jnp.divmod(jnp.asarray(step, jnp.int32), count // self.batch_size)
-        order = jax.random.permutation(jax.random.fold_in(key, epoch), count)
-        index = jax.lax.dynamic_slice_in_dim(order, batch * self.batch_size, self.batch_size)
+        index = train_examples(key, step, count, self.batch_size)
         return _gather(data, "train", index, jnp.ones(index.shape, bool))
 
     def num_eval_batches(self, split: str, delay: int) -> int:
         """Batches that hold every image of `split`, the last one filled up."""
-        del delay
         _check_split(split)
-        return math.ceil(self.size(split) / self.eval_batch_size)
+        return super().num_eval_batches(split, delay)
 
     def eval_batch(self, data: Data, key: Array, split: str, index: Array, delay: int) -> Batch:
         """Batch `index` of `split` in order, B = eval_batch_size; what fills up is masked out."""
         del key, delay
         _check_split(split)
         count = data[split]["labels"].shape[0]
-        position = jnp.arange(self.eval_batch_size, dtype=jnp.int32)
-        position = position + jnp.asarray(index, jnp.int32) * self.eval_batch_size
-        return _gather(data, split, jnp.minimum(position, count - 1), position < count)
+        return _gather(data, split, *eval_examples(index, count, self.eval_batch_size))
 
     def metrics(self, logits: Array, batch: Batch) -> Sums:
         """The loss (nats) and the accuracy per image; logits [1, B, 10]."""

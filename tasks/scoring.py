@@ -6,6 +6,8 @@ import optax
 
 from tlstm_jax.typing import Array, Batch, Sums
 
+CROSS_ENTROPY = {"loss": "loss (nats per scored output)"}  # what `score` has, on learning curves
+
 
 def score(logits: Array, batch: Batch) -> Sums:
     """Sums and counts over the scored outputs of a batch.

@@ -1,17 +1,22 @@
-"""What the tasks share whose batches are drawn on the device, inside the compiled step."""
+"""What the tasks share that answer a question, in symbols drawn on the device, inside the compiled step."""
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable
+from typing import Self
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
-from tlstm_jax.tasks.scoring import score
-from tlstm_jax.typing import Array, Batch, Sums
+from tlstm_jax.tasks.base import BaseTask
+from tlstm_jax.typing import Array, Batch
+
+_SAMPLES = 64  # of which places are scored always, which sometimes; more than enough for both
 
 
 @dataclasses.dataclass(frozen=True)
-class Synthetic:
+class Synthetic(BaseTask):
     """A Task on endless fresh samples: no sample is seen twice, in training or in evaluation.
 
     Attributes:
@@ -31,18 +36,13 @@ class Synthetic:
     eval_batch_size: int
 
     tokens = True
-    stream = False
-    last_only = False
-    unit = "samples"
     metric = "accuracy"
-    maximize = True
     target = 0.99
-    data = ()
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "eval_samples", "eval_batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; accepted are integers >= 1")
+        super().__post_init__()
+        if self.eval_samples < 1:
+            raise ValueError(f"eval_samples is {self.eval_samples}; accepted are integers >= 1")
 
     @property
     def input_size(self) -> int:
@@ -53,34 +53,60 @@ class Synthetic:
         return len(self.alphabet)
 
     @property
-    def units_per_step(self) -> int:
-        return self.batch_size
+    def token_names(self) -> tuple[str, ...]:
+        return self.alphabet
 
-    def train_batch(self, data: tuple, key: Array, step: Array, delay: int) -> Batch:
-        """A fresh batch for every step."""
-        del data, delay
-        return self._draw(jax.random.fold_in(key, step), self.batch_size)
+    def num_examples(self, split: str) -> int:
+        """`eval_samples`."""
+        del split
+        return self.eval_samples
 
-    def num_eval_batches(self, split: str, delay: int) -> int:
-        del split, delay
-        return -(-self.eval_samples // self.eval_batch_size)
-
-    def eval_batch(self, data: tuple, key: Array, split: str, index: Array, delay: int) -> Batch:
-        """Fresh samples, others for "valid" than for "test"; the last batch may be masked in part."""
-        del data, delay
-        key = jax.random.fold_in(jax.random.fold_in(key, 0 if split == "valid" else 1), index)
-        batch = self._draw(key, self.eval_batch_size)
-        left = self.eval_samples - index * self.eval_batch_size
-        wanted = jnp.arange(self.eval_batch_size, dtype=jnp.int32) < left  # [B]
-        return batch._replace(mask=batch.mask & wanted[None])
-
-    def metrics(self, logits: Array, batch: Batch) -> Sums:
-        """Loss, "accuracy" per symbol and "sequence_accuracy" per whole sequence."""
-        return score(logits, batch)
-
-    def _draw(self, key: Array, batch_size: int) -> Batch:
+    def draw(self, key: Array, batch_size: int) -> Batch:
+        """Fresh samples."""
         return self.sample(key, batch_size, self.size, len(self.alphabet) - 1)
 
-    def text(self, tokens: Array) -> str:
-        """One sequence of tokens [T] as text."""
-        return "".join(self.alphabet[int(i)] for i in tokens)
+    def of_length(self, length: int) -> Self | None:
+        """The task whose sequences have so many steps; None: there is none."""
+        for size in itertools.count(1):
+            other = dataclasses.replace(self, size=size)
+            steps = jax.eval_shape(other._some).inputs.shape[0]
+            if steps >= length:
+                return other if steps == length else None
+        return None
+
+    def encode(self, prompt: str) -> np.ndarray:
+        """The tokens of a question, int32 [T], in the form of this task, though it may be of another size.
+
+        Raises:
+          ValueError: letters that the task has not, or another form than its own.
+        """
+        tokens = super().encode(prompt)
+        form, blank = self.of_length(len(tokens)), len(self.alphabet) - 1
+        if form is None or not np.array_equal(tokens == blank, form._drawn.inputs[:, 0] == blank):
+            raise ValueError(
+                f"prompt {prompt!r} has not the form of {self.name}; accepted is the like of "
+                f"{self.text(self._drawn.inputs[:, 0])}"
+            )
+        return tokens
+
+    def answer(self, inputs: np.ndarray, outputs: np.ndarray) -> str:
+        """The answer [T] of a network, with spaces where nothing is asked of it.
+
+        Places that are scored of some questions only, as the last digit of a sum, count while no blank
+        was answered.
+        """
+        form, blank = self.of_length(len(inputs)) or self, len(self.alphabet) - 1
+        mask = form._drawn.mask  # [T, B]
+        always, ever = mask.all(axis=1), mask.any(axis=1)
+        shown = []
+        for t, token in enumerate(outputs):
+            asked = always[t] or (ever[t] and outputs[t - 1] != blank)
+            shown.append(self.alphabet[token] if asked else " " * len(self.alphabet[blank]))
+        return "".join(shown).rstrip(" ")
+
+    def _some(self) -> Batch:
+        return self.draw(jax.random.key(0), _SAMPLES)
+
+    @functools.cached_property
+    def _drawn(self) -> Batch:
+        return jax.tree.map(np.asarray, self._some())

@@ -261,4 +261,4 @@ def test_the_tasks_read_their_files(tmp_path):
     np.testing.assert_array_equal(np.sort(test[1], axis=1), np.sort(test[0], axis=1))
     assert not np.array_equal(test[0], test[1])
     assert not np.array_equal(test[1], other.data["test"]["images"])
-    assert (plain.size("train"), plain.size("valid"), plain.size("test")) == (54, 6, 20)
+    assert [plain.num_examples(split) for split in ("train", "valid", "test")] == [54, 6, 20]

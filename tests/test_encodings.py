@@ -49,6 +49,7 @@ def test_tables_are_written_in_utf8_on_every_system(tmp_path):
 
 
 def test_a_prompt_is_the_bytes_that_stand_on_the_command_line():
-    from tlstm_jax.scripts import prompts
+    from tlstm_jax.tasks.char_lm import Vocabulary
 
-    assert prompts.prompt_bytes("é\udcff") == "é".encode() + b"\xff"
+    tokens = Vocabulary(tuple(range(256))).encode("é\udcff")
+    assert bytes(tokens.tolist()) == "é".encode() + b"\xff"

@@ -9,6 +9,7 @@ from tlstm_jax import GRU, LSTM, Dropout, Network, Stacked, TensorizedLSTM, insp
 from tlstm_jax.cells.tensorized.convolution import wave_index
 from tlstm_jax.cells.tensorized.memory import memory_cell_convolution
 from tlstm_jax.tasks import images
+from tlstm_jax.tasks.scoring import CROSS_ENTROPY
 
 CELL = TensorizedLSTM(features=3, tensor_shape=(2, 3), normalization="channel")
 T, B = 5, 2
@@ -140,7 +141,7 @@ def test_a_loss_has_a_unit_only_where_it_is_known():
     records = [{"samples": n, "train": {"loss": 1.0}} for n in (1, 2)]
     figure = pictures.plot_curves(records, unit="samples", metric="accuracy")
     assert figure.axes[0].get_ylabel() == "loss"  # a task of one's own may have a squared error
-    labels = pictures.CROSS_ENTROPY
+    labels = CROSS_ENTROPY
     figure = pictures.plot_curves(records, unit="samples", metric="accuracy", labels=labels)
     assert figure.axes[0].get_ylabel() == "loss (nats per scored output)"
 

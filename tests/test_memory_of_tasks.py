@@ -76,7 +76,7 @@ def test_the_data_of_a_task_that_is_gone_are_gone(make, use):
 def test_another_task_of_the_same_shape_runs_the_same_programs(make, use):
     programs = (
         training.train_call,
-        training._init_state,
+        training.loop._init_state,
         evaluation._eval_step,
         members.train_members,
         members._eval_members,

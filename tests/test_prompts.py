@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from tlstm_jax.scripts import prompts
 from tlstm_jax.tasks.addition import addition
 from tlstm_jax.tasks.memorization import memorization
 
@@ -11,12 +10,12 @@ ADDITION, MEMORIZATION = addition(3), memorization(3, 4)
 
 
 def test_a_question_in_the_form_of_its_task_is_read():
-    assert "".join(ADDITION.alphabet[t] for t in prompts.parse("-123-900-----", ADDITION)) == (
+    assert "".join(ADDITION.alphabet[t] for t in ADDITION.encode("-123-900-----")) == (
         "-123-900-----"
     )
-    assert prompts.parse("-abc----", MEMORIZATION).tolist() == [4, 0, 1, 2, 4, 4, 4, 4]
+    assert MEMORIZATION.encode("-abc----").tolist() == [4, 0, 1, 2, 4, 4, 4, 4]
     many = memorization(2, 100)
-    assert prompts.parse("-<7><99>---", many).tolist() == [100, 7, 99, 100, 100, 100]
+    assert many.encode("-<7><99>---").tolist() == [100, 7, 99, 100, 100, 100]
 
 
 @pytest.mark.parametrize(
@@ -36,15 +35,15 @@ def test_a_question_in_the_form_of_its_task_is_read():
 )
 def test_a_malformed_question_is_refused_with_a_good_one(task, prompt, message):
     with pytest.raises(ValueError, match=message) as error:
-        prompts.parse(prompt, task)
+        task.encode(prompt)
     assert "\n" not in str(error.value)
 
 
 def test_questions_of_other_sizes_are_questions_too():
-    assert prompts.of_length(ADDITION, 13) == ADDITION
-    assert prompts.of_length(ADDITION, 7).size == 1
-    assert prompts.of_length(ADDITION, 8) is None
-    assert len(prompts.parse("-1-2---", ADDITION)) == 7
+    assert ADDITION.of_length(13) == ADDITION
+    assert ADDITION.of_length(7).size == 1
+    assert ADDITION.of_length(8) is None
+    assert len(ADDITION.encode("-1-2---")) == 7
 
 
 def tokens(task, text):
@@ -53,8 +52,8 @@ def tokens(task, text):
 
 def test_an_answer_is_shown_where_it_is_asked_for():
     said = tokens(ADDITION, "12345678" + "1023" + "7")  # chatter, the sum, and what is not blank
-    assert prompts.answer_text(ADDITION, said) == " " * 8 + "10237"
+    assert ADDITION.answer(said, said) == " " * 8 + "10237"
     said = tokens(ADDITION, "12345678" + "999" + "-" + "7")  # after a blank nothing is asked
-    assert prompts.answer_text(ADDITION, said) == " " * 8 + "999-"
+    assert ADDITION.answer(said, said) == " " * 8 + "999-"
     said = tokens(MEMORIZATION, "abcd" + "b-a" + "d")
-    assert prompts.answer_text(MEMORIZATION, said) == " " * 4 + "b-a"
+    assert MEMORIZATION.answer(said, said) == " " * 4 + "b-a"

@@ -55,8 +55,9 @@ TASKS = {
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_trains_resumes_and_evaluates(task, program, text, idx, tmp_path):
-    workdir = tmp_path / "run"
-    flags = [flag.format(text=text, idx=idx) for flag in TASKS[task]]
+    workdir, own_text = tmp_path / "run", tmp_path / "text.txt"
+    own_text.write_bytes(text.read_bytes())
+    flags = [flag.format(text=own_text, idx=idx) for flag in TASKS[task]]
     command = (f"--task={task}", *QUICK, *flags, f"--workdir={workdir}")
     out = program("train", *command).stdout
     assert "all steps done after 4 steps" in out
@@ -76,11 +77,21 @@ def test_every_task_trains_resumes_and_evaluates(task, program, text, idx, tmp_p
         ran = program("evaluate", f"--workdir={workdir}", "--eval_seed=1", code=1)
         assert "eval_seed is 1; accepted for task" in ran.stderr
     if task == "char_lm":
-        assert metrics["excluded_characters"] == 1
+        for found in (metrics, results):
+            assert (found["excluded_characters"], found["unknown_characters"]) == (1, 0)
+        assert results["comparable"] is True
+        assert f"text: {own_text} (2,700 bytes); bytes unseen in its training part: none" in out
+        assert "of the test part: excluded_characters 1, unknown_characters 0" in out
+        own_text.unlink()  # it is not needed for what follows
         written = program(
             "generate", f"--workdir={workdir}", "--prompt=the ", "--num_tokens=7", "--top_k=3"
         ).stdout
         assert written.startswith("the ") and len(written) == len("the ") + 7 + 1
+    if task == "pdigits":
+        ran = program("generate", f"--workdir={workdir}", "--prompt=1", code=1)
+        assert ran.stderr == (
+            "error: task pdigits reads no tokens; accepted with a prompt are tasks that do\n"
+        )
     if task == "memorization":
         answer = program("generate", f"--workdir={workdir}", "--prompt=-ab---").stdout.split()
         assert answer[0] == "-ab---" and len(answer[1]) == 2  # what is asked for

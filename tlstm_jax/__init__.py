@@ -1,4 +1,15 @@
-"""Recurrent networks in JAX, centred on the tensorized LSTM (He et al., NIPS 2017)."""
+"""Recurrent networks in JAX, centred on the tensorized LSTM (He et al., NIPS 2017).
+
+A training yields a report after every compiled call; `keep_best` keeps the parameters of the best evaluation:
+
+    task = memorization(num_symbols=5, alphabet_size=8)  # of tlstm_jax.tasks.memorization
+    cell = TensorizedLSTM(60, (3,), normalization="channel", input_scale=1.0)
+    network = Network(cell, task.input_size, task.output_size, tokens=True)
+    best = None
+    for report in fit(network, task, TrainSettings(num_steps=600)):
+        best = keep_best(best, report)
+    best.params, best.valid["accuracy"]
+"""
 
 from tlstm_jax import zoo
 from tlstm_jax.cells import (
@@ -49,7 +60,7 @@ from tlstm_jax.models import (
 from tlstm_jax.network import Network
 from tlstm_jax.recurrence import unroll
 from tlstm_jax.sweeps import sweep
-from tlstm_jax.training import TrainSettings, fit
+from tlstm_jax.training import TrainSettings, fit, keep_best
 from tlstm_jax.zoo import make_model
 
 __version__ = "0.1.0"
@@ -101,6 +112,7 @@ __all__ = [
     "dilated_stack",
     "fit",
     "generate",
+    "keep_best",
     "last_output",
     "make_model",
     "sweep",

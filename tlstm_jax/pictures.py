@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 LABELS = {"bpc": "bits per character"}
-CROSS_ENTROPY = {"loss": "loss (nats per scored output)"}  # what all tasks of `tasks` have
 
 
 def plot_curves(
@@ -25,7 +24,7 @@ def plot_curves(
     Args:
       records: {unit: number, "train": {name: value}, "valid": the same or missing} for each report, as
         in a run's metrics.jsonl.
-      labels: of metrics, in place of their names: `CROSS_ENTROPY`, say.
+      labels: of metrics, in place of their names.
 
     Returns:
       A matplotlib Figure.

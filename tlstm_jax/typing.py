@@ -10,10 +10,11 @@ Everything is time-major ([T, B, ..]), vectors are rows, and nothing keeps state
 and key go in, new ones come out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import numpy as np
 
 Array = jax.Array
 PyTree = Any
@@ -131,11 +132,22 @@ class SequenceModel(Protocol):
 
 
 class Batch(NamedTuple):
-    """What a task hands to the training loop for one step."""
+    """What a task hands to the training loop for one step.
+
+    The network reads `inputs`, and `lengths` and `reset` say how far and from where. Targets and mask are
+    the task's own: nothing but its `metrics` looks at them, so that they may be of any type and rank.
+    Integer targets of two axes are taken for classes, one for each output; others have B as their axis 1,
+    too, so that a batch can be spread over devices: [T, B, D] floats of a regression, or [1, B, N] labels
+    of CTC.
+    """
 
     inputs: Array  # [T, B, I] float32, or tokens [T, B] int32 (-1: the zero input)
-    targets: Array  # [T, B] int32 classes; [1, B] where only the last output is scored
-    mask: Array  # like targets, bool: which outputs are scored
+    targets: (
+        Array  # [T, B] int32 classes; [1, B] where only the last output is scored; or any other
+    )
+    mask: (
+        Array  # like targets, bool: which outputs are scored; of other targets as `metrics` has it
+    )
     lengths: Array | None = None  # [B] int32, None: every sequence fills all T steps
     restart: Array | None = None  # [B] bool, streams only: examples whose carry starts over here
 
@@ -143,9 +155,16 @@ class Batch(NamedTuple):
 class Task(Protocol):
     """Batches, a loss mask, metrics and sizes. A frozen dataclass of settings.
 
+    `tlstm_jax.tasks.BaseTask` has a default for all but the sizes and the batches.
+
     `data` is a pytree of host arrays (() for synthetic tasks) that the training loop puts on the
     device once and hands back to the pure functions below, which run inside the compiled step. A
     training batch is a function of `(data, key, step)` alone, so that a run can resume anywhere.
+
+    What is learned is the task's own: training minimizes the mean of its metric "loss", whatever that
+    is made of. Classification with `tasks.scoring.score` (also of sequences of different `lengths`, one
+    class each with `last_only`), regression on float targets, and CTC are a few lines each;
+    `tests/own_tasks.py` has one of each.
 
     A task may also have an `outline`, itself without the arrays, hashable, equal to that of any task that has
     the same batches for the same `data`: programs are then compiled for it, and keep no data.
@@ -153,7 +172,7 @@ class Task(Protocol):
 
     name: str
     input_size: int  # features of an input vector, or number of input tokens
-    output_size: int  # classes
+    output_size: int  # classes, or numbers that a readout gives
     tokens: bool  # inputs are integer tokens
     stream: bool  # the carry goes on from one batch to the next, and outputs come `delay` late
     last_only: bool  # only one output is scored, that has seen the whole sequence (`last_output`)
@@ -175,7 +194,37 @@ class Task(Protocol):
         """Batch `index` of `split`; a task on fresh samples draws them from `key`."""
 
     def metrics(self, logits: Array, batch: Batch) -> Sums:
-        """(sum, count) of each metric, "loss" (nats) among them; logits [T or 1, B, V] float32."""
+        """(sum, count) of each metric, "loss" (in nats, of a likelihood) among them.
+
+        Args:
+          logits: what the readout gives, [T, B, V] float32; [1, B, V] if `last_only`. Of a stream,
+            logits[t] answer the input `delay` steps earlier.
+        """
+
+    # `fit`, `evaluate` and `sweep` ask for what stands above; the programs also for what is below.
+
+    fresh: bool  # evaluations draw their samples from the key
+    autoregressive: bool  # targets are inputs that come later
+    vocabulary: Sequence[int] | None  # the bytes that tokens stand for, ascending
+    token_names: Sequence[str]  # what the input tokens are written as
+    class_names: Sequence[str]  # what the outputs are
+    metric_labels: Mapping[str, str]  # of metrics on learning curves, in place of their names
+    about: str  # a line for the screen on its data; "" for none
+
+    def notes(self, split: str) -> Mapping[str, int | float | str]:
+        """What belongs beside the metrics of `split`, by name: what they leave out, say."""
+
+    def encode(self, prompt: str) -> np.ndarray:
+        """The tokens of a prompt, int32 [T]; ValueError where it has none."""
+
+    def text(self, tokens: Array) -> str:
+        """One sequence of tokens [T] as text."""
+
+    def answer(self, inputs: np.ndarray, outputs: np.ndarray) -> str:
+        """What a network answers to tokens [T], as text; outputs [T]: the likeliest class after each."""
+
+    def picture(self, inputs: np.ndarray) -> np.ndarray | None:
+        """One sequence of inputs [T, I] as an image [H, W], where they are one."""
 
 
 Observe = Callable[[Carry], PyTree]

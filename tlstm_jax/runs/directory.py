@@ -248,7 +248,7 @@ def _identity(task: Task) -> dict[str, Any]:
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(task.data):
         digest.update(np.ascontiguousarray(leaf).tobytes())
-    return {"sha256": digest.hexdigest(), "vocabulary": getattr(task, "vocabulary", None)}
+    return {"sha256": digest.hexdigest(), "vocabulary": task.vocabulary}
 
 
 def _is_vocabulary(value: Any) -> bool:

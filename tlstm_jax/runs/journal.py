@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tlstm_jax.devices import processes
-from tlstm_jax.pictures import CROSS_ENTROPY, plot_curves
+from tlstm_jax.pictures import plot_curves
 from tlstm_jax.runs.directory import RunDirectory
 from tlstm_jax.runs.files import save_figure
 from tlstm_jax.runs.metrics_log import MetricsLog
@@ -80,7 +80,7 @@ class Journal:
                 unit=self._task.unit,
                 metric=self._task.metric,
                 title=f"{self._task.name}, {self._model}",
-                labels=CROSS_ENTROPY,
+                labels=self._task.metric_labels,
             )
             save_figure(self._directory.curves, figure)
             del figure  # which holds itself

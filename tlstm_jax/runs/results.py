@@ -12,7 +12,6 @@ from tlstm_jax.devices import processes
 from tlstm_jax.devices.layout import Layout
 from tlstm_jax.network import Network
 from tlstm_jax.runs.directory import RunDirectory, write_json
-from tlstm_jax.tasks.char_lm import CharLM
 from tlstm_jax.training import checkpointing
 from tlstm_jax.training.progress import finished
 from tlstm_jax.training.settings import TrainSettings
@@ -53,14 +52,14 @@ def write_results(
     )
     records = directory.read_metrics()
     results = {
+        **task.notes("test"),
         "stop": why or finished(train, last),
         "seconds": records[-1]["seconds"] if records else 0.0,
         "parameters": sum(p.size for p in jax.tree.leaves(best.state.params)),
         **dataclasses.asdict(last),
         "test": or_none(test),
     }
-    if isinstance(task, CharLM):
-        results["excluded_characters"] = task.excluded("test")
+    if task.autoregressive:
         results["comparable"] = network.causal
     if processes.is_first():
         write_json(directory.results, results)

@@ -11,6 +11,7 @@ from tlstm_jax import zoo
 from tlstm_jax.names import accepted, find, is_own, parameters
 from tlstm_jax.network import Network
 from tlstm_jax.runs.limits import check_settings
+from tlstm_jax.tasks.base import check_task
 from tlstm_jax.tasks.catalogue import TASKS
 from tlstm_jax.training import TrainSettings, check_target
 from tlstm_jax.typing import Task
@@ -119,6 +120,7 @@ class RunSettings:
         """
         training = self.check()
         task = task or make_task(self.task, self.task_settings)
+        check_task(task)
         check_target(task, training)
         network = self.make_network(
             input_size=task.input_size, output_size=task.output_size, tokens=task.tokens

@@ -1,5 +1,6 @@
 """Training: the loop, its settings, evaluation; import `checkpointing` (Orbax) by name."""
 
+from tlstm_jax.training.best import Best, keep_best
 from tlstm_jax.training.divergence import NonFiniteError
 from tlstm_jax.training.evaluation import evaluate
 from tlstm_jax.training.loop import (
@@ -21,6 +22,7 @@ from tlstm_jax.training.settings import TrainSettings
 
 __all__ = [
     "NO_OVERRIDES",
+    "Best",
     "NonFiniteError",
     "Overrides",
     "Progress",
@@ -33,6 +35,7 @@ __all__ = [
     "evaluate",
     "fit",
     "init_state",
+    "keep_best",
     "run_key",
     "train_call",
     "train_step",

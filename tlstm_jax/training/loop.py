@@ -242,7 +242,8 @@ def fit(
     The next call is already running while a report is read, so that the device does not wait for
     the host, and the state was donated to it. Only after an evaluation, at multiples of
     `checkpoint_every` and where training stops does it wait, and the report has the state. That
-    state is donated to the next call: use it before asking for the next report.
+    state is donated to the next call: use it before asking for the next report. `keep_best` does,
+    and keeps the parameters of the best evaluation.
 
     Args:
       state, progress: of an earlier report, to resume from; None: from the beginning.

@@ -1,0 +1,289 @@
+"""What a task of one's own inherits: all of `tlstm_jax.typing.Task` but its sizes, batches and metric."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tlstm_jax.tasks.scoring import CROSS_ENTROPY, score
+from tlstm_jax.typing import Array, Batch, PyTree, Sums, Task
+
+
+class derived:  # noqa: N801
+    """A read-only attribute made of others, which a subclass may also have as a field.
+
+    A dataclass takes a property of its base for the default of its field, and cannot set it.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function, self.__doc__ = function, function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, task: Any, owner: type | None = None) -> Any:
+        if task is None:
+            raise AttributeError(f"{self.name} is an attribute of a task, not of its class")
+        return self.function(task)
+
+
+class BaseTask:
+    """A base for tasks: frozen dataclasses of settings.
+
+    A task of one's own names `input_size`, `output_size` and `batch_size`, and, where the loss is not masked
+    classification, has `metrics`. One without data draws fresh samples with `draw`:
+
+    >>> import dataclasses, jax, jax.numpy as jnp
+    >>> from tlstm_jax.typing import Batch
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Parity(BaseTask):
+    ...     length: int = 8
+    ...     batch_size: int = 32
+    ...     input_size = output_size = 2
+    ...     tokens = True
+    ...     metric = "accuracy"
+    ...
+    ...     def draw(self, key, batch_size):
+    ...         bits = jax.random.bernoulli(key, 0.5, (self.length, batch_size)).astype(jnp.int32)
+    ...         return Batch(bits, jnp.cumsum(bits, axis=0) % 2, mask=jnp.ones_like(bits, bool))
+    >>> task = Parity(length=4)
+    >>> task.name, task.unit, task.maximize, task.num_eval_batches("valid", 0)
+    ('Parity', 'samples', True, 32)
+    >>> task.eval_batch((), jax.random.key(0), "valid", jnp.int32(0), 0).inputs.shape
+    (4, 32)
+
+    One with data has them as the field `data`, and in place of `draw` its own `train_batch`, `eval_batch` and
+    `num_examples`; `tasks.examples` says which examples make up a batch.
+
+    Two tasks are equal if their settings are; one that holds arrays equals nothing but itself, and its
+    `outline` that of any task with the same settings and shapes.
+
+    Attributes:
+      name: for the screen; that of the class.
+      tokens: inputs are integer tokens, not vectors.
+      stream: the carry goes on from batch to batch, and the targets lag by the model's delay.
+      last_only: only the output that has seen the whole sequence is scored.
+      autoregressive: targets are inputs that come later: a model that is not causal would see them, and a
+        trained one writes (`scripts.generate`) rather than answers.
+      unit, units_per_step: what is counted, and how many in a training step; samples, the batch size.
+      metric, maximize: what chooses the best parameters; the loss, and whether it is an accuracy.
+      target: of the metric, which "units to target" count to; None.
+      data: a pytree of arrays of the host; ().
+      eval_batch_size: the batch size.
+      fresh: evaluations draw their samples from the key; where there are no data.
+      vocabulary: the bytes that tokens 0, 1, .. stand for, where they are bytes and one token more, the
+        last, is the unknown one: with it a run of an autoregressive task writes without its data; None.
+      token_names, class_names: what inputs and outputs are written as; 0 to 9, then <10>, <11>, ..
+      metric_labels: what metrics are called on learning curves, in place of their names.
+      about: a line for the screen on the data; "".
+    """
+
+    input_size: int
+    output_size: int
+    batch_size: int
+    tokens: bool = False
+    stream: bool = False
+    last_only: bool = False
+    autoregressive: bool = False
+    unit: str = "samples"
+    metric: str = "loss"
+    target: float | None = None
+
+    def __init_subclass__(cls) -> None:
+        for name in ("__eq__", "__hash__"):  # not those that a dataclass makes: they compare arrays
+            if name not in vars(cls):
+                setattr(cls, name, getattr(BaseTask, name))
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; accepted are integers >= 1")
+
+    @derived
+    def name(self) -> str:
+        return type(self).__name__
+
+    @derived
+    def maximize(self) -> bool:
+        return self.metric.endswith("accuracy")
+
+    @derived
+    def data(self) -> PyTree:
+        return ()
+
+    @derived
+    def eval_batch_size(self) -> int:
+        return self.batch_size
+
+    @derived
+    def units_per_step(self) -> int:
+        return self.batch_size
+
+    @derived
+    def fresh(self) -> bool:
+        return not jax.tree.leaves(self.data)
+
+    def draw(self, key: Array, batch_size: int) -> Batch:
+        """Fresh samples, of a task without data: pure and traceable."""
+        what = "draw" if self.fresh else "train_batch and eval_batch"
+        raise ValueError(f"task {self.name} has no {what}")
+
+    def train_batch(self, data: PyTree, key: Array, step: Array, delay: int) -> Batch:
+        """The batch of training step `step`: fresh samples for every step."""
+        return self.draw(jax.random.fold_in(key, step), self.batch_size)
+
+    def num_examples(self, split: str) -> int:
+        """Examples of an evaluation on `split`; 1000 where they are fresh."""
+        if not self.fresh:
+            raise ValueError(f"task {self.name} has data, but no num_examples")
+        return 1000
+
+    def num_eval_batches(self, split: str, delay: int) -> int:
+        """As many batches of `eval_batch_size` as have all examples of `split`."""
+        return -(-self.num_examples(split) // self.eval_batch_size)
+
+    def eval_batch(self, data: PyTree, key: Array, split: str, index: Array, delay: int) -> Batch:
+        """Fresh samples, others for "valid" than for "test"; the last batch may be masked in part."""
+        key = jax.random.fold_in(jax.random.fold_in(key, 0 if split == "valid" else 1), index)
+        batch = self.draw(key, self.eval_batch_size)
+        left = self.num_examples(split) - index * self.eval_batch_size
+        wanted = jnp.arange(self.eval_batch_size, dtype=jnp.int32) < left  # [B]
+        return batch._replace(mask=batch.mask & wanted[None])
+
+    def metrics(self, logits: Array, batch: Batch) -> Sums:
+        """Of classification: `tasks.scoring.score`."""
+        return score(logits, batch)
+
+    @functools.cached_property
+    def outline(self) -> Self:
+        """This task with `jax.ShapeDtypeStruct`s for arrays; of one without arrays, itself.
+
+        Compiled programs are kept for as long as the process lives, with the task that they were compiled
+        for: so they are compiled for its outline, with which a batch can be traced.
+        """
+        if not self._holds_arrays:
+            return self
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.data)
+        return dataclasses.replace(self, data=shapes)
+
+    @property
+    def is_outline(self) -> bool:
+        """Whether `data` are shapes, not arrays."""
+        return any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(self.data))
+
+    @property
+    def _holds_arrays(self) -> bool:
+        has_data = any(field.name == "data" for field in dataclasses.fields(self))
+        return has_data and not self.is_outline and bool(jax.tree.leaves(self.data))
+
+    @functools.cached_property
+    def _key(self) -> Any:
+        if self._holds_arrays:
+            return id(self)
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        leaves, structure = jax.tree.flatten(fields.pop("data", ()))
+        return type(self), tuple(fields.values()), structure, tuple(leaves)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BaseTask) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    # What the programs say and show of a task, and are told in its words.
+
+    about: str = ""
+
+    @derived
+    def vocabulary(self) -> Sequence[int] | None:
+        return None
+
+    @derived
+    def metric_labels(self) -> Mapping[str, str]:
+        return CROSS_ENTROPY if type(self).metrics is BaseTask.metrics else {}
+
+    @derived
+    def token_names(self) -> Sequence[str]:
+        return numerals(self.input_size)
+
+    @derived
+    def class_names(self) -> Sequence[str]:
+        same = self.tokens and self.input_size == self.output_size
+        return self.token_names if same else numerals(self.output_size)
+
+    def notes(self, split: str) -> Mapping[str, int | float | str]:
+        """What belongs beside the metrics of `split`, by name: what they leave out, say."""
+        return {}
+
+    def encode(self, prompt: str) -> np.ndarray:
+        """The tokens of a prompt, int32 [T].
+
+        Raises:
+          ValueError: in one line: the task reads no tokens, or the prompt holds what is none of them.
+        """
+        if not self.tokens:
+            raise ValueError(
+                f"task {self.name} reads no tokens; accepted with a prompt are tasks that do"
+            )
+        return encode(prompt, self.token_names)
+
+    def text(self, tokens: Array) -> str:
+        """One sequence of tokens [T] as text."""
+        return "".join(self.token_names[int(i)] for i in tokens)
+
+    def answer(self, inputs: np.ndarray, outputs: np.ndarray) -> str:
+        """What a network answers to one sequence, as text: its last class if `last_only`, else all.
+
+        Args:
+          inputs: tokens int [T].
+          outputs: the likeliest class after each of them, int [T].
+        """
+        names = [self.class_names[int(i)] for i in (outputs[-1:] if self.last_only else outputs)]
+        return ("" if all(len(name) == 1 for name in names) else " ").join(names)
+
+    def picture(self, inputs: np.ndarray) -> np.ndarray | None:
+        """One sequence of inputs [T, I] as an image [H, W]; None: they are none."""
+        return None
+
+
+def numerals(number: int) -> tuple[str, ...]:
+    """0 to 9, then <10>, <11>, .., so that a sequence of them can be read again."""
+    return tuple(str(n) if n < 10 else f"<{n}>" for n in range(number))
+
+
+def encode(text: str, names: Sequence[str]) -> np.ndarray:
+    """The numbers, int32 [T], of the names that a text consists of.
+
+    Raises:
+      ValueError: it holds something else.
+    """
+    longest_first = sorted(map(re.escape, names), key=len, reverse=True)
+    found = re.findall("|".join([*longest_first, "(?s:.)"]), text)
+    number = {name: n for n, name in enumerate(names)}
+    for name in found:
+        if name not in number:
+            raise ValueError(f"prompt holds {name!r}; accepted are {''.join(names)}")
+    return np.array([number[name] for name in found], np.int32)
+
+
+def check_task(task: Any) -> None:
+    """Raises ValueError unless a task has all that the programs ask of it, which `BaseTask` gives."""
+    asked = [*Task.__annotations__, *(name for name in vars(Task) if not name.startswith("_"))]
+    name = getattr(task, "name", type(task).__name__)
+    if missing := [name for name in asked if not hasattr(task, name)]:
+        raise ValueError(
+            f"task {name} has no {', '.join(missing)}; accepted are tasks with all that "
+            "tlstm_jax.tasks.BaseTask has"
+        )
+    bytes_ = task.vocabulary
+    if bytes_ is not None and not (
+        len(bytes_) and list(bytes_) == sorted({b for b in bytes_ if b in range(256)})
+    ):
+        raise ValueError(
+            f"vocabulary of task {name} is {bytes_!r}; accepted are None and bytes, 0 to 255, ascending"
+        )

@@ -1,0 +1,154 @@
+"""The table of tasks that every test of tasks inherits, and what those tests share.
+
+A new task is a new row in CASES, under its name in the catalogue.
+"""
+
+import functools
+import pathlib
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import own_tasks
+
+from tlstm_jax.tasks.catalogue import TASKS
+
+KEY = jax.random.key(3)
+SPLITS = ("valid", "test")
+FEW = 12  # training steps that are looked at
+
+
+class TaskCase(NamedTuple):
+    """A task of small sizes, and what is known of it.
+
+    Attributes:
+      make: (folder of data files, eval_batch_size) -> task.
+      eval_batch_size: one that leaves a rest.
+      examples: of "valid" and "test", each scored once: sequences, or of a stream outputs.
+      epoch: training steps in which no example comes twice; None: all are fresh.
+    """
+
+    name: str
+    make: Callable[[pathlib.Path, int], Any]
+    eval_batch_size: int
+    examples: tuple[int, int]
+    epoch: int | None
+
+
+def _drawn(name: str, **settings: Any) -> TaskCase:
+    def make(folder: pathlib.Path, size: int) -> Any:
+        return TASKS[name](batch_size=3, eval_samples=10, eval_batch_size=size, **settings)
+
+    return TaskCase(name, make, 4, (10, 10), None)
+
+
+def _images(name: str, examples: tuple[int, int], epoch: int, **settings: Any) -> TaskCase:
+    def make(folder: pathlib.Path, size: int) -> Any:
+        given = {} if "digits" in name else {"data_dir": folder}
+        return TASKS[name](eval_batch_size=size, **settings, **given)
+
+    return TaskCase(name, make, 5, examples, epoch)
+
+
+def _char_lm(folder: pathlib.Path, size: int) -> Any:
+    return TASKS["char_lm"](folder / "text", batch_size=3, segment_length=7, eval_batch_size=size)
+
+
+CASES = [
+    _drawn("addition", num_digits=2),
+    _drawn("memorization", num_symbols=3, alphabet_size=11),
+    *(
+        _images(name, (4, 8), 36 // 8, batch_size=8)
+        for name in ("mnist", "pmnist", "fashion_mnist", "pfashion_mnist")
+    ),
+    *(_images(name, (144, 360), 1293 // 100, batch_size=100) for name in ("digits", "pdigits")),
+    TaskCase("char_lm", _char_lm, 4, (49, 49), 899 // 21),
+    # Of a user's own.
+    TaskCase(
+        "MovingAverage", lambda _, n: own_tasks.MovingAverage(batch_size=n), 4, (1000,) * 2, None
+    ),
+    TaskCase(
+        "Transcription", lambda _, n: own_tasks.Transcription(batch_size=n), 4, (1000,) * 2, None
+    ),
+    TaskCase(
+        "FirstSymbol",
+        lambda _, n: own_tasks.first_symbol(batch_size=9, eval_batch_size=n),
+        4,
+        (23, 18),
+        7,
+    ),
+]
+
+
+def write_data(folder: pathlib.Path) -> None:
+    """The files that tasks read: 40 training and 8 test images as IDX, 1000 letters of text."""
+    rng = np.random.default_rng(0)
+    for stem, n in (("train", 40), ("t10k", 8)):
+        arrays = rng.integers(0, 256, (n, 28, 28), np.uint8), np.arange(n, dtype=np.uint8) % 10
+        for kind, array in zip(("images-idx3", "labels-idx1"), arrays, strict=True):
+            header = struct.pack(">HBB" + "I" * array.ndim, 0, 8, array.ndim, *array.shape)
+            (folder / f"{stem}-{kind}-ubyte").write_bytes(header + array.tobytes())
+    letters = rng.choice(np.frombuffer(b"abcdefghijklmnopqrstuvwxyz .", np.uint8), 1000)
+    (folder / "text").write_bytes(letters.tobytes())
+
+
+@functools.partial(jax.jit, static_argnames=("task", "delay"))
+def _train(task: Any, data: Any, key: Any, step: Any, delay: int) -> Any:
+    return task.train_batch(data, key, step, delay)
+
+
+@functools.partial(jax.jit, static_argnames=("task", "split", "delay"))
+def _evaluation(task: Any, data: Any, key: Any, split: str, index: Any, delay: int) -> Any:
+    return task.eval_batch(data, key, split, index, delay)
+
+
+def train(task: Any, step: int, key: Any = KEY, delay: int = 0) -> Any:
+    """A training batch as arrays of NumPy, compiled as the loop does: for the outline."""
+    return _on_host(_train(task.outline, task.data, key, jnp.int32(step), delay))
+
+
+def evaluation(task: Any, split: str, key: Any = KEY, delay: int = 0) -> list[Any]:
+    """All batches of an evaluation."""
+    return [
+        _on_host(_evaluation(task.outline, task.data, key, split, jnp.int32(i), delay))
+        for i in range(task.num_eval_batches(split, delay))
+    ]
+
+
+def _on_host(batch: Any) -> Any:
+    return jax.tree.map(np.asarray, batch)
+
+
+def part(batches: Any, n: int) -> Any:
+    """Batch n of batches with an axis more."""
+    return jax.tree.map(lambda x: x[n], batches)
+
+
+def joined(batches: list[Any], axes: tuple[int, ...] = (1, 1, 1, 0, 0)) -> Any:
+    """Batches side by side, or one after the other; `axes` are of a Batch's fields."""
+    fields = zip(*batches, strict=True)
+    parts = [
+        None if field[0] is None else np.concatenate(field, axis)
+        for field, axis in zip(fields, axes, strict=True)
+    ]
+    return type(batches[0])(*parts)
+
+
+def logits_of(task: Any, batch: Any) -> np.ndarray:
+    """Logits that depend on each example's inputs alone, as a network's do: [T or 1, B, V]."""
+    inputs = batch.inputs if task.tokens else batch.inputs.sum(-1)  # [T, B]
+    logits = np.sin(np.multiply.outer(inputs + 2.0, 1.0 + np.arange(task.output_size)))
+    if task.last_only:
+        logits = logits.sum(0, keepdims=True)
+    return logits.astype(np.float32)
+
+
+def totals(task: Any, batches: list[Any]) -> dict[str, np.ndarray]:
+    """(sum, count) of each metric over batches."""
+    sums = [task.metrics(logits_of(task, batch), batch) for batch in batches]
+    return {
+        name: np.sum([np.asarray(s[name], np.float64) for s in sums], axis=0) for name in sums[0]
+    }
