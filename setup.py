@@ -82,6 +82,7 @@ setup(
         "train": TRAIN,  # the command-line programs and all data
         "test": [*TRAIN, "pytest", "pytest-xdist", "hypothesis", "ruff", "jupytext"],
         "notebooks": [*TRAIN, "jupytext", "nbclient", "ipykernel"],  # to build and run them
+        "docs": [*TRAIN, "sphinx>=8.2", "myst-parser>=5", "sphinx-book-theme>=1.1.4"],  # the site
         "bench": [*TRAIN, "torch"],  # the peers of scripts.bench
         "cuda": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],
