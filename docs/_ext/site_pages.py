@@ -101,7 +101,7 @@ def _value(full: str) -> Any:
 
 def _first_sentence(value: Any) -> str:
     text = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
-    return docstrings.to_markdown(re.split(r"(?<=[.:;])\s", text)[0].rstrip(":;"))
+    return docstrings.to_markdown(re.split(r"(?<=\.)\s", text)[0])
 
 
 def front_page() -> str:
@@ -331,7 +331,7 @@ def _outside(folder: pathlib.Path, text: str) -> str:
 
 
 def _source(app: Any, docname: str, source: list[str]) -> None:
-    if app.env.doc2path(docname, base=False).endswith(".md"):
+    if os.fspath(app.env.doc2path(docname, base=False)).endswith(".md"):
         source[0] = _outside(pathlib.Path("docs", docname).parent, source[0])
 
 

@@ -45,6 +45,15 @@ class Stacked:
       shared: whether the layers share their weights, behind a projection of x to M features.
       input_scale: with `shared`, as in the cells.
       remat_every, engine: of a cell, see `unroll`. By cuDNN all layers are one call.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import LSTM, Stacked
+      >>> model = Stacked(LSTM(4), num_layers=2)
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
+      >>> ys.shape, len(carry)
+      ((5, 2, 4), 2)
     """
 
     cell: Cell | SequenceModel

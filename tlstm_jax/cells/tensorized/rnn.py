@@ -33,7 +33,17 @@ class TensorizedRNNTokenCarry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TensorizedRNN:
-    """The tensorized RNN (tRNN): H_t = tanh(A_t). Fields and parameters as in `TensorizedLSTM`."""
+    """The tensorized RNN (tRNN): H_t = tanh(A_t). Fields and parameters as in `TensorizedLSTM`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import TensorizedRNN, unroll
+      >>> cell = TensorizedRNN(4, tensor_shape=(3,))
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, ys = unroll(cell, params, cell.init_carry(2), jnp.ones((5, 2, 3)))
+      >>> ys.shape, carry.hidden.shape
+      ((5, 2, 4), (2, 3, 4))
+    """
 
     channels: int
     tensor_shape: tuple[int, ...]
