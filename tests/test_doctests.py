@@ -24,9 +24,9 @@ def test_examples(name):
 def public(module):
     """The classes and functions that are defined there."""
     for name, value in vars(module).items():
-        if inspect.isroutine(value) or inspect.isclass(value):
-            if value.__module__ == module.__name__ and not name.startswith("_"):
-                yield f"{module.__name__}.{name}", value
+        own = getattr(value, "__module__", None) == module.__name__
+        if own and callable(value) and not name.startswith("_"):
+            yield f"{module.__name__}.{name}", value
 
 
 EXPORTED = {name: getattr(tlstm_jax, name) for name in tlstm_jax.__all__}
