@@ -39,7 +39,7 @@ smoke: $(VENV)/.test
 	$(BIN)/python -m scripts.train --preset=memorization/quickstart --num_steps=100 --workdir=$(VENV)/smoke
 
 docs: $(VENV)/.docs
-	$(BIN)/python -m sphinx -b html -j auto -n -W --keep-going docs docs/_build/html
+	$(BIN)/python -m sphinx -b html -E -j auto -n -W --keep-going docs docs/_build/html
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

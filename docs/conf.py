@@ -27,6 +27,7 @@ html_theme_options = {
 }
 html_copy_source = False
 
+smartquotes = False  # what is quoted is code
 myst_heading_anchors = 3
 suppress_warnings = ["misc.highlighting_failure"]
 

@@ -47,7 +47,7 @@ def to_rst(lines: list[str], links: Mapping[str, str]) -> list[str]:
             verbatim = None if verbatim == "example" else verbatim
             rst.append("")
             continue
-        if fresh and verbatim != "example" and line.lstrip().startswith(">>>"):
+        if line.lstrip().startswith(">>>"):
             verbatim = "example"
         elif fresh and _indent(line) >= level + 4 and verbatim is None:
             rst += [" " * level + "::", ""]
@@ -62,8 +62,6 @@ def to_rst(lines: list[str], links: Mapping[str, str]) -> list[str]:
             elif re.match(r"\s*\w+(, \w+)+: ", line):  # several names of one description
                 names, colon, text = line.partition(":")
                 line = names.replace(", ", ",") + colon + text
-        elif line.lstrip().startswith(">>>"):
-            verbatim = "example"
         rst.append(line if verbatim else _prose(line, links))
     return rst
 
