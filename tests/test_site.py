@@ -33,8 +33,16 @@ def test_the_gallery_has_a_page_of_each_model(name, pages):
     equations = page.partition("## Equations")[2].partition("## In Python")[0]
     assert "```text\n" in equations and "_t" in equations and " = " in equations
     assert all(f"| `{setting}` | `" in page for setting in zoo.own_settings(name))
-    assert f"| `{name}` |" in page.partition("## What it learned")[2]
+    learned = page.partition("## What it learned")[2]
+    compared = f"| `{name}` |" in (DOCS / "comparison.md").read_text()
+    assert (f"| `{name}` |" if compared else "no row in") in learned
     assert f"[`{name}`]({name}.md)" in pages["gallery/index.md"]
+
+
+def test_the_class_of_each_model_is_exported():
+    made_by_name = {type(zoo.make_model(name)).__name__ for name in zoo.MODELS} - {"CellModel"}
+    classes = {entry.make.__name__ for entry in zoo.MODELS.values() if type(entry.make) is type}
+    assert classes | made_by_name <= set(tlstm_jax.__all__)
 
 
 def test_a_models_curves_are_those_of_the_results(site, pages):
