@@ -27,7 +27,7 @@ README = re.sub(
 )
 
 # Of scripts, what only this repository's makers use is not installed.
-MAKERS = ("accelerator", "bench", "compare", "endurance", "notebooks", "release")
+MAKERS = ("accelerator", "bench", "compare", "endurance", "notebooks", "readme", "release")
 FOLDERS = ("tasks", "scripts")
 
 
@@ -57,7 +57,8 @@ setup(
     description="Recurrent networks in JAX, centred on the tensorized LSTM",
     long_description=README,
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.11",
     keywords=["jax", "flax", "recurrent neural networks", "LSTM", "tensorized LSTM", "RNN", "GRU"],
     classifiers=[
@@ -80,7 +81,15 @@ setup(
     install_requires=["jax>=0.8.0", "flax>=0.12.0", "optax>=0.2.8", "chex>=0.1.92", "numpy"],
     extras_require={
         "train": TRAIN,  # the command-line programs and all data
-        "test": [*TRAIN, "pytest", "pytest-xdist", "hypothesis", "ruff", "jupytext"],
+        "test": [
+            *TRAIN,
+            "setuptools>=77",
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            "ruff",
+            "jupytext",
+        ],
         "notebooks": [*TRAIN, "jupytext", "nbclient", "ipykernel"],  # to build and run them
         "docs": [*TRAIN, "sphinx>=8.2", "myst-parser>=5", "sphinx-book-theme>=1.1.4"],  # the site
         "bench": [*TRAIN, "torch"],  # the peers of scripts.bench

@@ -18,11 +18,9 @@ extras = "train,cuda" if shutil.which("nvidia-smi") else "train"
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax import TensorizedLSTM, inspection, pictures, training
+from tlstm_jax import Network, TensorizedLSTM, TrainSettings, inspection, pictures, training
 from tlstm_jax.generation import read
-from tlstm_jax.network import Network
 from tlstm_jax.tasks.memorization import memorization
-from tlstm_jax.training.settings import TrainSettings
 
 NUM_STEPS = 600  # small: 20
 

@@ -16,10 +16,9 @@ extras = "train,cuda" if shutil.which("nvidia-smi") else "train"
 # %%
 import numpy as np
 
-from tlstm_jax.sweeps.search import Halving, LogUniform
-from tlstm_jax.sweeps.sweeping import sweep
+from tlstm_jax import TrainSettings, sweep
+from tlstm_jax.sweeps import Halving, LogUniform
 from tlstm_jax.tasks.memorization import memorization
-from tlstm_jax.training.settings import TrainSettings
 
 NUM_STEPS = 240  # small: 20
 

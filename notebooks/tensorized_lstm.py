@@ -20,12 +20,20 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib import pyplot as plt
 
-from tlstm_jax import LSTM, Stacked, TensorizedLSTM, inspection, pictures, training, unroll
+from tlstm_jax import (
+    LSTM,
+    Network,
+    Stacked,
+    TensorizedLSTM,
+    TrainSettings,
+    inspection,
+    pictures,
+    training,
+    unroll,
+)
 from tlstm_jax.cells.tensorized import convolution
-from tlstm_jax.network import Network
 from tlstm_jax.tasks.images import digits
 from tlstm_jax.tasks.memorization import memorization
-from tlstm_jax.training.settings import TrainSettings
 
 MEMORIZATION_STEPS = 500  # small: 10
 DIGITS_STEPS = 300  # small: 10

@@ -19,10 +19,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax import GRU, Network, Stacked, Zoneout, pictures, training
-from tlstm_jax.sweeps.sweeping import sweep
+from tlstm_jax import GRU, Network, Stacked, TrainSettings, Zoneout, pictures, sweep, training
 from tlstm_jax.tasks.scoring import score
-from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Batch
 
 NUM_STEPS = 400  # small: 10

@@ -12,7 +12,7 @@ from absl import flags
 from tlstm_jax import runs, training
 from tlstm_jax.runs.results import or_none
 from tlstm_jax.scripts import cli
-from tlstm_jax.scripts.run_flags import define_path_flags, moved_data
+from tlstm_jax.scripts.run_flags import define_reading_flags, reading_flags
 from tlstm_jax.tasks.char_lm import CharLM
 from tlstm_jax.tasks.synthetic import Synthetic
 from tlstm_jax.training.settings import TrainSettings
@@ -27,12 +27,12 @@ EVAL_SEED = flags.DEFINE_integer(
     "Of other samples, for tasks on fresh ones; if unset, those of the run's own evaluation.",
     *cli.INT32,
 )
-define_path_flags()
+define_reading_flags()
 
 
 def main() -> int:
     with cli.one_line_errors():
-        run = runs.open(WORKDIR.value, moved_data())
+        run = runs.open(WORKDIR.value, reading_flags())
         task, network = run.task, run.network
         fresh, seed = isinstance(task, Synthetic), EVAL_SEED.value
         if seed is not None and not fresh:

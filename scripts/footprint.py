@@ -37,15 +37,15 @@ from tlstm_jax.devices.loops import Loop
 from tlstm_jax.devices.traffic import collectives, summary
 from tlstm_jax.runs import settings
 from tlstm_jax.scripts import cli, devices, run_flags
-from tlstm_jax.zoo.presets.named import PRESETS
+from tlstm_jax.zoo.presets import PRESETS
 
-RUN_FLAGS = run_flags.define_run_flags()
 for module in (settings, devices):
     flags.adopt_module_key_flags(module)  # so that --help shows them
 PRESET = flags.DEFINE_string("preset", None, f"Named settings: {', '.join(PRESETS)}.")
 TARGET = flags.DEFINE_string(
     "target", None, f"Compile for this device in place of the CPU: {targets.ACCEPTED}."
 )
+RUN_FLAGS = run_flags.define_run_flags()
 MOST = 4096  # virtual devices
 MOST_STEPS = 8  # that may be one iteration of a loop
 COLUMNS = ("iterations", "time steps", "kernels", "launches", "copies", "products", "library calls")

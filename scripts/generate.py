@@ -13,7 +13,9 @@ from absl import flags
 
 from tlstm_jax.generation import generate, read
 from tlstm_jax.runs.directory import RunDirectory
-from tlstm_jax.scripts import cli, prompts
+from tlstm_jax.runs.own_code import named_in
+from tlstm_jax.runs.settings import RunSettings, changed
+from tlstm_jax.scripts import cli, prompts, run_flags
 from tlstm_jax.tasks.catalogue import TASKS
 from tlstm_jax.tasks.data import text
 from tlstm_jax.tasks.synthetic import Synthetic
@@ -26,6 +28,7 @@ TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Of sampling; 0 takes the l
 TOP_K = flags.DEFINE_integer("top_k", None, "Sample among the k likeliest only.")
 SEED = flags.DEFINE_integer("seed", 0, "Of sampling.", *cli.INT32)
 CHECKPOINT = cli.define_checkpoint_flag()
+run_flags.define_code_flags()
 
 
 def main() -> int:
@@ -33,7 +36,7 @@ def main() -> int:
         if not PROMPT.value:
             raise ValueError("prompt is empty; accepted is at least one character")
         directory = RunDirectory(WORKDIR.value)
-        task = directory.read_config().task
+        task = _settings(directory).task
         vocabulary = directory.read_vocabulary()
         if vocabulary is not None:
             _continue(directory, vocabulary)
@@ -47,9 +50,14 @@ def main() -> int:
     return 0
 
 
+def _settings(directory: RunDirectory) -> RunSettings:
+    given = run_flags.code_flags()
+    return changed(directory.read_config(named_in(given)), given)
+
+
 def _continue(directory: RunDirectory, vocabulary: tuple[int, ...]) -> None:
     size = len(vocabulary) + 1
-    network = directory.read_config().make_network(input_size=size, output_size=size, tokens=True)
+    network = _settings(directory).make_network(input_size=size, output_size=size, tokens=True)
     params, state, _ = checkpointing.restore_params(
         directory.checkpoints, network, step=CHECKPOINT.value
     )
@@ -72,7 +80,7 @@ def _continue(directory: RunDirectory, vocabulary: tuple[int, ...]) -> None:
 
 
 def _answer(directory: RunDirectory, name: str) -> None:
-    chosen = directory.read_config()
+    chosen = _settings(directory)
     task: Synthetic = TASKS[name](**chosen.task_settings)
     network = chosen.make_network(
         input_size=task.input_size, output_size=task.output_size, tokens=True

@@ -1,82 +1,48 @@
-"""The flags of a run's settings."""
+"""The flags of a run's settings, also of a user's own model and task.
 
+absl wants flags to be defined before the command line is parsed, and those of `--model=my_cells:MGU` are its
+fields. So `own_names` looks for it there first.
+"""
+
+import contextlib
+import itertools
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
-from tlstm_jax import zoo
-from tlstm_jax.cells.tensorized.convolution import FORWARDS, GRADIENTS
-from tlstm_jax.recurrence.engine import ENGINES
-from tlstm_jax.runs.settings import PATHS, task_settings, train_settings
+from tlstm_jax import names, zoo
+from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.runs.own_code import check_named
+from tlstm_jax.runs.settings import PATHS, task_settings, task_types, train_settings
 from tlstm_jax.scripts import cli
 from tlstm_jax.scripts.defaults import describe_defaults
 from tlstm_jax.tasks.catalogue import TASKS
 
-MODEL_HELP = {
-    "channels": "M, the width of one location, or of a layer.",
-    "tensor_shape": "Tensor shape P_1,..,P_D: 4 or 3,3 or 4x4.",
-    "kernel_size": "K, the kernel size along every tensor axis.",
-    "memory_convolution": "Whether memory is convolved with gated kernels.",
-    "normalization": "none, channel, layer (tlstm); products, gates (fs_lstm).",
-    "forget_bias": "Initial bias of the forget gate.",
-    "input_scale": "Standard deviation of the (first layer's) input weights at the start.",
-    "dtype": f"What is computed in: {', '.join(zoo.DTYPES)}.",
-    "convolution": f"The cross-layer convolution: {', '.join(FORWARDS)}.",
-    "convolution_gradient": f"Of the cross-layer convolution: {', '.join(GRADIENTS)}.",
-    "shared": "Whether the layers share their weights.",
-    "reset": "before or after the recurrent product.",
-    "cell": "elman, gru, lstm.",
-    "recurrent_scale": "U starts as this times the identity.",
-    "peephole_scale": "Standard deviation of the peepholes at the start.",
-    "epsilon": "Added to variances.",
-    "bias_scale": "Standard deviation of biases beside normalizations at the start.",
-    "alpha": "The second-order term's vector at the start.",
-    "beta": "The first-order terms' vectors at the start.",
-    "hyper_features": "Width of the small LSTM.",
-    "embedding_features": "Width of what the small LSTM says to each gate.",
-    "anneal_steps": "Training steps until the boundaries' slope is at its limit.",
-    "depth": "Highway layers within a step.",
-    "transform_bias": "Initial bias of the transform gate.",
-    "slow_features": "Width of the slow cell.",
-    "num_fast": "Fast cells.",
-    "tied": "Whether the layers share their weights.",
-    "permutation_seed": "Fixes the permutation: of the pixels, of a uRNN's state.",
-    "skip": "Steps that the skips reach back.",
-    "max_steps": "Time steps with statistics of their own.",
-    "initial_noise": "Standard deviation of the noise on the first state, in training.",
-    "momentum": "Weight of a batch in the running statistics.",
-    "identity": "Whether U starts as the identity, for the gate g.",
-    "scale": "Of batch normalization at the start; of x where it passes (sru).",
-    "skip_features": "Width of the skip connections.",
-    "dilations": "Dilation of every layer: 1,2,4,8.",
-    "pooling": "f, fo, ifo.",
-    "width": "Of the convolution over time.",
-    "version": "2017 or 2018.",
-    "highway_bias": "Initial bias of the highway gate.",
-    "variant": "1, 2, 3.",
-    "num_layers": "Layers on top of each other; of a model with layers, its own.",
-    "bidirectional": "Both directions of time in every layer; not causal.",
-    "residual": "Residual connections around all layers but the first.",
-    "input_dropout": "Rate of dropout on inputs.",
-    "dropout": "Rate of dropout on the outputs of every layer.",
-    "variational_dropout": "Whether these masks are the same for all time steps.",
-    "recurrent_dropout": "Rate of variational dropout on a cell's state.",
-    "zoneout_hidden": "Rate of zoneout on a cell's hidden state.",
-    "zoneout_memory": "Rate of zoneout on a cell's memory.",
-    "learned_carry": "Whether a cell's first carry is learned.",
-    "carry_scale": "A learned carry starts uniformly in plus, minus this; else as the cell has it.",
-    "remat_every": "Save the carry every so many steps, recompute the rest.",
-    "engine": f"What runs over time, with which gradient: {', '.join(ENGINES)}.",
-}
+OWN = "or module:name, of your own"
 
 
 def define_run_flags() -> tuple[str, ...]:
-    """Defines the flags of a run's settings, all unset; returns their names."""
+    """Defines the flags of a run's settings, all unset; returns their names.
+
+    To be called behind a program's other flags, which a user's own settings must not be called like.
+    """
+    with cli.one_line_errors():
+        return _define_run_flags(own_names(sys.argv[1:]))
+
+
+def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
+    others = set(flags.FLAGS)
+    models, tasks = [*zoo.MODELS, *own["model"]], [*TASKS, *own["task"]]
+    of_models = dict.fromkeys(k for model in zoo.MODELS for k in zoo.model_settings(model))
     integer, number, boolean = flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool
     holders = [
-        *(_define_model_flag(name, text) for name, text in MODEL_HELP.items()),
-        flags.DEFINE_string("task", None, f"What is learned: {', '.join(TASKS)}."),
-        flags.DEFINE_string("model", None, f"What learns it: {', '.join(zoo.MODELS)}."),
+        *(_define_model_flag(name, models) for name in of_models),
+        flags.DEFINE_string("task", None, f"What is learned: {', '.join(TASKS)}; {OWN}."),
+        flags.DEFINE_string("model", None, f"What learns it: {', '.join(zoo.MODELS)}; {OWN}."),
         # Task.
         integer("batch_size", None, "Samples, or streams of text, in a training batch."),
         integer("eval_batch_size", None, "Samples, or streams of text, in an evaluation batch."),
@@ -103,21 +69,123 @@ def define_run_flags() -> tuple[str, ...]:
         boolean("stop_at_target", None, "Stop when the task's target is reached twice in a row."),
         integer("seed", None, "Of parameters, batches and evaluation samples."),
     ]
-    names = tuple(holder.name for holder in holders)
-    tables = {model: zoo.model_settings(model) for model in zoo.MODELS}
-    tables |= {task: task_settings(task) for task in TASKS}
+    defined = [holder.name for holder in holders]
+    for model in own["model"]:
+        kinds = {k: zoo.setting_types(model)[k] for k in zoo.own_settings(model)}
+        texts = {k: _help(k, [model], models) for k in kinds}
+        defined += _define_own_flags(f"model {model}", kinds, texts, others)
+    for task in own["task"]:
+        defined += _define_own_flags(f"task {task}", task_types(task), {}, others)
+    tables = {model: zoo.model_settings(model) for model in models}
+    tables |= {task: task_settings(task) for task in tasks}
     tables |= {"training": train_settings(), "": {"model": "tlstm", "task": "none"}}
     for name, default in describe_defaults(tables).items():
         flags.FLAGS[name].help += f" {default}"
-    return names
+    return tuple(defined)
 
 
-def _define_model_flag(name: str, text: str) -> flags.FlagHolder:
-    """A flag of the type that the models give it, with the models that have it in its help."""
-    having = [model for model in zoo.MODELS if name in zoo.setting_types(model)]
-    if len(having) < len(zoo.MODELS):
-        text = f"{text} ({', '.join(having)})"
-    kind = zoo.setting_types(having[0])[name]
+def _define_own_flags(
+    what: str, kinds: Mapping[str, Any], texts: Mapping[str, str], others: set[str]
+) -> list[str]:
+    """Defines flags of a user's own settings, where there are none of their names; returns the new ones.
+
+    Args:
+      what: "model my_cells:MGU", say.
+      kinds: settings and their types.
+      texts: what is said of settings; of others, whose they are.
+      others: names of flags that are no settings.
+
+    Raises:
+      ValueError: a setting is called as another flag, or as one of another type.
+    """
+    new = []
+    for name, kind in kinds.items():
+        plain = names.plain(kind)
+        if name in others or name in ("task", "model"):
+            raise ValueError(f"{name} of {what} is a flag of the program; accepted are other names")
+        if name not in flags.FLAGS:
+            _define(name, plain, texts.get(name, f"Of {what}."))
+            new.append(name)
+        elif plain != (there := _type_of(flags.FLAGS[name].parser)):
+            raise ValueError(
+                f"{name} of {what} is of type {names.KINDS[plain]}, and --{name} is there already, of type "
+                f"{names.KINDS[there]}; accepted are that type or another name"
+            )
+    return new
+
+
+def own_names(argv: Sequence[str]) -> dict[str, list[str]]:
+    """The user's own models and tasks on a command line that is not parsed yet, under "model" and "task".
+
+    Their modules are looked for in the current folder, too, as `python -m` does.
+
+    Raises:
+      ValueError: --workdir has a run of such, and they are not named.
+    """
+    given: dict[str, list[str]] = {"model": [], "task": [], "workdir": []}
+    with contextlib.suppress(flags.Error, UnicodeDecodeError):  # which parsing will tell
+        argv = flags.FLAGS.read_flags_from_files(list(argv))
+    for word, following in itertools.zip_longest(argv, argv[1:], fillvalue=""):
+        if word == "--":
+            break
+        if found := re.fullmatch(r"--?(model|task|workdir|over)(?:=(.*))?", word, re.DOTALL):
+            name, value = found[1], following if found[2] is None else found[2]
+            if name == "over":  # of a sweep: over=model=lstm,my_cells:MGU
+                name, _, swept = value.partition("=")
+                given.get(name, []).extend(swept.split(","))
+            else:
+                given[name].append(value)
+    if given["workdir"] and not given["model"] + given["task"]:
+        directory = RunDirectory(os.path.expanduser(given["workdir"][-1]))
+        code: dict[str, str] = {}
+        with contextlib.suppress(ValueError, OSError):  # which reading it will tell
+            code = directory.own_code()
+        check_named(directory.config, code, ())  # or else flags of its fields are unknown
+    own = {
+        part: [name for name in dict.fromkeys(given[part]) if names.is_own(name)]
+        for part in ("model", "task")
+    }
+    if any(own.values()):
+        look_here()
+    return own
+
+
+def look_here() -> None:
+    """Has Python find modules of the current folder, which a console command does not by itself."""
+    if os.getcwd() not in map(os.path.abspath, sys.path):
+        sys.path.insert(0, os.getcwd())
+
+
+def _define_model_flag(name: str, models: Sequence[str]) -> flags.FlagHolder:
+    """A flag of the type that the models give it, with what it means and for which of them in its help."""
+    having = [model for model in models if name in zoo.setting_types(model)]
+    return _define(
+        name, names.plain(zoo.setting_types(having[0])[name]), _help(name, having, models)
+    )
+
+
+def _help(name: str, having: Sequence[str], models: Sequence[str]) -> str:
+    """What most models say, the first ones if none says the same; all that is said where no two agree."""
+    said: dict[str, list[str]] = {}
+    for model in having:
+        text = zoo.setting_descriptions(model).get(name, "")
+        said.setdefault(re.split(r"(?<=\.) (?=[A-Z])", text)[0], []).append(model)
+    most = max(said, key=lambda text: len(said[text]))
+    if len(having) == len(models):
+        return _sentence(most)
+    if len(said[most]) > 1 or len(said) == 1:
+        return f"{_sentence(most)} ({', '.join(having)})".strip()
+    of_each = (f"{text.rstrip('.')} ({', '.join(of)})" for text, of in said.items())
+    return f"{_sentence('; '.join(of_each))}."
+
+
+def _sentence(text: str) -> str:
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if len(first) > 1 and first.isalpha() else text
+
+
+def _define(name: str, kind: Any, text: str) -> flags.FlagHolder:
+    """A flag of one of `names.KINDS`."""
     if kind == tuple[int, ...]:
         return flags.DEFINE(ShapeParser(), name, None, text, serializer=ShapeSerializer())
     define = {
@@ -126,8 +194,18 @@ def _define_model_flag(name: str, text: str) -> flags.FlagHolder:
         bool: flags.DEFINE_bool,
         str: flags.DEFINE_string,
     }
-    plain = next(t for t in define if kind in (t, t | None))
-    return define[plain](name, None, text)
+    return define[kind](name, None, text)
+
+
+def _type_of(parser: flags.ArgumentParser) -> Any:
+    """The one of `names.KINDS` that a flag's parser reads."""
+    parsers = {
+        flags.BooleanParser: bool,
+        flags.IntegerParser: int,
+        flags.FloatParser: float,
+        ShapeParser: tuple[int, ...],
+    }
+    return next((kind for of, kind in parsers.items() if isinstance(parser, of)), str)
 
 
 class ShapeParser(flags.ArgumentParser):
@@ -149,21 +227,42 @@ class ShapeSerializer(flags.ArgumentSerializer):
         return ",".join(map(str, value))
 
 
-def given_flags(names: tuple[str, ...]) -> dict[str, Any]:
+def given_flags(among: tuple[str, ...]) -> dict[str, Any]:
     """The settings that stand on the command line."""
-    return {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}
+    return {name: flags.FLAGS[name].value for name in among if flags.FLAGS[name].present}
 
 
-def define_path_flags() -> None:
-    """--data_dir and --data_path, of programs that read a run."""
+def define_code_flags() -> None:
+    """--model and --task, of programs that read a run, for what is of a user's own module."""
+    for part in ("model", "task"):
+        text = f"The run's {part} once more, if it is of your own: module:name, which is imported."
+        flags.DEFINE_string(part, None, text)
+
+
+def code_flags() -> dict[str, Any]:
+    """What is given of `define_code_flags`."""
+    given = {part: flags.FLAGS[part].value for part in ("model", "task")}
+    if any(map(names.is_own, given.values())):
+        look_here()
+    return {part: value for part, value in given.items() if value is not None}
+
+
+def as_flags(code: Mapping[str, str]) -> str:
+    """`RunDirectory.own_code` as it stands on a command line, behind other flags."""
+    return "".join(f" --{part}={name}" for part, name in code.items())
+
+
+def define_reading_flags() -> None:
+    """--data_dir and --data_path, and `define_code_flags`, of programs that read a run and its data."""
     cli.define_path_flag("data_dir", None, "Where the data lie now, if not where they did.")
     cli.define_path_flag("data_path", None, "Where the text lies now, if not where it did.")
+    define_code_flags()
 
 
-def moved_data() -> dict[str, Any]:
-    """What is given of `define_path_flags`."""
+def reading_flags() -> dict[str, Any]:
+    """What is given of `define_reading_flags`, for `runs.open`."""
     given = {name: flags.FLAGS[name].value for name in sorted(PATHS)}
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in given.items() if value is not None} | code_flags()
 
 
 flags.disclaim_key_flags()  # they are of the program that defines them

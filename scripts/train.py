@@ -5,6 +5,7 @@ python -m scripts.train --task=addition --num_digits=5 --tensor_shape=4,4 --norm
 python -m scripts.train --workdir=runs/quickstart        # goes on with the run that lies there
 python -m scripts.train --workdir=runs/quickstart --num_steps=2000      # makes it longer
 python -m scripts.train --preset=char_lm/hour-tlstm --mesh=8     # on 8 devices
+python -m scripts.train --model=my_cells:MGU --task=my_tasks:parity     # classes or functions of your own
 python -m scripts.train --list_presets
 python -m scripts.train --list_models
 """
@@ -27,7 +28,7 @@ from tlstm_jax.devices.layout import Layout
 from tlstm_jax.network import Network
 from tlstm_jax.runs import settings
 from tlstm_jax.runs.directory import RunDirectory
-from tlstm_jax.runs.files import check_folder, free_folder
+from tlstm_jax.runs.files import check_folder, folder_name, free_folder
 from tlstm_jax.runs.journal import Journal
 from tlstm_jax.runs.ownership import owning_run
 from tlstm_jax.runs.results import write_results
@@ -40,9 +41,8 @@ from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
 from tlstm_jax.zoo.assembly import Wrapping
 from tlstm_jax.zoo.makers import CHANNELS
-from tlstm_jax.zoo.presets.named import PRESETS, Preset
+from tlstm_jax.zoo.presets import PRESETS, Preset
 
-RUN_FLAGS = run_flags.define_run_flags()
 for module in (settings, devices):
     flags.adopt_module_key_flags(module)  # so that --help shows them
 PRESET = flags.DEFINE_string("preset", None, "Named settings, which other flags override.")
@@ -57,6 +57,7 @@ KEEP = flags.DEFINE_integer(
     "keep", 2, "Latest checkpoints to keep, beside the best.", lower_bound=1
 )
 MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after so many minutes.")
+RUN_FLAGS = run_flags.define_run_flags()
 
 
 def main() -> int:
@@ -115,12 +116,15 @@ def _settings() -> tuple[RunDirectory, settings.RunSettings | dict[str, Any]]:
     if MAX_MINUTES.value is not None and not MAX_MINUTES.value > 0:  # NaN too
         raise ValueError(f"max_minutes is {MAX_MINUTES.value}; accepted are numbers > 0")
     check_folder(WORKDIR.value)
-    if WORKDIR.value and PRESET.value is None and not given.keys() & {"task", "model"}:
+    if WORKDIR.value and PRESET.value is None:
         directory = RunDirectory(WORKDIR.value)
-        if not given or directory.config.is_file():
+        named = given.keys() & {"task", "model"}
+        if not named and (not given or directory.config.is_file()):
+            return directory, given
+        if named and directory.own_code().items() & given.items():  # named for it to go on
             return directory, given
     chosen = settings.resolve(given, PRESET.value)
-    name = (PRESET.value or f"{chosen.task}/{chosen.model}").replace("/", "-")
+    name = folder_name(PRESET.value or f"{chosen.task}/{chosen.model}")
     free = functools.partial(_is_taken, chosen=chosen)
     return RunDirectory(WORKDIR.value or free_folder(f"runs/{name}", free)), chosen
 
@@ -193,7 +197,8 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
     journal.plot()
     if report is not None and not report.finished:
         print(f"{report.stop}: saved step {report.progress.step} in {checkpoints}")
-        print(f"resume with: {cli.command('train')} --workdir={run.directory.path}")
+        code = run_flags.as_flags(run.directory.own_code())
+        print(f"resume with: {cli.command('train')} --workdir={run.directory.path}{code}")
         return cli.exit_code(report.stop)
     _finish(run, "nothing left to do" if report is None else None)
     return 0
@@ -256,7 +261,7 @@ def _listed_models() -> list[str]:
 
 def _describe_model(name: str) -> str:
     """Name, citation, parameters and settings, as it is by default."""
-    entry = zoo.MODELS[name]
+    entry = zoo.entry(name)
     sizes = {"input_size": 65, "output_size": 65, "tokens": True}
     size = zoo.count_parameters(zoo.make_network(name, **sizes))
     own = dict.fromkeys([*zoo.own_settings(name), *entry.defaults])

@@ -20,7 +20,7 @@ from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
 from tlstm_jax.network import Network
 from tlstm_jax.runs.files import save_figure
 from tlstm_jax.scripts import cli, prompts
-from tlstm_jax.scripts.run_flags import define_path_flags, moved_data
+from tlstm_jax.scripts.run_flags import define_reading_flags, reading_flags
 from tlstm_jax.tasks.images import Images
 from tlstm_jax.typing import Array, Task
 
@@ -30,7 +30,7 @@ EXAMPLE = flags.DEFINE_integer("example", 0, "Which one of the split's first bat
 PROMPT = flags.DEFINE_string("prompt", None, "Read this in place of an example (token tasks).")
 OUTPUT = cli.define_path_flag("output", None, "Folder of the pictures; the run's if unset.")
 CHECKPOINT = cli.define_checkpoint_flag()
-define_path_flags()
+define_reading_flags()
 
 
 class Example(NamedTuple):
@@ -43,7 +43,7 @@ class Example(NamedTuple):
 
 def main() -> int:
     with cli.one_line_errors():
-        run = runs.open(WORKDIR.value, moved_data())
+        run = runs.open(WORKDIR.value, reading_flags())
         task, network = run.task, run.network
         cell = inspection.cell_of(network)
         params, state, progress = run.restore(CHECKPOINT.value)
@@ -99,8 +99,10 @@ def _beside(
         return {}, title
     rows: dict[str, np.ndarray] = {"input": np.asarray(example.inputs[:, 0])}
     if example.targets is not None:
-        rows["target"] = example.targets
-        answers = np.where(example.targets < 0, -1, answers)  # nothing is asked of it elsewhere
+        before = len(answers) - len(example.targets)  # where only the last output is scored
+        targets = np.append(np.full(before, -1), example.targets)
+        rows["target"] = targets
+        answers = np.where(targets < 0, -1, answers)  # nothing is asked of it elsewhere
     rows["answer"] = answers
     return {"labels": {name: _texts(row, example.alphabet) for name, row in rows.items()}}, title
 

@@ -1,7 +1,7 @@
 """Character-level language modelling over the bytes of a text.
 
 The text is split by position into 90 % training, 5 % validation and 5 % test; the vocabulary is
-that of the training part, and `tasks.text` says how bytes and symbols correspond.
+that of the training part, and `tasks.data.text` says how bytes and symbols correspond.
 
 A part is read as contiguous streams side by side. With c_0, c_1, .. the characters from a stream's
 start, step g reads c_g. A model with delay d answers it at step g + d, so the output of step g is

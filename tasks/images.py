@@ -2,7 +2,7 @@
 
 `mnist`, `fashion_mnist` and `digits` read the rows from top to bottom; `pmnist`, `pfashion_mnist`
 and `pdigits` read the pixels in a random order, the same for every image. digits are scikit-learn's
-bundled 8x8 digits, which need no files; the others come from `tasks.datasets`.
+bundled 8x8 digits, which need no files; the others come from `tasks.data.datasets`.
 
 A part of the training set is held out as "valid" and chooses; "test" is only reported. Pixels are
 standardized with the mean and the standard deviation over all pixels of what remains for training.

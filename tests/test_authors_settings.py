@@ -9,7 +9,7 @@ from tlstm_jax import zoo
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.learned_carry import LearnedCarry
-from tlstm_jax.zoo.presets.named import PRESETS
+from tlstm_jax.zoo.presets import PRESETS
 
 
 def test_the_identity_of_batch_normalization_is_of_g_alone():

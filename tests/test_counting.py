@@ -7,7 +7,7 @@ import pytest
 
 from tlstm_jax.scripts import train
 from tlstm_jax.tasks.memorization import memorization
-from tlstm_jax.zoo.presets.named import PRESETS
+from tlstm_jax.zoo.presets import PRESETS
 
 ROOT = pathlib.Path(__file__).parent.parent
 ALGORITHMIC = [n for n, p in PRESETS.items() if p.task in ("memorization", "addition")]

@@ -29,7 +29,7 @@ def run(code, *args, **variables):
     ids=["ascii", "cp1252", "chosen", "utf-8"],
 )
 def test_what_a_terminal_cannot_show_is_written_in_its_letters(variables, shown):
-    code = f"from scripts import cli; cli.run(lambda: print({SHOWN!a}))"
+    code = f"from tlstm_jax.scripts import cli; cli.run(lambda: print({SHOWN!a}))"
     ran = run(code, **variables)
     assert (ran.returncode, ran.stderr) == (0, b"")
     assert ran.stdout.strip() == shown
@@ -39,7 +39,7 @@ def test_tables_are_written_in_utf8_on_every_system(tmp_path):
     """A path that was swept over may have any letters."""
     code = f"""if True:
         import pathlib, sys
-        from scripts.files import write_text
+        from tlstm_jax.runs.files import write_text
         write_text(pathlib.Path(sys.argv[1]), {SHOWN!a})
         print(open(sys.argv[1]).encoding)
     """

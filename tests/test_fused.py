@@ -156,7 +156,7 @@ warnings.filterwarnings("ignore", "The Pallas Triton backend is deprecated")
 import jax, jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
-from scripts import targets
+from tlstm_jax.devices import targets
 from tlstm_jax import *
 
 device = topologies.get_topology_desc(

@@ -13,7 +13,7 @@ from tlstm_jax.scripts.defaults import describe_defaults
 from tlstm_jax.scripts.sweep import space
 from tlstm_jax.scripts.sweep.plan import Sweep
 from tlstm_jax.tasks.memorization import memorization
-from tlstm_jax.zoo.presets.named import PRESETS
+from tlstm_jax.zoo.presets import PRESETS
 
 
 def _listing(*args, capsys):
@@ -31,7 +31,7 @@ def test_help_shows_every_setting_with_its_default(name, program):
         assert re.search(rf"^  --(\[no\])?{setting}:", told, re.MULTILINE), setting
     assert "--workdir:" in told or name == "footprint"
     words = " ".join(told.split())
-    assert "K, the kernel size along every tensor axis. (tlstm, trnn) Default: 3." in words
+    assert "K >= 2, the kernel size along every tensor axis. (tlstm, trnn) Default: 3." in words
     assert "Optimizer steps. Default: 1000." in words
     assert words.count("Default: ") >= len(train.RUN_FLAGS)
 
@@ -39,6 +39,7 @@ def test_help_shows_every_setting_with_its_default(name, program):
 def test_help_of_a_reading_program_has_its_own_flags_and_the_platform(program):
     told = program("evaluate", "--help", code=1).stdout
     names = {"workdir", "split", "checkpoint", "eval_seed", "data_dir", "data_path", "platform"}
+    names |= {"model", "task"}
     assert set(re.findall(r"^  --(\w+):", told, re.MULTILINE)) == names
 
 

@@ -261,7 +261,7 @@ def test_members_over_eight_devices_are_those_of_one():
     code = """
 import jax
 import numpy as np
-from tasks.memorization import memorization
+from tlstm_jax.tasks.memorization import memorization
 from tlstm_jax import members, zoo
 from tlstm_jax.optimization import TrainSettings
 from tlstm_jax.training import Overrides

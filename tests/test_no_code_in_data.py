@@ -27,7 +27,13 @@ SOURCES = [
 ]
 MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
 MODULES |= {"yaml", "jsonpickle", "pandas", "runpy"}
-BUILTINS = {"eval", "exec", "compile", "__import__"}
+BUILTINS = {"eval", "exec", "compile", "__import__", "import_module"}
+ALLOWED = {
+    # Programs of a constant list.
+    "scripts/__main__.py": {"runpy"},
+    # A user's own modules, which the user has named: tests/test_own_code.py has that no file is enough.
+    "tlstm_jax/names.py": {"importlib.import_module"},
+}
 NUMPY = {"np", "numpy", "jnp"}
 
 
@@ -45,7 +51,7 @@ def offences(source):
             case ast.Name(id=name) if name in MODULES | BUILTINS:
                 yield name
             case ast.Attribute(value=ast.Name(id=owner), attr=attr):
-                if (owner == "builtins" and attr in BUILTINS) or (
+                if (owner in ("builtins", "importlib") and attr in BUILTINS) or (
                     owner == "torch" and attr == "load"
                 ):
                     yield f"{owner}.{attr}"
@@ -64,7 +70,8 @@ def offences(source):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_source_can_execute_what_a_file_holds(path):
-    assert list(offences(path.read_text())) == []
+    allowed = ALLOWED.get(str(path.relative_to(ROOT)), set())
+    assert set(offences(path.read_text())) == allowed
 
 
 @pytest.mark.parametrize(
@@ -75,6 +82,8 @@ def test_no_source_can_execute_what_a_file_holds(path):
         "from marshal import loads",
         "from builtins import eval",
         "import importlib; importlib.import_module('pickle')",
+        "import importlib; importlib.import_module(name)",
+        "from importlib import import_module",
         "def f(x):\n    return eval(x)",
         "run = exec",
         "import builtins; builtins.eval('1')",

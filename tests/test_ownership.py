@@ -14,7 +14,7 @@ from tlstm_jax.runs.ownership import owning
 
 HOLD = """
 import pathlib, sys
-from scripts.ownership import owning
+from tlstm_jax.runs.ownership import owning
 path = pathlib.Path(sys.argv[1])
 with owning(path, path / "config.json"):
     print("mine", flush=True)

@@ -13,7 +13,7 @@ from tlstm_jax.runs.directory import RunDirectory
 from tlstm_jax.scripts import train
 from tlstm_jax.tasks.catalogue import TASKS
 from tlstm_jax.tasks.memorization import memorization
-from tlstm_jax.zoo.presets.named import PRESETS
+from tlstm_jax.zoo.presets import PRESETS
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from tlstm_jax import zoo
 from tlstm_jax.runs.settings import resolve
 from tlstm_jax.scripts.bench import sweeps
 from tlstm_jax.scripts.compare import members
-from tlstm_jax.zoo.presets.named import PRESETS
+from tlstm_jax.zoo.presets import PRESETS
 
 RECORDED = {
     **{name: p.settings for name, p in PRESETS.items() if p.model == "tlstm"},

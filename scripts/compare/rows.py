@@ -9,6 +9,7 @@ from typing import Any
 import tqdm
 
 from tlstm_jax import zoo
+from tlstm_jax.names import accepted
 from tlstm_jax.runs.directory import read_json, write_json
 from tlstm_jax.runs.files import write_text
 from tlstm_jax.scripts.compare import members
@@ -31,7 +32,8 @@ def compare(
       ValueError: an unknown model, or a folder with rows of other conditions.
     """
     for name in models:
-        zoo.model_settings(name)
+        if name not in zoo.MODELS:
+            raise ValueError(f"model is {name!r}; {accepted(name, zoo.MODELS)}")
     workdir.mkdir(parents=True, exist_ok=True)
     conditions = _claim(workdir, parameters, budget)
     paths = {name: workdir / f"{name}.json" for name in zoo.MODELS if name in models}

@@ -15,16 +15,16 @@ import pathlib
 
 from absl import flags
 
+from tlstm_jax.names import is_own
 from tlstm_jax.runs import settings
-from tlstm_jax.runs.files import check_folder, free_folder
+from tlstm_jax.runs.files import check_folder, folder_name, free_folder
 from tlstm_jax.runs.settings import changed
 from tlstm_jax.scripts import cli, run_flags
 from tlstm_jax.scripts.sweep import space
 from tlstm_jax.scripts.sweep.plan import Sweep
 from tlstm_jax.scripts.sweep.run import run
-from tlstm_jax.zoo.presets.named import PRESETS
+from tlstm_jax.zoo.presets import PRESETS
 
-RUN_FLAGS = run_flags.define_run_flags()
 PRESET = flags.DEFINE_string("preset", None, f"Named settings: {', '.join(PRESETS)}.")
 OVER = flags.DEFINE_multi_string(
     "over", [], "name=1e-3,3e-3 or seed=0..7; with --samples also log:1e-4:1e-1, uniform:0:0.5."
@@ -36,15 +36,24 @@ HALVING = flags.DEFINE_integer("halving", None, "Successive halving: one in so m
 HALVING_STEPS = flags.DEFINE_integer("halving_steps", None, "Steps before the first halving.", 1)
 flags.adopt_module_key_flags(settings)  # so that --help shows them
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the sweep; runs/sweep-.. by default.")
+RUN_FLAGS = run_flags.define_run_flags()
 
 
 def main() -> int:
     with cli.one_line_errors():
         check_folder(WORKDIR.value)
         given = run_flags.given_flags(RUN_FLAGS)
-        moves = given.keys() <= settings.PATHS and not OVER.value and PRESET.value is None
+        code = {k: v for k, v in given.items() if k in ("task", "model") and is_own(v)}
+        moved = {k: v for k, v in given.items() if k not in code}
+        moves = moved.keys() <= settings.PATHS and not OVER.value and PRESET.value is None
         if WORKDIR.value and moves:
-            sweep = Sweep.read(pathlib.Path(WORKDIR.value))
+            sweep = Sweep.read(pathlib.Path(WORKDIR.value), code.values())
+            given = moved
+            for part, name in code.items():
+                if all(getattr(run_, part) != name for run_ in sweep.runs):
+                    raise ValueError(
+                        f"{part} is {name}, which is not in the sweep; accepted are its own"
+                    )
             if swept := given.keys() & sweep.points[0].keys():
                 raise ValueError(
                     f"--{min(swept)} is given, and swept over; accepted is --workdir alone"
@@ -61,8 +70,8 @@ def main() -> int:
             halving=HALVING.value,
             halving_steps=HALVING_STEPS.value,
         )
-        name = (PRESET.value or f"{sweep.runs[0].task}/{sweep.runs[0].model}").replace("/", "-")
-        workdir = WORKDIR.value or free_folder(f"runs/sweep-{name}", sweep.is_taken)
+        name = PRESET.value or f"{sweep.runs[0].task}/{sweep.runs[0].model}"
+        workdir = WORKDIR.value or free_folder(f"runs/sweep-{folder_name(name)}", sweep.is_taken)
         return run(pathlib.Path(workdir), sweep, CHUNK.value)
     return 1
 

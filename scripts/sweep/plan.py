@@ -5,7 +5,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tlstm_jax import zoo
@@ -13,6 +13,7 @@ from tlstm_jax.network import Network
 from tlstm_jax.runs import settings
 from tlstm_jax.runs.directory import read_json, write_json
 from tlstm_jax.runs.files import is_unclaimed
+from tlstm_jax.runs.own_code import check_named
 from tlstm_jax.runs.settings import RunSettings
 from tlstm_jax.scripts.sweep.space import MOST_MEMBERS
 from tlstm_jax.sweeps.groups import Group, plan
@@ -89,17 +90,25 @@ class Sweep:
         return sweep
 
     @classmethod
-    def read(cls, workdir: pathlib.Path) -> "Sweep":
+    def read(cls, workdir: pathlib.Path, named: Collection[str] = ()) -> "Sweep":
         """The sweep that lies in a folder.
+
+        Args:
+          named: the user's own tasks and models, as for `RunDirectory.read_config`.
 
         Raises:
           FileNotFoundError: none does.
-          ValueError: its file cannot be read.
+          ValueError: its file cannot be read, or names code that is not named.
         """
         path = workdir / "sweep.json"
         if not path.is_file():
             raise FileNotFoundError(f"no sweep in {workdir}: it holds no sweep.json")
         there = read_json(path)
+        try:
+            for run in there["runs"]:
+                check_named(path, run, named)
+        except (KeyError, TypeError, AttributeError) as e:
+            raise ValueError(f"{path} is damaged: {e}; accepted is what a sweep wrote") from None
         try:
             halving = None if there["halving"] is None else Halving(**there["halving"])
             sweep = cls(there["points"], [RunSettings(**run) for run in there["runs"]], halving)

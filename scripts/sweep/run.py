@@ -11,7 +11,7 @@ from tlstm_jax.runs.directory import RunDirectory, read_json, write_json
 from tlstm_jax.runs.metrics_log import MetricsLog
 from tlstm_jax.runs.ownership import owning
 from tlstm_jax.runs.results import write_results
-from tlstm_jax.scripts import cli
+from tlstm_jax.scripts import cli, run_flags
 from tlstm_jax.scripts.sweep.plan import Sweep
 from tlstm_jax.scripts.sweep.report import write_report
 from tlstm_jax.scripts.sweep.table import Table
@@ -59,7 +59,8 @@ def _run(workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group], chunk: in
     members.close()
     if stopped:
         print(f"{stopped}: saved in {workdir}")
-        print(f"resume with: {cli.command('sweep')} --workdir={workdir}")
+        own = members.directories[0].own_code()
+        print(f"resume with: {cli.command('sweep')} --workdir={workdir}{run_flags.as_flags(own)}")
         return cli.exit_code(stopped)
     members.finish()
     units = sweep.units_per_step(groups)

@@ -54,7 +54,7 @@ class FastSlowLSTM:
     Attributes:
       features: M, of the fast cells.
       slow_features: S, of the slow cell; None: M.
-      num_fast: k >= 2.
+      num_fast: k >= 2, the number of fast cells.
       zoneout_hidden, zoneout_memory: rates in [0, 1); the paper's are 0.05 and 0.3 on text.
       forget_bias: initial bias of the f gates, as in these cells.
       input_scale: standard deviation of F1's W at the start; None is variance scaling, 1 / sqrt(I).

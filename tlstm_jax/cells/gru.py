@@ -97,8 +97,12 @@ class ResetBeforeGRU:
     """The GRU as first published, reset before: Keras' GRU(reset_after=False).
 
     Parameters: {"input": {"kernel" [I, 3M], "bias" [3M]}, "recurrent": {"kernel" [M, 3M]}}. Its two
-    products with the state follow one another, so that it has no project / mix / update. Attributes as
-    in `GRU`.
+    products with the state follow one another, so that it has no project / mix / update.
+
+    Attributes:
+      features: M.
+      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
+      dtype: what is computed in; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

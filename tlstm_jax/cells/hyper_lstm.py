@@ -53,7 +53,7 @@ class HyperLSTM:
     Attributes:
       features: M.
       hyper_features: N, of the small LSTM.
-      embedding_features: E.
+      embedding_features: E, the width of what the small LSTM says to each gate.
       forget_bias: initial bias of the f gates behind their normalization, of both LSTMs.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.

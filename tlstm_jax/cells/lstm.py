@@ -111,8 +111,12 @@ class LSTM:
 class LSTM1997:
     """The LSTM of 1997: it never forgets. Gates in the order i, g, o.
 
-    Parameters: {"input": {"kernel" [I, 3M]}, "recurrent": {"kernel" [M, 3M], "bias" [3M]}}. Attributes as
-    in `LSTM`.
+    Parameters: {"input": {"kernel" [I, 3M]}, "recurrent": {"kernel" [M, 3M], "bias" [3M]}}.
+
+    Attributes:
+      features: M.
+      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
+      dtype: what is computed in; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

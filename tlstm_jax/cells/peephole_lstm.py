@@ -31,7 +31,7 @@ class PeepholeLSTM:
       forget_bias: initial bias of the f gate; the others start at 0.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
-      peephole_scale: standard deviation of p at the start.
+      peephole_scale: standard deviation of the peepholes p at the start.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -41,7 +41,7 @@ class UnitaryRNN:
 
     Attributes:
       features: 2M, the width of y.
-      permutation_seed: fixes P.
+      permutation_seed: fixes P, the permutation of the state.
       input_scale: standard deviation of V's parts at the start; None is Glorot's, as in the paper.
       dtype: what is computed in: None (the parameters' dtype), float32 or float64.
 
@@ -147,7 +147,12 @@ class FullCapacityURNN:
     """The full-capacity uRNN. W stays unitary under `tlstm_jax.training.settings`'s Cayley step only.
 
     Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "unitary": {"real", "imag" [M, M]}, "modrelu":
-    {"bias" [M]}}; W starts as the T of a `UnitaryRNN`. Attributes as there.
+    {"bias" [M]}}; W starts as the T of a `UnitaryRNN`.
+
+    Attributes:
+      features: 2M, the width of y.
+      input_scale: standard deviation of V's parts at the start; None is Glorot's, as in the paper.
+      dtype: what is computed in: None (the parameters' dtype), float32 or float64.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -42,7 +42,7 @@ class QRNN:
     Attributes:
       features: M.
       pooling: "f", "fo" or "ifo".
-      width: k >= 1.
+      width: k >= 1, of the convolution over time.
       forget_bias: initial bias of f; the others start at 0.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(k I).
       dtype: what is computed in; None is the parameters' dtype.

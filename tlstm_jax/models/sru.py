@@ -25,7 +25,14 @@ from tlstm_jax.typing import Array, Aux, Carry, Hyper, Params, State
 class SRU:
     """One layer of SRU; a SequenceModel with `SRUCell`'s parameters and carry, and the same numbers.
 
-    Attributes: those of `SRUCell`, and remat_every, engine: of the loop of 2018, see `unroll`.
+    Attributes:
+      features: M.
+      version: 2017 or 2018.
+      scale: alpha, of the version of 2018; None is the paper's sqrt(1 + 2 exp(highway_bias)).
+      highway_bias: b_r at the start; where it is negative, more of x passes.
+      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
+      dtype: what is computed in; None is the parameters' dtype.
+      remat_every, engine: of the loop of 2018, see `unroll`.
 
     Example:
       >>> import jax, jax.numpy as jnp

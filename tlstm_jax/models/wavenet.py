@@ -51,7 +51,7 @@ class WaveNet:
     Attributes:
       channels: M, of the residual path.
       skip_features: S, the width of y; None: M.
-      dilations: d of each layer.
+      dilations: d of each layer, from the first to the last.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
 

@@ -1,6 +1,6 @@
 """What a run writes: its settings, metrics, checkpoints and learning curves.
 
-config.json      the settings of the run
+config.json      the settings of the run; a user's own model and task by their module, see `read_config`
 data.json        a checksum of its data, and its vocabulary
 metrics.jsonl    a JSON object for each report: {"step", "samples", "seconds", "train", "valid"}
 events.out.*     the same for TensorBoard
@@ -17,14 +17,16 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 
+from tlstm_jax.names import is_own
 from tlstm_jax.runs.events import NAME as EVENTS
 from tlstm_jax.runs.files import is_unclaimed, replacing
+from tlstm_jax.runs.own_code import check_named
 from tlstm_jax.runs.settings import PATHS, RunSettings
 from tlstm_jax.typing import Task
 
@@ -84,25 +86,47 @@ class RunDirectory:
         self.curves = self.path / "curves.png"
         self.results = self.path / "results.json"
 
-    def read_config(self) -> RunSettings:
+    def read_config(self, named: Collection[str] = ()) -> RunSettings:
         """The settings of the run that lies here.
 
+        A file may come from a stranger, and to import a module is to run it. So a task or a model that is
+        module:name is imported if it is `named` by the user, too, and refused else.
+
+        Args:
+          named: the user's own tasks and models, as module:name.
+
         Raises:
-          FileNotFoundError: none does.
-          ValueError: its settings cannot be read.
+          FileNotFoundError: there is no run.
+          ValueError: its settings cannot be read, or need code that is not named.
         """
-        if not self.config.is_file():
-            raise FileNotFoundError(f"no run in {self.path}: it holds no config.json")
-        config = read_json(self.config)
-        names = [field.name for field in dataclasses.fields(RunSettings)]
-        if not isinstance(config, dict) or sorted(config) != sorted(names):
-            raise ValueError(f"{self.config} is damaged: it should hold {', '.join(names)}")
+        config = self._read_config()
+        check_named(self.config, config, named)
         try:
             settings = RunSettings(**config)
             settings.check()
         except ValueError as e:
             raise ValueError(f"{self.config} is damaged: {e}") from e
         return settings
+
+    def _read_config(self) -> dict[str, Any]:
+        if not self.config.is_file():
+            raise FileNotFoundError(f"no run in {self.path}: it holds no config.json")
+        config = read_json(self.config)
+        names = [field.name for field in dataclasses.fields(RunSettings)]
+        if not isinstance(config, dict) or sorted(config) != sorted(names):
+            raise ValueError(f"{self.config} is damaged: it should hold {', '.join(names)}")
+        return config
+
+    def own_code(self) -> dict[str, str]:
+        """Which of "task" and "model" are module:name, and what; {} where no run lies. Imports nothing.
+
+        Raises:
+          ValueError: its settings cannot be read.
+        """
+        if not self.config.is_file():
+            return {}
+        config = self._read_config()
+        return {part: config[part] for part in ("task", "model") if is_own(config[part])}
 
     def is_taken(self, settings: RunSettings) -> bool:
         """Whether something else lies here than a run of these settings, or nothing.
@@ -113,7 +137,7 @@ class RunDirectory:
         if not self.config.is_file():
             return os.path.lexists(self.path) and not is_unclaimed(self.path, self.config)
         try:
-            _check_same(self.path, self.read_config(), settings, but=set())
+            self._check_same(settings, but=set())
         except _OtherRunError:
             return True
         return False
@@ -127,7 +151,7 @@ class RunDirectory:
         """
         if self.config.is_file():
             moves = PATHS if self.data.is_file() else set()  # whose checksum is compared
-            _check_same(self.path, self.read_config(), settings, but=moves)
+            self._check_same(settings, but=moves)
             self.check_data(task)
             if not all(task.unit in record for record in self.read_metrics()):
                 raise ValueError(f"{self.metrics} is damaged: it should count {task.unit}")
@@ -138,6 +162,14 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.config, dataclasses.asdict(settings))  # first: it tells whose the folder is
         write_json(self.data, _identity(task))
+
+    def _check_same(self, settings: RunSettings, but: set[str]) -> None:
+        """Raises _OtherRunError unless a run of these settings can go on from here; see `_check_same`."""
+        for part, name in self.own_code().items():  # which is imported only if it is the same
+            if name != getattr(settings, part):
+                _refuse_other(self.path, part, name, getattr(settings, part))
+        there = self.read_config({settings.task, settings.model})
+        _check_same(self.path, there, settings, but)
 
     def check_data(self, task: Task) -> None:
         """Raises ValueError unless the task's data are those that the run began with."""
@@ -249,10 +281,14 @@ def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings, but: set
         before.pop("num_steps", None), after.pop("num_steps")
     for name in (*before, *after):  # task and model first
         if name not in but and before.get(name) != after.get(name):
-            raise _OtherRunError(
-                f"{path} already holds another run: its {name} is {before.get(name)}, here it is "
-                f"{after.get(name)}; accepted are the same settings or another --workdir"
-            )
+            _refuse_other(path, name, before.get(name), after.get(name))
+
+
+def _refuse_other(path: pathlib.Path, name: str, before: Any, after: Any) -> NoReturn:
+    raise _OtherRunError(
+        f"{path} already holds another run: its {name} is {before}, here it is {after}; accepted are the "
+        "same settings or another --workdir"
+    )
 
 
 def _flat(settings: RunSettings) -> dict[str, Any]:

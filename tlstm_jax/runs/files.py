@@ -71,6 +71,11 @@ def check_folder(path: str | None) -> None:
         )
 
 
+def folder_name(name: str) -> str:
+    """A folder for what is called `name`: digits/2d and my_tasks:parity/my_cells:MGU, say."""
+    return "-".join(part.rpartition(":")[2] for part in name.split("/"))
+
+
 def free_folder(folder: str, is_taken: Callable[[pathlib.Path], bool]) -> str:
     """`folder`, or the first of `folder`-2, `folder`-3, .. that is not taken."""
     names = itertools.chain([folder], (f"{folder}-{n}" for n in itertools.count(2)))

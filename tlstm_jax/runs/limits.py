@@ -4,7 +4,7 @@ import os
 import reprlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tlstm_jax.names import accepted
@@ -21,13 +21,16 @@ _NUMBERS += ("patience", "seed", "permutation_seed", "anneal_steps", "eval_sampl
 _MOST = dict.fromkeys(_COPIES, _MOST_COPIES) | dict.fromkeys(_NUMBERS, 2**31 - 1)
 
 
-def check_settings(what: str, given: Any, kinds: Mapping[str, Any]) -> None:
+def check_settings(
+    what: str, given: Any, kinds: Mapping[str, Any], own: Collection[str] = ()
+) -> None:
     """Checks settings that may come from a file.
 
     Args:
       what: that they are of, as the message calls it.
       given: names and values.
       kinds: the known names and their types, as they are annotated.
+      own: settings of a user's own code, of which only that they are of their type is known.
 
     Raises:
       ValueError: not a mapping, an unknown name, or a value of another type or too large for any use.
@@ -41,12 +44,14 @@ def check_settings(what: str, given: Any, kinds: Mapping[str, Any]) -> None:
             )
         kind = kinds[name]
         options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-        if not any(_is(name, value, option) for option in options):
-            right = " or ".join(_describe(name, option) for option in options)
+        name_ = None if name in own else name
+        if not any(_is(name_, value, option) for option in options):
+            right = " or ".join(_describe(name_, option) for option in options)
             raise ValueError(f"{name} is {reprlib.repr(value)}; accepted are {right}")
 
 
-def _is(name: str, value: Any, kind: Any) -> bool:
+def _is(name: str | None, value: Any, kind: Any) -> bool:
+    """Whether a value can be the setting `name`, or of a user's own code (None)."""
     if kind is int:
         least, most = _bounds(name)
         return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
@@ -59,15 +64,17 @@ def _is(name: str, value: Any, kind: Any) -> bool:
     return isinstance(value, kind if kind in (bool, str, types.NoneType) else os.PathLike)
 
 
-def _most_length(name: str) -> int:
+def _most_length(name: str | None) -> int:
     return _MOST_AXES if name == "tensor_shape" else _MOST_COPIES
 
 
-def _bounds(name: str) -> tuple[int, int]:
+def _bounds(name: str | None) -> tuple[int, int]:
+    if name is None:
+        return -(2**31), 2**31 - 1
     return _LEAST.get(name, 1), _MOST.get(name, _MOST_SIZE)
 
 
-def _describe(name: str, kind: Any) -> str:
+def _describe(name: str | None, kind: Any) -> str:
     if kind is int:
         return "integers from {:,} to {:,}".format(*_bounds(name))
     if kind is float:

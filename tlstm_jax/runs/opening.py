@@ -8,6 +8,7 @@ from typing import Any
 
 from tlstm_jax.network import Network
 from tlstm_jax.runs.directory import RunDirectory, read_json
+from tlstm_jax.runs.own_code import named_in
 from tlstm_jax.runs.settings import RunSettings, changed
 from tlstm_jax.training import Progress, TrainSettings
 from tlstm_jax.training.checkpointing import restore_params
@@ -72,7 +73,9 @@ def open(path: str | pathlib.Path | RunDirectory, given: Mapping[str, Any] | Non
 
     Args:
       path: the folder.
-      given: settings in place of its own: more steps, or where the data lie now.
+      given: settings in place of its own: more steps, or where the data lie now. If its task or its model is
+        of a user's own module, module:name, it has to be given, too, as "task" or "model": what is only said
+        in a file is not imported.
 
     Raises:
       FileNotFoundError: no run lies there.
@@ -80,11 +83,12 @@ def open(path: str | pathlib.Path | RunDirectory, given: Mapping[str, Any] | Non
         are given; or its data are no longer those that it began with.
     """
     directory = path if isinstance(path, RunDirectory) else RunDirectory(path)
-    settings = changed(directory.read_config(), given or {})
+    given = given or {}
+    settings = changed(directory.read_config(named_in(given)), given)
     try:
         run = Run(directory, settings, *settings.make())
     except (ValueError, OSError) as e:
-        if given:
+        if given.keys() - {"task", "model"}:
             raise
         kind = ValueError if isinstance(e, ValueError) else OSError
         raise kind(f"{directory.config}: {e}") from e

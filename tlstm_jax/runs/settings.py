@@ -4,11 +4,11 @@ import dataclasses
 import inspect
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tlstm_jax import zoo
-from tlstm_jax.names import accepted
+from tlstm_jax.names import accepted, find, is_own, parameters
 from tlstm_jax.network import Network
 from tlstm_jax.runs.limits import check_settings
 from tlstm_jax.tasks.catalogue import TASKS
@@ -17,18 +17,56 @@ from tlstm_jax.typing import Task
 from tlstm_jax.zoo.presets import PRESETS
 
 MOST_PARAMETERS = 2**33  # with Adam's two moments 100 GB, more than a device has
+_OF_A_TASK = ("input_size", "output_size", "train_batch", "eval_batch", "metrics")
 PATHS = {"data_dir", "data_path"}  # kept absolute, so that a run can go on from another folder
 
 
 def task_settings(name: str) -> dict[str, Any]:
-    """The settings of a task and their defaults."""
+    """The settings of a task and their defaults.
+
+    Args:
+      name: one of TASKS, or module:name of a user's own, whose module is imported.
+
+    Raises:
+      ValueError: there is no such task.
+    """
     return {k: p.default for k, p in _task_parameters(name).items()}
 
 
+def task_types(name: str) -> dict[str, Any]:
+    """The settings of a task and their types, as they are annotated; see `task_settings`."""
+    return {k: p.annotation for k, p in _task_parameters(name).items()}
+
+
 def _task_parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    if is_own(name):
+        return parameters("task", name)
+    return inspect.signature(_task_maker(name)).parameters
+
+
+def _task_maker(name: str) -> Callable[..., Task]:
+    if is_own(name):
+        return find("task", name)
     if not isinstance(name, str) or name not in TASKS:
-        raise ValueError(f"task is {name!r}; {accepted(name, TASKS)}")
-    return inspect.signature(TASKS[name]).parameters
+        raise ValueError(f"task is {name!r}; {accepted(name, TASKS)}, and module:name of your own")
+    return TASKS[name]
+
+
+def make_task(name: str, settings: Mapping[str, Any]) -> Task:
+    """A named task.
+
+    Raises:
+      ValueError, OSError: in one line, what was given and what is accepted.
+    """
+    made = _task_maker(name)(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    )
+    if lacking := [part for part in _OF_A_TASK if not hasattr(made, part)]:
+        raise ValueError(
+            f"task {name} makes an object of type {type(made).__name__} without {', '.join(lacking)}; "
+            "accepted are tasks, as tlstm_jax.typing has them"
+        )
+    return made
 
 
 def train_settings() -> dict[str, Any]:
@@ -51,11 +89,13 @@ class RunSettings:
     train_settings: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        kinds = {k: p.annotation for k, p in _task_parameters(self.task).items()}
-        check_settings(f"task {self.task}", self.task_settings, kinds)
+        kinds = task_types(self.task)
+        own = kinds if is_own(self.task) else ()
+        check_settings(f"task {self.task}", self.task_settings, kinds, own)
         zoo.model_settings(self.model)
         kinds = zoo.setting_types(self.model)
-        check_settings(f"model {self.model}", self.model_settings, kinds)
+        own = zoo.own_settings(self.model) if is_own(self.model) else ()
+        check_settings(f"model {self.model}", self.model_settings, kinds, own)
         kinds = {field.name: field.type for field in dataclasses.fields(TrainSettings)}
         check_settings("training", self.train_settings, kinds)
 
@@ -75,7 +115,7 @@ class RunSettings:
           ValueError, OSError: in one line, what was given and what is accepted.
         """
         training = self.check()
-        task = task or TASKS[self.task](**self.task_settings)
+        task = task or make_task(self.task, self.task_settings)
         check_target(task, training)
         network = self.make_network(
             input_size=task.input_size, output_size=task.output_size, tokens=task.tokens
@@ -111,7 +151,9 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
     task = given.pop("task", base.pop("task", None))
     model = given.pop("model", base.pop("model", "tlstm"))
     if task is None:
-        raise ValueError(f"neither --task nor --preset is given; tasks are {', '.join(TASKS)}")
+        raise ValueError(
+            f"neither --task nor --preset is given; tasks are {', '.join(TASKS)}, and module:name of your own"
+        )
     kinds = (task_settings(task), zoo.model_settings(model), train_settings())
     for name in given:
         if not any(name in kind for kind in kinds):
@@ -137,6 +179,9 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
 def changed(run: RunSettings, given: Mapping[str, Any]) -> RunSettings:
     """The run's settings, with those `given` in their places; paths are made absolute.
 
+    Args:
+      given: settings by name; "task" and "model" may be among them, as they are.
+
     Raises:
       ValueError: in one line, a name that is no setting of its task, model or training, or a value of
         another type.
@@ -146,6 +191,12 @@ def changed(run: RunSettings, given: Mapping[str, Any]) -> RunSettings:
         for name in ("task_settings", "model_settings", "train_settings")
     }
     for name, value in given.items():
+        if name in ("task", "model"):
+            if value != getattr(run, name):
+                raise ValueError(
+                    f"{name} is {value}; accepted for this run is {getattr(run, name)}"
+                )
+            continue
         having = [part for part in parts.values() if name in part]
         if not having:
             known = ", ".join(sorted(set().union(*parts.values())))

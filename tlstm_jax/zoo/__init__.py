@@ -6,7 +6,7 @@
 33905
 """
 
-from tlstm_jax.zoo.catalogue import MODELS
+from tlstm_jax.zoo.catalogue import MODELS, Entry, entry
 from tlstm_jax.zoo.make import (
     DTYPES,
     TRAINED,
@@ -18,6 +18,7 @@ from tlstm_jax.zoo.make import (
     make_network,
     model_settings,
     own_settings,
+    setting_descriptions,
     setting_types,
     takes_hyper,
     traced_settings,
@@ -30,15 +31,18 @@ __all__ = [
     "MODELS",
     "PRESETS",
     "TRAINED",
+    "Entry",
     "Preset",
     "card",
     "count_parameters",
+    "entry",
     "idle_settings",
     "load",
     "make_model",
     "make_network",
     "model_settings",
     "own_settings",
+    "setting_descriptions",
     "setting_types",
     "takes_hyper",
     "traced_settings",

@@ -22,17 +22,19 @@ class Wrapping:
     """What can be put around every model; plain values, under the names of their flags.
 
     Attributes:
-      num_layers: how many of it on top of each other.
-      bidirectional: in both directions of time, in every layer; not causal.
-      residual: around every layer but the first.
-      input_dropout: rate of dropout on x.
-      dropout: rate of dropout on what every layer puts out.
+      num_layers: layers on top of each other; of a model with layers, its own.
+      bidirectional: whether every layer runs in both directions of time; not causal.
+      residual: whether there are residual connections around all layers but the first.
+      input_dropout: rate of dropout on inputs.
+      dropout: rate of dropout on the outputs of every layer.
       variational_dropout: whether these masks are the same for all time steps.
       recurrent_dropout: rate of variational dropout on a cell's state.
-      zoneout_hidden, zoneout_memory: rates of zoneout on a cell's state.
+      zoneout_hidden: rate of zoneout on a cell's hidden state.
+      zoneout_memory: rate of zoneout on a cell's memory.
       learned_carry: whether a cell's first carry is learned.
-      carry_scale: such a carry starts uniformly in [-carry_scale, carry_scale]; None: as the cell has it.
-      remat_every, engine: of a cell over time, see `tlstm_jax.unroll`.
+      carry_scale: range of a learned carry at the start, plus and minus; None: as the cell has it.
+      remat_every: save a cell's carry every so many steps and recompute the rest; None: save all.
+      engine: what runs a cell over time, with which gradient: auto, deferred, cudnn, fused or scan.
     """
 
     num_layers: int = 1

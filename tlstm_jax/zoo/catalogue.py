@@ -1,6 +1,7 @@
-"""The models of the zoo: names, citations, and what makes each from plain settings."""
+"""The models of the zoo: names, citations, and what makes each from plain settings; and a user's own."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,7 +23,9 @@ from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
+from tlstm_jax.names import accepted, find, is_own
 from tlstm_jax.typing import Cell, SequenceModel
+from tlstm_jax.zoo.kinds import kind_of
 from tlstm_jax.zoo.makers import dilated, gru, hm_lstm, stacked_lstm, tlstm, trnn
 
 
@@ -34,7 +37,6 @@ class Entry:
       make: its class, or a function, of plain settings.
       title: what it is called.
       citation: authors, title, where, year.
-      kind: "cell", "composed" or "parallel" (over time, in training).
       checked: what it is compared with in the tests, beside a NumPy version of its equations.
       defaults: settings whose defaults are others than those of `make` and `Wrapping`.
     """
@@ -42,7 +44,6 @@ class Entry:
     make: Callable[..., Cell | SequenceModel]
     title: str
     citation: str
-    kind: str = "cell"
     checked: str = "NumPy version"
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -50,7 +51,14 @@ class Entry:
     def year(self) -> str:
         return self.citation[-4:]
 
+    @property
+    def kind(self) -> str:
+        """The one of `kinds.KINDS` that its model is."""
+        having = inspect.signature(self.make).parameters
+        return kind_of(self.make(**{name: 4 for name in WIDTHS if name in having}))
 
+
+WIDTHS = ("features", "channels")  # what the width is called
 _TENSORIZED = (
     'He et al., "Wider and Deeper, Cheaper and Faster: Tensorized LSTMs for Sequence Learning", '
     "NIPS 2017"
@@ -91,8 +99,7 @@ MODELS: Mapping[str, Entry] = {
         stacked_lstm,
         "Stacked LSTM, separate or shared weights",
         'Graves et al., "Speech Recognition with Deep Recurrent Neural Networks", ICASSP 2013',
-        "composed",
-        "torch.nn.LSTM(num_layers)",
+        checked="torch.nn.LSTM(num_layers)",
     ),
     "peephole_lstm": Entry(
         PeepholeLSTM,
@@ -140,8 +147,7 @@ MODELS: Mapping[str, Entry] = {
         hm_lstm,
         "Hierarchical multiscale LSTM",
         'Chung, Ahn and Bengio, "Hierarchical Multiscale Recurrent Neural Networks", ICLR 2017',
-        "composed",
-        "a stacked LSTM, where boundaries are forced",
+        checked="a stacked LSTM, where boundaries are forced",
     ),
     "rhn": Entry(
         RHN,
@@ -153,15 +159,13 @@ MODELS: Mapping[str, Entry] = {
         FastSlowLSTM,
         "Fast-slow LSTM",
         'Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 2017',
-        "composed",
-        "its wiring from layer-normalized LSTMs",
+        checked="its wiring from layer-normalized LSTMs",
     ),
     "grid_lstm": Entry(
         GridLSTM,
         "Grid LSTM over depth and time, tied or untied",
         'Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016',
-        "composed",
-        "its wiring from LSTMs",
+        checked="its wiring from LSTMs",
     ),
     "urnn": Entry(
         UnitaryRNN,
@@ -193,31 +197,27 @@ MODELS: Mapping[str, Entry] = {
         dilated,
         "Dilated RNN, GRU or LSTM",
         'Chang et al., "Dilated Recurrent Neural Networks", NIPS 2017',
-        "composed",
-        "cells over interleaved sequences",
+        checked="cells over interleaved sequences",
     ),
     "wavenet": Entry(
         WaveNet,
         "WaveNet",
         'van den Oord et al., "WaveNet: A Generative Model for Raw Audio", 2016',
-        "parallel",
-        "wavenet_vocoder",
+        checked="wavenet_vocoder",
     ),
     "qrnn": Entry(
         QRNN,
         "Quasi-recurrent network: f, fo, ifo pooling",
         'Bradbury et al., "Quasi-Recurrent Neural Networks", ICLR 2017',
-        "parallel",
-        "its recurrence as a loop",
+        checked="its recurrence as a loop",
         defaults={"num_layers": 2},
     ),
     "sru": Entry(
         SRU,
         "Simple recurrent unit, of 2017 or 2018",
         'Lei et al., "Simple Recurrent Units for Highly Parallelizable Recurrence", EMNLP 2018',
-        "parallel",
-        "sru",
-        {"num_layers": 2},
+        checked="sru",
+        defaults={"num_layers": 2},
     ),
     "mut": Entry(
         MUT,
@@ -226,3 +226,29 @@ MODELS: Mapping[str, Entry] = {
         checked="torchrecurrent",
     ),
 }
+
+
+def entry(name: str) -> Entry:
+    """A model's entry; of a user's own, module:name, whose module is imported, one without citation.
+
+    Raises:
+      ValueError: there is no such model.
+    """
+    if is_own(name):
+        return Entry(find("model", name), name.partition(":")[2], "", "")
+    if not isinstance(name, str) or name not in MODELS:
+        raise ValueError(
+            f"model is {name!r}; {accepted(name, MODELS)}, and module:name of your own"
+        )
+    return MODELS[name]
+
+
+def check_protocol(name: str, model: Any) -> None:
+    """Raises ValueError unless a user's own `model` has what a Cell or a SequenceModel must have."""
+    protocol = SequenceModel if hasattr(model, "apply") else Cell
+    parts = [part for part in vars(protocol) if not part.startswith("_")]
+    if lacking := [part for part in parts if not hasattr(model, part)]:
+        raise ValueError(
+            f"model {name} makes an object of type {type(model).__name__} without {', '.join(lacking)}; "
+            "accepted are cells and models, as tlstm_jax.typing has them"
+        )

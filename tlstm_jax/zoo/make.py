@@ -4,6 +4,11 @@ A model's settings are the arguments of its class or function in `catalogue.MODE
 M of all), and what can be put around every model (`assembly.Wrapping`), so that flags, presets and run
 directories can hold them as they are. A setting that the model itself has under such a name is its own.
 
+A cell or model of a user's own goes by the module it is in, `make_model("my_package.my_cells:MGU")`: a frozen
+dataclass, or a function that returns one. Its settings are its fields or parameters, with annotations and
+defaults (`names.parameters`); `features` needs none, and `dtype` is handled as the zoo's models have it. The
+module is imported.
+
 Some trained weights come with the package: `trained()` names them, `load(name)` gives model and parameters.
 """
 
@@ -21,15 +26,20 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size
-from tlstm_jax.names import accepted
+from tlstm_jax.names import accepted, is_own, parameters
 from tlstm_jax.network import Network
 from tlstm_jax.typing import Array, Cell, Params, SequenceModel
 from tlstm_jax.zoo.assembly import RATES, Wrapping
-from tlstm_jax.zoo.catalogue import MODELS
+from tlstm_jax.zoo.catalogue import check_protocol, entry
+from tlstm_jax.zoo.descriptions import described
 from tlstm_jax.zoo.makers import CHANNELS
 from tlstm_jax.zoo.weights import read_weights
 
 DTYPES = ("float32", "bfloat16")
+_DESCRIBED = {  # settings that are plain values here only
+    "channels": "M, the width of a layer, or of one location of a tensor.",
+    "dtype": f"what is computed in: {' or '.join(DTYPES)}.",
+}
 TRAINED = pathlib.Path(__file__).parent / "trained"  # <name>.json, a card, and <name>.npz
 
 _CARD: Mapping[str, Any] = {
@@ -54,7 +64,11 @@ _CARD: Mapping[str, Any] = {
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
     """The arguments of a model's class or function, the width under the name of `channels`."""
-    own = inspect.signature(MODELS[name].make).parameters
+    own: Mapping[str, inspect.Parameter]
+    if is_own(name):
+        own = parameters("model", name, untyped={"dtype"}, required={"features", "channels"})
+    else:
+        own = inspect.signature(entry(name).make).parameters
     return {("channels" if k == "features" else k): p for k, p in own.items()}
 
 
@@ -67,7 +81,7 @@ def setting_types(name: str) -> dict[str, Any]:
     """The settings of a model and their types, as they are annotated; see `model_settings`."""
     own = {k: p.annotation for k, p in _parameters(name).items()}
     around = {field.name: field.type for field in dataclasses.fields(Wrapping)}
-    return around | own | {"dtype": str}
+    return around | own | ({"dtype": str} if "dtype" in own else {})
 
 
 def model_settings(name: str) -> dict[str, Any]:
@@ -76,16 +90,28 @@ def model_settings(name: str) -> dict[str, Any]:
     Raises:
       ValueError: there is no such model.
     """
-    if not isinstance(name, str) or name not in MODELS:
-        raise ValueError(f"model is {name!r}; {accepted(name, MODELS)}")
-    own = {k: p.default for k, p in _parameters(name).items()} | {"dtype": DTYPES[0]}
-    if own["channels"] is inspect.Parameter.empty:
+    defaults = entry(name).defaults
+    own = {k: p.default for k, p in _parameters(name).items()}
+    if "dtype" in own:
+        own["dtype"] = DTYPES[0]
+    if own.get("channels") is inspect.Parameter.empty:
         own["channels"] = CHANNELS
     around = {field.name: field.default for field in dataclasses.fields(Wrapping)}
-    return own | {k: v for k, v in around.items() if k not in own} | dict(MODELS[name].defaults)
+    return own | {k: v for k, v in around.items() if k not in own} | dict(defaults)
 
 
-@functools.cache  # a sweep asks for every member
+def setting_descriptions(name: str) -> dict[str, str]:
+    """The settings of a model and what they mean, from its docstring and that of `Wrapping`.
+
+    Those that a user's own model does not describe are not there.
+    """
+    around, own = described(Wrapping), _parameters(name)
+    texts = described(entry(name).make)
+    texts = {k: texts[p.name] for k, p in own.items() if p.name in texts}
+    texts |= {k: text for k, text in _DESCRIBED.items() if k in own}
+    return texts | {k: text for k, text in around.items() if k not in own}
+
+
 def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
     """The float settings of a model that `hyper` can replace, and so a sweep can vmap over.
 
@@ -96,7 +122,13 @@ def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
     Raises:
       ValueError: there is no such model.
     """
-    model_settings(name)
+    return _traced(name, entry(name).make)
+
+
+@functools.lru_cache(maxsize=256)  # a sweep asks for every member
+def _traced(name: str, make: Any) -> Mapping[str, tuple[str, str]]:
+    """`make` is what `name` names, which a notebook may define anew."""
+    del make
     network = make_network(name, input_size=2, output_size=2, tokens=True)
     own, kinds = own_settings(name), setting_types(name)
     traced = {k: ("apply", rate) for k, rate in RATES.items() if k not in own}
@@ -154,6 +186,9 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
 def make_model(name: str, **settings: Any) -> SequenceModel:
     """A named model.
 
+    Args:
+      name: one of `MODELS`, or module:name of a user's own.
+
     Raises:
       ValueError: an unknown model or setting, a setting's value, or one that has no effect.
 
@@ -167,29 +202,32 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
     for key in settings:
         if key not in known:
             raise ValueError(f"{key} is not a setting of model {name}; {accepted(key, known)}")
-    settings = known | settings
+    settings = known | {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     kinds = setting_types(name)
     for key, value in settings.items():
         if kinds[key] in (float, float | None) and not _is_float(value, kinds[key]):
             raise ValueError(f"{key} is {value!r}; accepted are finite numbers of float32")
     for key, (value, where) in idle_settings(name, settings).items():
         raise ValueError(f"{key} is {settings[key]}; accepted {where} is {value}")
-    check_size("channels", settings["channels"])
-    if settings["dtype"] not in DTYPES:
-        raise ValueError(f"dtype is {settings['dtype']!r}; accepted are {', '.join(DTYPES)}")
-    # None: the parameters' own float32.
-    settings["dtype"] = None if settings["dtype"] == "float32" else jnp.dtype(settings["dtype"])
-    own = _parameters(name)
-    width, *others = own
+    if "channels" in settings:
+        check_size("channels", settings["channels"])
+    if "dtype" in settings:
+        if settings["dtype"] not in DTYPES:
+            raise ValueError(f"dtype is {settings['dtype']!r}; accepted are {', '.join(DTYPES)}")
+        # None: the parameters' own float32.
+        settings["dtype"] = None if settings["dtype"] == "float32" else jnp.dtype(settings["dtype"])
+    own, chosen_entry = _parameters(name), entry(name)
 
     def make(**changed: Any) -> Cell | SequenceModel:
-        # The width comes first, whatever its name.
         chosen = settings | changed
-        return MODELS[name].make(chosen[width], **{k: chosen[k] for k in others})
+        model = chosen_entry.make(**{p.name: chosen[k] for k, p in own.items()})
+        if is_own(name):
+            check_protocol(name, model)
+        return model
 
     wrapping = Wrapping(**{k: v for k, v in settings.items() if k not in own})
     # Above the first layer inputs are hidden states, whatever x is.
-    above = make(input_scale=None) if "input_scale" in own else make()
+    above = make(input_scale=None) if kinds.get("input_scale") == float | None else make()
     return wrapping.wrap(make(), above)
 
 
@@ -211,7 +249,8 @@ def make_network(
       ValueError: an unknown model or setting, or a setting's value.
     """
     known = model_settings(name)
-    if tokens and settings.get("input_scale", known.get("input_scale")) is None:
+    optional = setting_types(name).get("input_scale") == float | None
+    if tokens and optional and settings.get("input_scale", known["input_scale"]) is None:
         settings["input_scale"] = 1.0
     return Network(make_model(name, **settings), input_size, output_size, tokens)
 

@@ -14,7 +14,6 @@ from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import dilated_stack
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
-from tlstm_jax.typing import Cell, SequenceModel
 
 CHANNELS = 100
 _MOST_DILATED = 12  # the trace grows with the largest dilation
@@ -31,7 +30,13 @@ def tlstm(
     dtype: Any = None,
     convolution: str = "auto",
     convolution_gradient: str = "auto",
-) -> Cell:
+) -> TensorizedLSTM:
+    """A tensorized LSTM.
+
+    Args:
+      normalization: none, channel (over the M channels of each location) or layer (over all locations and
+        channels).
+    """
     return TensorizedLSTM(
         channels,
         tuple(tensor_shape),
@@ -54,7 +59,8 @@ def trnn(
     dtype: Any = None,
     convolution: str = "auto",
     convolution_gradient: str = "auto",
-) -> Cell:
+) -> TensorizedRNN:
+    """A tensorized RNN."""
     return TensorizedRNN(
         channels,
         tuple(tensor_shape),
@@ -71,7 +77,12 @@ def gru(
     reset: str = "after",
     input_scale: float | None = None,
     dtype: Any = None,
-) -> Cell:
+) -> GRU | ResetBeforeGRU:
+    """A GRU.
+
+    Args:
+      reset: whether the reset gate acts before or after the recurrent product.
+    """
     return _gru(reset)(channels, input_scale, dtype)
 
 
@@ -90,7 +101,19 @@ def stacked_lstm(
     dtype: Any = None,
     remat_every: int | None = None,
     engine: str = "auto",
-) -> SequenceModel:
+) -> Chain | Stacked:
+    """LSTMs on top of each other.
+
+    Args:
+      channels: M, of every layer.
+      num_layers: L >= 1.
+      shared: whether the layers share their weights.
+      forget_bias: initial bias of the f gates; the others start at 0.
+      input_scale: standard deviation of the first layer's W at the start; None is variance scaling,
+        1 / sqrt(I).
+      dtype: what is computed in; None is the parameters' dtype.
+      remat_every, engine: see `unroll`.
+    """
     above = LSTM(channels, forget_bias, dtype=dtype)  # its inputs are hidden states
     if shared:
         return Stacked(above, num_layers, shared, input_scale, remat_every, engine)
@@ -109,7 +132,18 @@ def dilated(
     input_scale: float | None = None,
     dtype: Any = None,
     reset: str = "after",
-) -> SequenceModel:
+) -> Chain:
+    """A dilated network; layer l has dilation 2^(l - 1).
+
+    Args:
+      channels: M, of every layer.
+      cell: elman, gru or lstm.
+      num_layers: L >= 1.
+      input_scale: standard deviation of the first layer's W at the start; None is variance scaling,
+        1 / sqrt(I).
+      dtype: what is computed in; None is the parameters' dtype.
+      reset: whether the reset gate acts before or after the recurrent product.
+    """
     cells = {"elman": Elman, "gru": _gru(reset), "lstm": LSTM}
     if cell not in cells:
         raise ValueError(f"cell is {cell!r}; accepted are {', '.join(cells)}")
@@ -133,7 +167,16 @@ def hm_lstm(
     dtype: Any = None,
     remat_every: int | None = None,
     engine: str = "auto",
-) -> SequenceModel:
+) -> AnnealedHMLSTM:
+    """An HM-LSTM whose boundaries get steeper in training.
+
+    Args:
+      channels: M, of every layer and of y.
+      num_layers: L >= 2.
+      forget_bias: initial bias of the f gates; the others start at 0.
+      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
+      dtype: what is computed in; None is the parameters' dtype.
+    """
     cell = HMLSTM(
         channels, num_layers, forget_bias=forget_bias, input_scale=input_scale, dtype=dtype
     )

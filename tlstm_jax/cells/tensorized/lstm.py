@@ -67,7 +67,7 @@ class TensorizedLSTM:
     Attributes:
       channels: M.
       tensor_shape: (P_1..P_D); any number of axes.
-      kernel_size: K >= 2, along every axis.
+      kernel_size: K >= 2, the kernel size along every tensor axis.
       memory_convolution: whether each location's memory is mixed with its neighbours'.
       normalization: None, "channel" (over the M channels of each location) or "layer" (over all
         locations and channels).

@@ -1,0 +1,35 @@
+"""Code that a run's file names: imported only where the user names it, too.
+
+A run's config.json may come from a stranger, and to import a module is to run it; so would be to call a
+function of one that is already imported. What counts is therefore not where a module lies, nor whether it
+is there, but that the user gave its name, on the command line or to `runs.open`.
+"""
+
+import pathlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from tlstm_jax.names import is_own, split
+
+
+def named_in(given: Mapping[str, Any]) -> set[str]:
+    """The user's own tasks and models among settings that the user gives."""
+    return {given[part] for part in ("task", "model") if is_own(given.get(part))}
+
+
+def check_named(path: pathlib.Path, settings: Mapping[str, Any], named: Collection[str]) -> None:
+    """Raises ValueError if settings in a file have a task or a model that is code, and not `named`."""
+    own = {part: settings[part] for part in ("task", "model") if is_own(settings.get(part))}
+    unnamed = {part: name for part, name in own.items() if name not in named}
+    for part, name in own.items():
+        try:
+            split(part, name)
+        except ValueError as e:
+            raise ValueError(f"{path} is damaged: {e}") from None
+    if unnamed:
+        code = " and ".join(f"{part} {name}" for part, name in unnamed.items())
+        given = " ".join(f"--{part}={name}" for part, name in own.items())
+        raise ValueError(
+            f"{path} names code, {code}, which runs only if you name it, too; accepted is {given}, where you "
+            "trust it"
+        )

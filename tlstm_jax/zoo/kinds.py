@@ -1,0 +1,58 @@
+"""What kind of model one is, read from the model itself."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.typing import Cell, SequenceModel
+
+KINDS = {
+    "cell": "one step at a time, each example for itself",
+    "composed": "of cells or models",
+    "parallel": "all time steps at once, without matrix products in a loop over time",
+    "sequential": "a loop over time of its own, which takes the whole batch",
+}
+_LOOPS = ("scan", "while")
+
+
+def kind_of(model: Cell | SequenceModel) -> str:
+    """The one of KINDS that a model is."""
+    if hasattr(model, "step"):
+        return "cell"
+    if any(hasattr(part, "step") or hasattr(part, "apply") for part in _fields(model)):
+        return "composed"
+    return "sequential" if _multiplies_in_a_loop(model) else "parallel"
+
+
+def _fields(model: Any) -> Iterator[Any]:
+    """The values of a dataclass's fields, and what stands in tuples of them."""
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name)
+        yield from value if isinstance(value, tuple) else (value,)
+
+
+def _multiplies_in_a_loop(model: SequenceModel) -> bool:
+    def apply(key: jax.Array) -> Any:
+        params, state = model.init(key, 2)
+        carry = model.init_carry(1, params=params)
+        return model.apply(params, state, carry, jnp.zeros((3, 1, 2)))
+
+    loops = [e for e in _equations(jax.make_jaxpr(apply)(jax.random.key(0))) if _is_loop(e)]
+    inner = [e for loop in loops for part in loop.params.values() for e in _equations(part)]
+    return any(e.primitive.name == "dot_general" for e in inner)
+
+
+def _is_loop(equation: Any) -> bool:
+    return equation.primitive.name in _LOOPS
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    """All of a jaxpr, with those of the jaxprs within it; none of what is no jaxpr."""
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    for equation in getattr(jaxpr, "eqns", ()):
+        yield equation
+        for part in jax.tree.leaves(list(equation.params.values())):
+            yield from _equations(part)
