@@ -2,6 +2,7 @@
 # make test         the tests (no torch needed)
 # make test-peers   the tests against torch and other libraries; TORCH_PIP_ARGS chooses torch's build
 # make test-accelerators   compiles every model for a GPU and a TPU that need not be there; ONLY chooses tests
+# make docs         the site, in docs/_build/html; no network is needed once its libraries are installed
 # make lint         ruff
 #
 # PYTHON, VENV, TORCH_PIP_ARGS and ONLY can be set: make test PYTHON=python3.12 VENV=.venv-312
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS = constraints/py$(shell $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
 PIP = $(BIN)/python -m pip --disable-pip-version-check install $(if $(wildcard $(CONSTRAINTS)),-c $(CONSTRAINTS))
 
-.PHONY: train test test-peers test-accelerators smoke lint clean
+.PHONY: train test test-peers test-accelerators smoke docs lint clean
 
 train: $(VENV)/.train
 	$(BIN)/python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
@@ -37,12 +38,15 @@ smoke: $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_cells.py tests/test_linen.py tests/test_nnx.py tests/test_checkpointing.py
 	$(BIN)/python -m scripts.train --preset=memorization/quickstart --num_steps=100 --workdir=$(VENV)/smoke
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -b html -E -j auto -n -W --keep-going docs docs/_build/html
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) $(VENV)-accelerators build *.egg-info
+	rm -rf $(VENV) $(VENV)-accelerators build *.egg-info docs/_build docs/gallery docs/reference
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: $(PYTHON) is Python %d.%d; accepted is 3.11 or newer, as in make PYTHON=python3.11" % sys.version_info[:2])'
@@ -54,6 +58,10 @@ $(VENV)/.train: setup.py $(wildcard constraints/*.txt) | $(BIN)/python
 
 $(VENV)/.test: setup.py $(wildcard constraints/*.txt) | $(BIN)/python
 	$(PIP) -q -e .[test]
+	@touch $@ $(VENV)/.train
+
+$(VENV)/.docs: setup.py $(wildcard constraints/*.txt) | $(BIN)/python
+	$(PIP) -q -e .[docs]
 	@touch $@ $(VENV)/.train
 
 # One by one, so that what does not install is left out, and its tests are skipped.

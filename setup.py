@@ -91,6 +91,7 @@ setup(
             "jupytext",
         ],
         "notebooks": [*TRAIN, "jupytext", "nbclient", "ipykernel"],  # to build and run them
+        "docs": [*TRAIN, "sphinx>=8.2", "myst-parser>=5", "sphinx-book-theme>=1.1.4"],  # the site
         "bench": [*TRAIN, "torch"],  # the peers of scripts.bench
         "cuda": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],

@@ -113,6 +113,13 @@ def to_torch(kind: str, params: Params) -> dict[str, np.ndarray]:
     Raises:
       ValueError: for another kind, missing or unexpected names (among them those of a stack with
         shared weights), and shapes that do not fit.
+
+    Example:
+      >>> import jax
+      >>> from tlstm_jax import LSTM, convert
+      >>> params = LSTM(3).init(jax.random.key(0), input_size=2)
+      >>> {name: array.shape for name, array in convert.to_torch("lstm", params).items()}
+      {'weight_ih_l0': (12, 2), 'weight_hh_l0': (12, 3), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
     """
     _check_setting("kind", kind, GATES)
     flat = _flat(params)
@@ -189,6 +196,13 @@ def to_flax(cell: str, params: Params) -> Params:
     Raises:
       ValueError: for another cell, missing or unexpected names, shapes that do not fit, and for
         nnx.GRUCell a recurrent bias that is not zero.
+
+    Example:
+      >>> import jax
+      >>> from tlstm_jax import GRU, convert
+      >>> params = GRU(3).init(jax.random.key(0), input_size=2)
+      >>> sorted(convert.to_flax("linen.GRUCell", params))
+      ['hn', 'hr', 'hz', 'in', 'ir', 'iz']
     """
     kind, sources = _flax_cell(cell)
     flat, names = _flat(params), _cell_shapes(kind, 0, 0)

@@ -81,6 +81,15 @@ def generate(
     Raises:
       ValueError: the network is not causal or not over tokens, params are of another, the prompt is empty
         or not of integers, a token of it is no class (seen outside of jit only), or a number is out of range.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import GRU, Network, generate
+      >>> network = Network(GRU(8), input_size=10, output_size=10, tokens=True)
+      >>> params, state = network.init(jax.random.key(0))
+      >>> prompt = jnp.zeros((3, 2), jnp.int32)
+      >>> generate(network, params, state, prompt, 7, key=jax.random.key(1), temperature=0.8).shape
+      (7, 2)
     """
     network.check_causal()
     network.check_params(params)

@@ -24,6 +24,16 @@ class Network:
       input_size: I, features of an input vector or number of tokens.
       output_size: V, the number of classes.
       tokens: whether inputs are integer tokens. A model then learns faster with input_scale=1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import GRU, Network
+      >>> network = Network(GRU(8), input_size=10, output_size=10, tokens=True)
+      >>> params, state = network.init(jax.random.key(0))
+      >>> tokens = jnp.zeros((5, 2), jnp.int32)
+      >>> carry, logits, *_ = network.apply(params, state, network.init_carry(2), tokens)
+      >>> logits.shape
+      (5, 2, 10)
     """
 
     model: SequenceModel | Cell

@@ -21,7 +21,16 @@ from tlstm_jax.typing import Array, Carry, PyTree, SequenceModel
 
 
 def arrays(tree: PyTree) -> PyTree:
-    """A tree of `nnx.Variable`s as one of arrays: `nnx.as_pure`, which older versions of flax have not."""
+    """A tree of `nnx.Variable`s as one of arrays: `nnx.as_pure`, which older versions of flax have not.
+
+    Example:
+      >>> import jax
+      >>> from flax import nnx
+      >>> from tlstm_jax.nnx import arrays
+      >>> state = nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+      >>> [leaf.shape for leaf in jax.tree.leaves(arrays(state))]
+      [(3,), (2, 3)]
+    """
 
     def value(x: Any) -> Any:
         if not isinstance(x, nnx.Variable):

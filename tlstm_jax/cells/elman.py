@@ -32,6 +32,15 @@ class Elman(SplitStep, DelayFree):
       features: M.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import Elman
+      >>> cell = Elman(4)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, jax.tree.map(jnp.shape, params)
+      ((2, 4), {'input': {'kernel': (3, 4)}, 'recurrent': {'bias': (4,), 'kernel': (4, 4)}})
     """
 
     features: int

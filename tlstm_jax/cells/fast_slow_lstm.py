@@ -63,6 +63,15 @@ class FastSlowLSTM(DelayFree):
       normalization: "products", of x W and of h U (`LayerNormLSTM`), or "gates", of each gate's sum
         (`GateNormLSTM`), as in the authors' code.
       bias_scale: standard deviation of the biases at the start, as in these cells.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import FastSlowLSTM
+      >>> cell = FastSlowLSTM(4, slow_features=5)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, sorted(params)
+      ((2, 4), ['fast_0', 'fast_1', 'slow'])
     """
 
     features: int

@@ -36,6 +36,15 @@ class GRU(SplitStep, DelayFree):
       features: M.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import GRU
+      >>> cell = GRU(4)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, params["recurrent"]["kernel"].shape
+      ((2, 4), (4, 12))
     """
 
     features: int
@@ -85,6 +94,15 @@ class ResetBeforeGRU(DelayFree):
       features: M.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import ResetBeforeGRU
+      >>> cell = ResetBeforeGRU(4)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape
+      (2, 4)
     """
 
     features: int

@@ -58,6 +58,15 @@ class HMLSTM(DelayFree):
       forget_bias: initial bias of the f gates; the others start at 0.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import HMLSTM
+      >>> cell = HMLSTM(4, num_layers=2)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, sorted(params)
+      ((2, 4), ['layer_0', 'layer_1', 'output'])
     """
 
     features: int

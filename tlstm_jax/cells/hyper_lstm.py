@@ -62,6 +62,15 @@ class HyperLSTM(DelayFree):
       bias_scale: standard deviation of both b at the start. With 0, as in the authors' code, a sequence that
         begins with zero inputs keeps sums and c at 0, where the gradient of a normalization is 1 /
         sqrt(epsilon), at every step anew.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import HyperLSTM
+      >>> cell = HyperLSTM(4, hyper_features=5, embedding_features=2)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape
+      (2, 4)
     """
 
     features: int

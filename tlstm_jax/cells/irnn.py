@@ -30,6 +30,15 @@ class IRNN(SplitStep, DelayFree):
         1 / sqrt(I).
       recurrent_scale: U starts as this times the identity; below 1, states decay.
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import IRNN
+      >>> cell = IRNN(4, recurrent_scale=0.5)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, float(params["recurrent"]["kernel"][0, 0])
+      ((2, 4), 0.5)
     """
 
     features: int

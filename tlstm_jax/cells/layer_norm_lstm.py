@@ -50,6 +50,15 @@ class LayerNormLSTM(SplitStep, DelayFree):
       bias_scale: standard deviation of b at the start, around the means above. With 0, as in the paper, a
         sequence that begins with zero inputs keeps c = 0, where the gradient of LN(c) is 1 / sqrt(epsilon),
         at every step anew.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import LayerNormLSTM
+      >>> cell = LayerNormLSTM(4)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, sorted(params["memory_norm"])
+      ((2, 4), ['bias', 'scale'])
     """
 
     features: int

@@ -54,6 +54,15 @@ class LSTM(SplitStep, DelayFree):
       forget_bias: initial bias of the f gate; the others start at 0.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import LSTM, unroll
+      >>> cell = LSTM(4, forget_bias=2.0)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, ys = unroll(cell, params, cell.init_carry(batch_size=2), jnp.ones((5, 2, 3)))
+      >>> ys.shape, carry.memory.shape
+      ((5, 2, 4), (2, 4))
     """
 
     features: int
@@ -99,6 +108,15 @@ class LSTM1997(SplitStep, DelayFree):
       features: M.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import LSTM1997
+      >>> cell = LSTM1997(4)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, params["recurrent"]["kernel"].shape
+      ((2, 4), (4, 12))
     """
 
     features: int

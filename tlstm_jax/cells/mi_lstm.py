@@ -34,6 +34,15 @@ class MILSTM(SplitStep, DelayFree):
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
       alpha, beta: the integration's vectors at the start (both betas alike).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import MILSTM
+      >>> cell = MILSTM(4, alpha=1.0, beta=0.5)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, sorted(params["integration"])
+      ((2, 4), ['alpha', 'beta_h', 'beta_x'])
     """
 
     features: int

@@ -34,6 +34,15 @@ class MultiplicativeLSTM(DelayFree):
       forget_bias: initial bias of the f gate; the others start at 0.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import MultiplicativeLSTM
+      >>> cell = MultiplicativeLSTM(4)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, params["recurrent_factor"]["kernel"].shape
+      ((2, 4), (4, 4))
     """
 
     features: int

@@ -33,6 +33,15 @@ class PeepholeLSTM(SplitStep, DelayFree):
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
       peephole_scale: standard deviation of the peepholes p at the start.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import PeepholeLSTM
+      >>> cell = PeepholeLSTM(4)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, params["peephole"]["kernel"].shape
+      ((2, 4), (3, 4))
     """
 
     features: int

@@ -31,6 +31,16 @@ class RecurrentDropout(CellWrapper):
     Attributes:
       cell: a Cell whose carry has `hidden`.
       rate: in [0, 1), the probability that a unit is dropped.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import LSTM, RecurrentDropout, unroll
+      >>> cell = RecurrentDropout(LSTM(4), rate=0.5)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> noise = cell.draw(jax.random.key(1), 5, 2)
+      >>> carry, ys = unroll(cell, params, cell.init_carry(2), jnp.ones((5, 2, 3)), noise=noise)
+      >>> ys.shape
+      (5, 2, 4)
     """
 
     cell: Cell

@@ -35,6 +35,15 @@ class RHN(DelayFree):
       transform_bias: b_T at the start: -2 in the paper, -4 on enwik8.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import RHN
+      >>> cell = RHN(4, depth=3)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, params["recurrent"]["kernel"].shape
+      ((2, 4), (3, 4, 8))
     """
 
     features: int

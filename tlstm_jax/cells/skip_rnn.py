@@ -34,6 +34,15 @@ class SkipRNN(DelayFree):
       skip: s >= 2 steps; the paper's best are 21 for sequential MNIST, 11 for permuted.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import SkipRNN
+      >>> cell = SkipRNN(4, skip=3)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, sorted(params)
+      ((2, 4), ['input', 'recurrent', 'skip'])
     """
 
     features: int

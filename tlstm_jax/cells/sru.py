@@ -46,6 +46,15 @@ class SRUCell(SplitStep, DelayFree):
       highway_bias: b_r at the start; where it is negative, more of x passes.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import SRUCell
+      >>> cell = SRUCell(4, version=2018)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape
+      (2, 4)
     """
 
     features: int

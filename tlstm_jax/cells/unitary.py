@@ -45,6 +45,15 @@ class UnitaryRNN(SplitStep, DelayFree):
       permutation_seed: fixes P, the permutation of the state.
       input_scale: standard deviation of V's parts at the start; None is Glorot's, as in the paper.
       dtype: what is computed in: None (the parameters' dtype), float32 or float64.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import UnitaryRNN
+      >>> cell = UnitaryRNN(8)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, params["phases"]["kernel"].shape
+      ((2, 8), (3, 4))
     """
 
     features: int
@@ -136,6 +145,15 @@ class FullCapacityURNN(SplitStep, DelayFree):
       features: 2M, the width of y.
       input_scale: standard deviation of V's parts at the start; None is Glorot's, as in the paper.
       dtype: what is computed in: None (the parameters' dtype), float32 or float64.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import FullCapacityURNN
+      >>> cell = FullCapacityURNN(8)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, params["unitary"]["real"].shape
+      ((2, 8), (4, 4))
     """
 
     features: int

@@ -30,6 +30,16 @@ class AnnealedHMLSTM(OfCell, DelayFreeModel):
       anneal_steps: training steps until the slope is at its limit.
       limit: 5 in the paper.
       remat_every, engine: see `unroll`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import HMLSTM, AnnealedHMLSTM
+      >>> model = AnnealedHMLSTM(HMLSTM(4, num_layers=2), anneal_steps=1000)
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> carry = model.init_carry(2)
+      >>> _, ys, state, _ = model.apply(params, state, carry, jnp.ones((5, 2, 3)), train=True)
+      >>> ys.shape, float(state["steps"])
+      ((5, 2, 4), 1.0)
     """
 
     cell: HMLSTM

@@ -70,6 +70,16 @@ class BatchNormLSTM(DelayFreeModel):
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       epsilon: added to the variances; > 0.
       dtype: what products are computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import BatchNormLSTM
+      >>> model = BatchNormLSTM(4, max_steps=5)
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> xs, key = jnp.ones((5, 2, 3)), jax.random.key(1)
+      >>> _, ys, state, _ = model.apply(params, state, model.init_carry(2), xs, key=key, train=True)
+      >>> ys.shape, state["mean"]["input"].shape
+      ((5, 2, 4), (5, 16))
     """
 
     features: int

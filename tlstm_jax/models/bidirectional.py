@@ -48,6 +48,15 @@ class Bidirectional:
     Attributes:
       forward, backward: cells or models. Two LSTMs of one width and engine are one call by cuDNN, where
         `unroll` would take it.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import LSTM, Bidirectional
+      >>> model = Bidirectional(LSTM(4), LSTM(4))
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
+      >>> ys.shape, sorted(params)
+      ((5, 2, 8), ['backward', 'forward'])
     """
 
     forward: Cell | SequenceModel

@@ -35,6 +35,15 @@ class Chain:
     Attributes:
       layers: cells or models. LSTMs of one width and engine are one call by cuDNN, where `unroll` would
         take it.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import GRU, LSTM, Chain
+      >>> model = Chain((LSTM(4), GRU(6)))
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
+      >>> ys.shape, sorted(params)
+      ((5, 2, 6), ['layer_0', 'layer_1'])
     """
 
     layers: tuple[Cell | SequenceModel, ...]

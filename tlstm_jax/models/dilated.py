@@ -36,6 +36,15 @@ class Dilated(ModelWrapper):
     Attributes:
       model: a Cell or a SequenceModel.
       dilation: d >= 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import GRU, Dilated
+      >>> model = Dilated(GRU(4), dilation=2)
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
+      >>> ys.shape, carry[0].shape
+      ((5, 2, 4), (2, 2, 4))
     """
 
     model: Cell | SequenceModel
@@ -116,7 +125,14 @@ class Dilated(ModelWrapper):
 
 
 def dilated_stack(layers: tuple[Cell | SequenceModel, ...]) -> Chain:
-    """The paper's network: layer l, counted from 0, has dilation 2^l."""
+    """The paper's network: layer l, counted from 0, has dilation 2^l.
+
+    Example:
+      >>> from tlstm_jax import GRU, dilated_stack
+      >>> model = dilated_stack((GRU(4), GRU(4), GRU(4)))
+      >>> [layer.dilation for layer in model.layers]
+      [1, 2, 4]
+    """
     return Chain(tuple(Dilated(layer, 2**n) for n, layer in enumerate(layers)))
 
 

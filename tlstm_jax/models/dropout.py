@@ -30,6 +30,16 @@ class Dropout(ModelWrapper):
       model: a Cell or a SequenceModel, of any delay.
       input_rate, output_rate: in [0, 1), the probability that a unit is dropped.
       variational: whether a unit is dropped at all time steps or at none.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import LSTM, Dropout
+      >>> model = Dropout(LSTM(4), output_rate=0.5)
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> xs, key = jnp.ones((5, 2, 3)), jax.random.key(1)
+      >>> _, ys, *_ = model.apply(params, state, model.init_carry(2), xs, key=key, train=True)
+      >>> ys.shape
+      (5, 2, 4)
     """
 
     model: Cell | SequenceModel

@@ -27,6 +27,15 @@ class LearnedCarry(OfCell):
       scale: the carry starts uniformly in [-scale, scale]; None: the cell's own `carry_scale`, or 0 where it
         has none.
       remat_every, engine: see `unroll`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import LSTM, LearnedCarry
+      >>> model = LearnedCarry(LSTM(4), scale=0.1)
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2, params=params), jnp.ones((5, 2, 3)))
+      >>> ys.shape, jax.tree.map(jnp.shape, params["carry"])
+      ((5, 2, 4), {'hidden': (4,), 'memory': (4,)})
     """
 
     cell: Cell

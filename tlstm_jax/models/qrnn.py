@@ -47,6 +47,15 @@ class QRNN(DelayFreeModel):
       forget_bias: initial bias of f; the others start at 0.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(k I).
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import QRNN
+      >>> model = QRNN(4, pooling="ifo")
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
+      >>> ys.shape
+      (5, 2, 4)
     """
 
     features: int

@@ -36,6 +36,15 @@ class Residual(ModelWrapper):
 
     Attributes:
       model: a Cell or a SequenceModel.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import LSTM, Residual
+      >>> model = Residual(LSTM(3))
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
+      >>> ys.shape
+      (5, 2, 3)
     """
 
     model: Cell | SequenceModel

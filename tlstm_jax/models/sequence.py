@@ -170,6 +170,13 @@ def last_output(model: Cell | SequenceModel, ys: Array, lengths: Array | None = 
 
     Returns:
       [B, M].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from tlstm_jax import LSTM, last_output
+      >>> ys = jnp.arange(5.0)[:, None, None] * jnp.ones((5, 2, 1))
+      >>> last_output(LSTM(1), ys, jnp.array([5, 3])).tolist()
+      [[4.0], [2.0]]
     """
     if lengths is None:
         last = ys[-1]
@@ -190,6 +197,12 @@ def as_sequence(model: Cell | SequenceModel, **settings: Any) -> SequenceModel:
 
     Raises:
       ValueError: it is neither, or settings are given for a SequenceModel, which has its own.
+
+    Example:
+      >>> from tlstm_jax import LSTM, as_sequence
+      >>> model = as_sequence(LSTM(4), remat_every=10)
+      >>> model.features, as_sequence(model) is model
+      (4, True)
     """
     check_model("model", model)
     if not hasattr(model, "apply"):

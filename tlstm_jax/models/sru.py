@@ -34,6 +34,15 @@ class SRU(DelayFreeModel):
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
       remat_every, engine: of the loop of 2018, see `unroll`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import SRU
+      >>> model = SRU(4, version=2017)
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
+      >>> ys.shape
+      (5, 2, 4)
     """
 
     features: int

@@ -45,6 +45,15 @@ class Stacked:
       input_scale: as in the cells, of where x comes in: the projection with `shared`, else the first layer;
         None: as `cell` has it, 1 / sqrt(I) in the projection.
       remat_every, engine: of a cell, see `unroll`. By cuDNN all layers are one call.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import LSTM, Stacked
+      >>> model = Stacked(LSTM(4), num_layers=2)
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
+      >>> ys.shape, len(carry)
+      ((5, 2, 4), 2)
     """
 
     cell: Cell | SequenceModel

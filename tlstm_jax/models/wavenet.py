@@ -55,6 +55,15 @@ class WaveNet(DelayFreeModel):
       dilations: d of each layer, from the first to the last.
       input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
       dtype: what is computed in; None is the parameters' dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import WaveNet
+      >>> model = WaveNet(4, dilations=(1, 2))
+      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
+      >>> ys.shape
+      (5, 2, 4)
     """
 
     features: int

@@ -85,6 +85,16 @@ def unroll(
       ValueError: params, carry, xs, lengths or reset have shapes, kinds or names that do not fit,
         an axis of xs is empty, remat_every < 1, an unknown engine, or "cudnn" or "fused" for what
         these cannot do.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import TensorizedLSTM, unroll
+      >>> cell = TensorizedLSTM(4, tensor_shape=(3,))
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> xs, lengths = jnp.ones((5, 2, 3)), jnp.array([5, 2])
+      >>> carry, ys = unroll(cell, params, cell.init_carry(2), xs, lengths=lengths)
+      >>> ys.shape, bool((ys[2:, 1] == 0).all())
+      ((5, 2, 4), True)
     """
     check_cell("cell", cell)
     lengths, reset = check_call(cell, params, carry, xs, lengths, reset)

@@ -114,6 +114,15 @@ def sweep(
 
     Raises:
       ValueError: an unknown setting, a value that is not accepted, or all members diverged.
+
+    Example:
+      >>> from tlstm_jax import TrainSettings, sweep
+      >>> from tlstm_jax.tasks.memorization import memorization
+      >>> settings = TrainSettings(num_steps=10, eval_every=10, checkpoint_every=10)
+      >>> space = {"learning_rate": [1e-3, 1e-2], "seed": range(2)}
+      >>> results = sweep(memorization(2, 4, batch_size=8), "gru", space, settings=settings)
+      >>> results.curves.shape
+      (4, 1)
     """
     points = grid(space) if samples is None else random_search(space, samples, search_seed)
     maker = _Maker(task, model, settings or TrainSettings(), dict(model_settings or {}))

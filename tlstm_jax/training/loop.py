@@ -256,6 +256,15 @@ def fit(
         report.
       ValueError: the network's sizes are not the task's, labels are out of range, a batch cannot be
         sharded evenly, or data differ between processes.
+
+    Example:
+      >>> from tlstm_jax import GRU, Network, TrainSettings, fit
+      >>> from tlstm_jax.tasks.memorization import memorization
+      >>> task = memorization(2, 4, batch_size=8)
+      >>> network = Network(GRU(8), task.input_size, task.output_size, tokens=task.tokens)
+      >>> reports = list(fit(network, task, TrainSettings(num_steps=20, eval_every=10, checkpoint_every=20)))
+      >>> [(report.progress.step, report.valid is not None) for report in reports]
+      [(10, True), (20, True)]
     """
     check_target(task, settings)
     place = jax.device_put if layout is None else layout.put

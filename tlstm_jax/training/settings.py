@@ -42,6 +42,12 @@ class TrainSettings:
 
     Raises:
       ValueError: a setting is out of these bounds, or of another type.
+
+    Example:
+      >>> from tlstm_jax import TrainSettings
+      >>> settings = TrainSettings(num_steps=2000, learning_rate=3e-3, schedule="cosine")
+      >>> settings.steps_per_call
+      10
     """
 
     num_steps: int = 1000

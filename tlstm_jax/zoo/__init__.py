@@ -1,4 +1,10 @@
-"""Models by name, from plain settings; presets; trained weights."""
+"""Models by name, from plain settings; presets; trained weights.
+
+>>> from tlstm_jax import zoo
+>>> network = zoo.make_network("gru", input_size=10, output_size=5, tokens=False)
+>>> zoo.count_parameters(network)
+33905
+"""
 
 from tlstm_jax.zoo.catalogue import MODELS, Entry, entry
 from tlstm_jax.zoo.make import (

@@ -190,6 +190,12 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
 
     Raises:
       ValueError: an unknown model or setting, a setting's value, or one that has no effect.
+
+    Example:
+      >>> from tlstm_jax import make_model
+      >>> model = make_model("rhn", depth=3, num_layers=2)
+      >>> model.features, model.delay
+      (100, 0)
     """
     known = model_settings(name)
     for key in settings:

@@ -47,6 +47,15 @@ class TensorizedRNN(SplitStep):
       convolution: how the cross-layer convolution is computed: "conv", "products" or "auto", as in
         `convolution.cross_layer_convolution`.
       convolution_gradient: how it is differentiated: "products", "xla" or "auto".
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import TensorizedRNN, unroll
+      >>> cell = TensorizedRNN(4, tensor_shape=(3,))
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, ys = unroll(cell, params, cell.init_carry(2), jnp.ones((5, 2, 3)))
+      >>> ys.shape, carry.hidden.shape
+      ((5, 2, 4), (2, 3, 4))
     """
 
     features: int

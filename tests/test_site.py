@@ -1,0 +1,88 @@
+"""The pages that are made for the site; `make docs` builds all of it, with warnings as errors."""
+
+import importlib
+import pathlib
+import sys
+
+import pytest
+
+import tlstm_jax
+from tlstm_jax import zoo
+
+DOCS = pathlib.Path(__file__).parent.parent / "docs"
+PACKAGES = ("cells", "models", "recurrence", "training", "sweeps", "devices", "zoo", "runs")
+
+
+@pytest.fixture(scope="module")
+def site():
+    sys.path.insert(0, str(DOCS / "_ext"))
+    yield importlib.import_module("site_pages"), importlib.import_module("docstrings")
+    sys.path.remove(str(DOCS / "_ext"))
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return site[0].pages()
+
+
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_the_gallery_has_a_page_of_each_model(name, pages):
+    entry, page = zoo.MODELS[name], pages[f"gallery/{name}.md"]
+    assert page.startswith(f"# {entry.title}\n") and entry.citation in page
+    assert f"* {entry.checked};" in page
+    equations = page.partition("## Equations")[2].partition("## In Python")[0]
+    assert "```text\n" in equations and "_t" in equations and " = " in equations
+    assert all(f"| `{setting}` | `" in page for setting in zoo.own_settings(name))
+    learned = page.partition("## What it learned")[2]
+    compared = f"| `{name}` |" in (DOCS / "comparison.md").read_text()
+    assert (f"| `{name}` |" if compared else "no row in") in learned
+    assert f"[`{name}`]({name}.md)" in pages["gallery/index.md"]
+
+
+def test_the_class_of_each_model_is_exported():
+    made_by_name = {type(zoo.make_model(name)).__name__ for name in zoo.MODELS} - {"CellModel"}
+    classes = {entry.make.__name__ for entry in zoo.MODELS.values() if type(entry.make) is type}
+    assert classes | made_by_name <= set(tlstm_jax.__all__)
+
+
+def test_a_models_curves_are_those_of_the_results(site, pages):
+    results = (DOCS / "results.md").read_text()
+    for name, curves in site[0].CURVES.items():
+        for curve in curves:
+            assert f"](results/{curve}.png)" in results
+            assert f"](../results/{curve}.png)" in pages[f"gallery/{name}.md"]
+
+
+@pytest.mark.parametrize("module", ["tlstm_jax", *(f"tlstm_jax.{name}" for name in PACKAGES)])
+def test_the_reference_has_every_public_name(module, site, pages):
+    page = pages["reference/index.md" if module == "tlstm_jax" else f"reference/{module}.rst"]
+    for name in importlib.import_module(module).__all__:
+        assert f"{module}.{name}\n" in page or f"`{name}" in page
+
+
+def test_the_reference_describes_every_exported_name_once(site, pages):
+    places = list(site[0].described())
+    values = [site[0]._value(full) for full in places]
+    for name in tlstm_jax.__all__:
+        value = getattr(tlstm_jax, name)
+        described = [full for full, other in zip(places, values, strict=True) if other is value]
+        assert len(described) == (name != "zoo"), name
+        for full in described:
+            assert f":: {full}\n" in pages[f"reference/{full.rpartition('.')[0]}.rst"]
+
+
+def test_docstrings_keep_their_equations_and_examples(site):
+    lines = [
+        *("A cell with `LSTM` and `x`s, a * b and h_ there.", "", "    a * b = c_", ""),
+        *("Attributes:", "  features: M.", "  alpha, beta: of a * b.", ""),
+        *("Example:", "  >>> 2 * 3", "  6", "", "Behind it * too."),
+    ]
+    assert site[1].to_rst(lines, {"LSTM": "tlstm_jax.cells.LSTM"}) == [
+        r"A cell with :py:obj:`~tlstm_jax.cells.LSTM` and ``x``\ s, a \* b and h\_ there.",
+        *("", "::", "", "    a * b = c_", ""),
+        *("Attributes:", r"  features: M\.", r"  alpha,beta: of a \* b.", ""),
+        *("Example:", "  >>> 2 * 3", "  6", "", r"Behind it \* too."),
+    ]
+    assert site[1].to_markdown("Of a * b.\n\n    a * b\n\nEnd.") == (
+        "Of a \\* b.\n\n```text\na * b\n```\n\nEnd."
+    )
