@@ -22,7 +22,8 @@ from tlstm_jax.tasks.addition import addition
 from tlstm_jax.tasks.char_lm import char_lm
 from tlstm_jax.tasks.images import digits
 from tlstm_jax.tasks.memorization import memorization
-from tlstm_jax.zoo import weights
+from tlstm_jax.training import loop
+from tlstm_jax.zoo import make, weights
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = ("addition", "char_lm", "digits", "memorization")
@@ -84,7 +85,7 @@ def test_addition_of_numbers_that_were_never_added_in_training():
     card = zoo.card("addition")
     task = fresh_task(card)
     key = jax.random.key(card["train_settings"]["seed"])
-    data_key = training._key(key, "data")
+    data_key = loop._key(key, "data")
 
     def inputs(step):
         return task.train_batch((), data_key, step, model.delay).inputs
@@ -135,7 +136,7 @@ def test_an_unknown_name():
 
 
 def test_a_damaged_card(tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "TRAINED", tmp_path)
+    monkeypatch.setattr(make, "TRAINED", tmp_path)
     for content in (b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"model": 1}'):
         (tmp_path / "a.json").write_bytes(content)
         with pytest.raises(ValueError, match=r"^.*a\.json is damaged.*; accepted is a card") as e:
@@ -246,7 +247,7 @@ def test_other_weights_do_not_reach_the_figure(tmp_path, monkeypatch):
         (tmp_path / f"digits.{part}").write_bytes((zoo.TRAINED / f"digits.{part}").read_bytes())
     params["readout"]["kernel"] = -params["readout"]["kernel"]
     weights.write_weights(tmp_path / "digits.npz", params)
-    monkeypatch.setattr(zoo, "TRAINED", tmp_path)
+    monkeypatch.setattr(make, "TRAINED", tmp_path)
     with pytest.raises(AssertionError):
         test_the_weights_reach_their_figure_on_fresh_data("digits")
 
@@ -255,7 +256,14 @@ def test_loading_needs_the_core_only():
     code = "import sys; from tlstm_jax import zoo; zoo.load('memorization'); print(sorted(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert "'tlstm_jax.zoo'" in ran.stdout, ran.stderr
-    for heavy in ("orbax", "absl.flags", "matplotlib", "sklearn", "tasks", "scripts"):
+    for heavy in (
+        "orbax",
+        "absl.app",
+        "matplotlib",
+        "sklearn",
+        "tlstm_jax.tasks",
+        "tlstm_jax.scripts",
+    ):
         assert f"'{heavy}'" not in ran.stdout
 
 
@@ -269,7 +277,7 @@ def test_an_installation_has_them(tmp_path):
         f"--build-lib={tmp_path / 'lib'}",
     ]
     subprocess.run([sys.executable, *build], check=True, capture_output=True, cwd=ROOT)
-    there = (tmp_path / "lib/tlstm_jax/trained").iterdir()
+    there = (tmp_path / "lib/tlstm_jax/zoo/trained").iterdir()
     assert {p.name for p in there} == {f"{n}.{end}" for n in NAMES for end in ("json", "npz")}
 
 
@@ -289,6 +297,6 @@ def test_one_command_makes_a_trained_model(program, tmp_path):
         "memorization.npz",
         "run",
     ]
-    with mock.patch.object(zoo, "TRAINED", tmp_path):
+    with mock.patch.object(make, "TRAINED", tmp_path):
         model, _ = zoo.load("memorization")
     assert zoo.count_parameters(model) == card["parameters"] == results["parameters"]

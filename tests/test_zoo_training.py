@@ -12,6 +12,7 @@ from tlstm_jax.tasks.addition import addition
 from tlstm_jax.tasks.char_lm import char_lm
 from tlstm_jax.tasks.images import pdigits
 from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.training import loop
 from tlstm_jax.training.settings import TrainSettings
 
 SMALL = {
@@ -90,7 +91,7 @@ def test_what_is_around_a_model_trains(around):
     network = zoo.make_network("lstm", features=6, **sizes, **around)
     train = TrainSettings(num_steps=4, steps_per_call=2, eval_every=4, checkpoint_every=4)
     *_, report = training.fit(network, task, train)
-    before, _ = jax.jit(network.init)(training._key(jax.random.key(0), "init"))
+    before, _ = jax.jit(network.init)(loop._key(jax.random.key(0), "init"))
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), report.state.params, before)
     assert all(jax.tree.leaves(moved))
 
