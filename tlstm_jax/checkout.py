@@ -27,4 +27,5 @@ def find_beside() -> None:
     """Lets the two be imported, unless they are installed."""
     installed = (pathlib.Path(__file__).parent / "tasks").is_dir()
     if not installed and not any(isinstance(finder, BesideFinder) for finder in sys.meta_path):
-        sys.meta_path.append(BesideFinder())
+        # First, so that an editable installation of another checkout does not give its own.
+        sys.meta_path.insert(0, BesideFinder())
