@@ -59,7 +59,9 @@ def test_has_all_that_the_programs_ask(case, task):
     assert isinstance(task.about, str) and "\n" not in task.about
     assert len(task.class_names) == task.output_size
     assert len(set(task.token_names)) > 1 or not task.tokens
-    check_fits(Network(LSTM(2), task.input_size, task.output_size, task.tokens), task, task.data)
+    check_fits(
+        Network(LSTM(2), task.input_size, task.output_size, tokens=task.tokens), task, task.data
+    )
 
 
 def test_shapes_and_dtypes(task):
