@@ -22,7 +22,10 @@ class Outlined:
         if self._is_outline():
             return self
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.data)
-        return dataclasses.replace(self, data=shapes)
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        outline = object.__new__(type(self))  # without __post_init__, which may look at the data
+        vars(outline).update(settings, data=shapes)
+        return outline
 
     def _is_outline(self) -> bool:
         return all(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(self.data))
