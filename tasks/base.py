@@ -169,7 +169,10 @@ class BaseTask:
         if not self._holds_arrays:
             return self
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.data)
-        return dataclasses.replace(self, data=shapes)
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        outline = object.__new__(type(self))  # without __post_init__, which may look at the data
+        vars(outline).update(fields, data=shapes)
+        return outline
 
     @property
     def is_outline(self) -> bool:

@@ -61,9 +61,7 @@ class Images(BaseTask):
     def __post_init__(self) -> None:
         for split in ("train", *_EVAL_SPLITS):
             part = self.data[split]["images"], self.data[split]["labels"]
-            _check_pairs(f"{split} of {self.name}", *part)
-            if not self.is_outline:
-                _check_classes(f"{split} of {self.name}", part[1], self.output_size)
+            _check_pairs(f"{split} of {self.name}", *part, self.output_size)
         count = self.num_examples("train")
         if not 1 <= self.batch_size <= count:
             raise ValueError(
@@ -202,7 +200,7 @@ def from_arrays(
         pixels are alike.
     """
     for split, part in (("train", train), ("test", test)):
-        _check_pairs(f"{split} of {name}", *part)
+        _check_pairs(f"{split} of {name}", *part, Images.output_size)
     if train[0][0].size != test[0][0].size:
         raise ValueError(
             f"test of {name} has images of {test[0][0].size} pixels, train of {train[0][0].size}; "
@@ -244,8 +242,8 @@ def _load_digits() -> tuple[Split, Split]:
     return (images[train], labels[train]), (images[test], labels[test])
 
 
-def _check_pairs(what: str, images: np.ndarray, labels: np.ndarray) -> None:
-    """Raises ValueError unless there is an integer label for each image."""
+def _check_pairs(what: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    """Raises ValueError unless there is a label for each image, and each is a class."""
     if np.ndim(labels) != 1 or not np.issubdtype(labels.dtype, np.integer):
         kind = f"shape {labels.shape}" if np.ndim(labels) != 1 else f"{labels.dtype}"
         raise ValueError(f"{what} has labels of {kind}; accepted are integers [N]")
@@ -255,10 +253,6 @@ def _check_pairs(what: str, images: np.ndarray, labels: np.ndarray) -> None:
         )
     if not len(images):
         raise ValueError(f"{what} has 0 images; accepted is at least 1")
-
-
-def _check_classes(what: str, labels: np.ndarray, classes: int) -> None:
-    """Raises ValueError unless each label is a class."""
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
             f"{what} has labels {labels.min()} to {labels.max()}; accepted are 0 to {classes - 1}"
