@@ -5,6 +5,7 @@ import graphlib
 import importlib
 import inspect
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -89,6 +90,20 @@ def test_every_rule_is_of_a_room_and_needed():
     assert used.keys() == {_room(module) for module in MODULES} - {None, "scripts"}
     for room, allowed in RULES.items():
         assert set(allowed) <= used[room], room
+
+
+def test_the_map_has_every_room_with_its_rule_and_every_file():
+    text = (ROOT / "WORKSPACE.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", text.split("## How things fit")[0], re.M)
+    rules = {room: [] if may == "nothing" else may.split(", ") for room, _, may in rows}
+    assert rules == RULES | {"scripts": ["everything"]}
+    for room in ("devices", "recurrence", "models", "training", "zoo", "sweeps", "runs", "tasks"):
+        named = set(re.findall(r"`(\w+)[`/]", dict((room, what) for room, what, _ in rows)[room]))
+        files = {
+            name.split(".")[2] for name in MODULES if name.count(".") > 1 and _room(name) == room
+        }
+        families = {"addition", "memorization", "images", "char_lm"}
+        assert files - families <= named, room
 
 
 def test_there_is_no_import_circle():

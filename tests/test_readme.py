@@ -43,6 +43,7 @@ def test_the_zoos_table_is_that_of_the_catalogue():
         README.count("| `lstm` | LSTM with forget gate | Gers, Schmidhuber and Cummins, *Learn")
         == 1
     )
+    assert f"{len(zoo.MODELS)} models behind one interface" in README
     for wrong in (README.replace(END, ""), README + BEGIN):
         with pytest.raises(ValueError, match=r"README\.md has not one <!-- models: "):
             with_table(wrong)
