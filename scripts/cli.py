@@ -37,7 +37,7 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
             with one_line_errors():
                 if len(argv) > 1:
                     raise ValueError(f"unexpected argument {argv[1]!r}; accepted are --flags only")
-                _choose_platform(flags.FLAGS.platform, connect)
+                choose_platform(flags.FLAGS.platform, connect)
             code = main() or 0
             sys.stdout.flush()
         except OSError as e:  # of a full disk
@@ -71,7 +71,12 @@ def _parse_flags(argv: list[str]) -> list[str]:
         fail(f"a --flagfile cannot be read ({e}); accepted are text files in UTF-8")
 
 
-def _choose_platform(platform: str | None, connect: Callable[[], None] | None) -> None:
+def choose_platform(platform: str | None, connect: Callable[[], None] | None = None) -> None:
+    """Has JAX look for devices of one of `PLATFORMS` alone.
+
+    Raises:
+      ValueError: there are none.
+    """
     import jax
 
     if platform is not None:

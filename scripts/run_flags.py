@@ -119,18 +119,20 @@ def _define_own_flags(
 def own_names(argv: Sequence[str]) -> dict[str, list[str]]:
     """The user's own models and tasks on a command line that is not parsed yet, under "model" and "task".
 
-    Their modules are looked for in the current folder, too, as `python -m` does.
+    Their modules are looked for in the current folder, too, as `python -m` does, and imported on the platform
+    that --platform names: they may make arrays.
 
     Raises:
       ValueError: --workdir has a run of such, and they are not named.
     """
-    given: dict[str, list[str]] = {"model": [], "task": [], "workdir": []}
+    looked_for = ("model", "task", "workdir", "platform", "coordinator")
+    given: dict[str, list[str]] = {name: [] for name in looked_for}
     with contextlib.suppress(flags.Error, UnicodeDecodeError):  # which parsing will tell
         argv = flags.FLAGS.read_flags_from_files(list(argv))
     for word, following in itertools.zip_longest(argv, argv[1:], fillvalue=""):
         if word == "--":
             break
-        if found := re.fullmatch(r"--?(model|task|workdir|over)(?:=(.*))?", word, re.DOTALL):
+        if found := re.fullmatch(rf"--?({'|'.join(looked_for)}|over)(?:=(.*))?", word, re.DOTALL):
             name, value = found[1], following if found[2] is None else found[2]
             if name == "over":  # of a sweep: over=model=lstm,my_cells:MGU
                 name, _, swept = value.partition("=")
@@ -149,6 +151,9 @@ def own_names(argv: Sequence[str]) -> dict[str, list[str]]:
     }
     if any(own.values()):
         look_here()
+        platform = given["platform"][-1] if given["platform"] else None
+        if platform in cli.PLATFORMS and not given["coordinator"]:  # without which JAX may start
+            cli.choose_platform(platform)
     return own
 
 

@@ -285,6 +285,18 @@ def command(environment):
     return run
 
 
+def test_a_module_that_makes_arrays_makes_them_where_the_flag_says(command, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import jax.numpy as jnp\nfrom own_cells import MGU\nTABLE = jnp.arange(3)\n"
+    )
+    code = ("--model=mine:MGU", "--task=memorization", f"--{WIDTH}=4", "--num_steps=2")
+    variables = {"PYTHONPATH": f"{ROOT}:{OWN}", "JAX_PLATFORMS": "cuda"}
+    flags = (*code, f"--workdir={tmp_path / 'run'}")
+    command("train", *flags, "--platform=cpu", cwd=tmp_path, **variables)
+    refused = command("train", *flags, "--platform=gpu", cwd=tmp_path, code_=1, **variables)
+    assert refused.stderr.startswith("error: platform is 'gpu', but JAX finds no such device here")
+
+
 FLAGS = (f"--{WIDTH}=4", "--gate_bias=2", "--num_steps=4", "--eval_every=2", "--checkpoint_every=2")
 
 
