@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 from absl import flags
@@ -16,6 +17,7 @@ from tlstm_jax.runs import settings
 from tlstm_jax.runs.directory import RunDirectory
 from tlstm_jax.scripts import run_flags, train
 from tlstm_jax.scripts.sweep.plan import Sweep
+from tlstm_jax.scripts.sweep.run import resuming
 from tlstm_jax.sweeps.sweeping import sweep
 from tlstm_jax.training.settings import TrainSettings
 
@@ -326,6 +328,17 @@ def test_every_program_takes_them(command, tmp_path):
     ran = command("sweep", over[1], *code)
     assert "best member" in ran.stdout
     assert "parameters" in command("footprint", *code, *FLAGS).stdout
+
+
+def test_a_stopped_sweep_says_what_resumes_it(tmp_path):
+    def told(*own):
+        directories = [types.SimpleNamespace(own_code=lambda code=code: code) for code in own]
+        return resuming(tmp_path, directories)
+
+    assert told({}, {}).endswith(f"sweep --workdir={tmp_path}")
+    assert told({"model": MGU}, {}).endswith(f"--workdir={tmp_path} --model={MGU}")
+    for two in ({"model": MGU}, {"model": "a:B"}), ({}, {"model": MGU}):
+        assert told(*two) == "the same command, which names the code of its models"
 
 
 def test_a_cell_of_ones_own_answers_a_prompt(command, tmp_path):

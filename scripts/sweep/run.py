@@ -59,14 +59,21 @@ def _run(workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group], chunk: in
     members.close()
     if stopped:
         print(f"{stopped}: saved in {workdir}")
-        own = members.directories[0].own_code()
-        print(f"resume with: {cli.command('sweep')} --workdir={workdir}{run_flags.as_flags(own)}")
+        print(f"resume with: {resuming(workdir, members.directories)}")
         return cli.exit_code(stopped)
     members.finish()
     units = sweep.units_per_step(groups)
     print(write_report(workdir, sweep.points, members.curves, task, members.directories, units))
     print(f"all members: {workdir / 'results.csv'}, {workdir / 'sweep.png'}")
     return 0
+
+
+def resuming(workdir: pathlib.Path, directories: Sequence[RunDirectory]) -> str:
+    """The command that resumes a sweep; a flag can name one model of the user's own, not several."""
+    first, *others = [directory.own_code() for directory in directories]
+    if any(other.items() - first.items() for other in others):
+        return "the same command, which names the code of its models"
+    return f"{cli.command('sweep')} --workdir={workdir}{run_flags.as_flags(first)}"
 
 
 class Members:
