@@ -85,6 +85,7 @@ setup(
             *TRAIN,
             "setuptools>=77",
             "pytest",
+            "pytest-timeout",
             "pytest-xdist",
             "hypothesis",
             "ruff",

@@ -21,7 +21,6 @@ from tlstm_jax.training import checkpointing
 
 ROOT = pathlib.Path(__file__).parent.parent
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"}
-SECONDS = 240  # until a process that hangs is killed
 RUN = (
     "--task=memorization",
     "--num_symbols=2",
@@ -51,7 +50,6 @@ def on_devices(environment, tmp_path_factory):
         env={**environment, **EIGHT, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=3 * SECONDS,
     )
     assert ran.returncode == 0, ran.stderr
     lines = map(json.loads, ran.stdout.splitlines())
@@ -116,12 +114,13 @@ def two(start):
             free.bind(("localhost", 0))
             port = free.getsockname()[1]
         meet = (f"--coordinator=localhost:{port}", "--num_processes=2")
+        meet = (*meet, "--coordinator_timeout=3000")
         both = [start("train", *args, *meet, f"--process_id={n}", *own[n]) for n in range(2)]
         try:
             if until is not None:
                 until(both)
             return [
-                (p.returncode, out) for p in both for out in [p.communicate(timeout=SECONDS)[0]]
+                (p.returncode, out) for p in both for out in [p.communicate()[0]]
             ]
         finally:
             for process in both:

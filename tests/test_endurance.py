@@ -105,7 +105,7 @@ def test_a_full_disk_behind_the_screen_is_one_line(environment):
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "scripts.train", "--list_presets"]
         ran = subprocess.run(
-            command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=100
+            command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert ran.returncode == 1
     assert ran.stderr == "error: [Errno 28] No space left on device\n"

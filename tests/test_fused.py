@@ -190,6 +190,6 @@ def test_the_kernels_compile_for_an_h100_and_no_loop_is_left(cell, kernels, envi
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("needs jax-cuda13-plugin")
     command = [sys.executable, "-c", COMPILE, cell]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == [kernels, 0]

@@ -97,7 +97,7 @@ def test_a_folder_that_is_gone_in_mid_run_ends_it_with_an_error(start, tmp_path)
             break
     workdir.rename(tmp_path / "elsewhere")
     rest = process.stdout.read()
-    assert process.wait(60) == 1
+    assert process.wait() == 1
     gone = f"error: {workdir}/metrics.jsonl could not be written: it was removed or repl"
     unsaved = f"error: checkpoint {workdir}/checkpoints/"  # one was being saved just then
     assert gone in rest or unsaved in rest

@@ -67,6 +67,6 @@ def test_a_notebook_runs_at_small_sizes(path, environment, tmp_path):
     script.write_text(source)
     environment = {**environment, "PYTHONPATH": str(FOLDER.parent), "MPLBACKEND": "Agg"}
     ran = subprocess.run(
-        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=500
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr

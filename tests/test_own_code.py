@@ -278,7 +278,6 @@ def command(environment):
             env={**environment, "PYTHONPATH": str(ROOT), **variables},
             capture_output=True,
             text=True,
-            timeout=300,
         )
         assert ran.returncode == code_, ran.stdout + ran.stderr
         assert "Traceback" not in ran.stderr

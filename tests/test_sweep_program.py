@@ -81,8 +81,7 @@ def test_a_sweep_that_is_killed_goes_on_and_ends_the_same(start, program, whole,
     process = start("sweep", *SWEEP, f"--workdir={workdir}")
     # In the middle of the saving of step 10.
     saved = workdir / "members" / "0" / "checkpoints" / "10"
-    deadline = time.monotonic() + 200
-    while not saved.exists() and time.monotonic() < deadline and process.poll() is None:
+    while not saved.exists() and process.poll() is None:
         time.sleep(0.01)
     process.kill()
     process.wait()
@@ -121,11 +120,10 @@ def test_ctrl_c_saves_a_sweep_and_says_how_to_go_on(start, program, whole, tmp_p
     command = [arg.replace("num_steps=40", "num_steps=400000") for arg in SWEEP]
     process = start("sweep", *command, f"--workdir={workdir}")
     saved = workdir / "members" / "0" / "checkpoints" / "10"
-    deadline = time.monotonic() + 200
-    while not saved.exists() and time.monotonic() < deadline:
+    while not saved.exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=200)
+    out, _ = process.communicate()
     assert process.returncode == 130 and "Traceback" not in out
     assert f"resume with: python -m scripts.sweep --workdir={workdir}" in out
 
