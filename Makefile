@@ -1,5 +1,6 @@
 # make train        a virtual environment, the installation, and the quickstart
-# make test         the tests (no torch needed)
+# make test         the tests (no torch needed), without the slow ones
+# make test-slow    the slow ones: more models and settings, several devices, longer trainings
 # make test-peers   the tests against torch and other libraries; TORCH_PIP_ARGS chooses torch's build
 # make test-accelerators   compiles every model for a GPU and a TPU that need not be there; ONLY chooses tests
 # make docs         the site, in docs/_build/html; no network is needed once its libraries are installed
@@ -19,13 +20,16 @@ BIN := $(VENV)/bin
 CONSTRAINTS = constraints/py$(shell $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
 PIP = $(BIN)/python -m pip --disable-pip-version-check install $(if $(wildcard $(CONSTRAINTS)),-c $(CONSTRAINTS))
 
-.PHONY: train test test-peers test-accelerators smoke docs lint clean
+.PHONY: train test test-slow test-peers test-accelerators smoke docs lint clean
 
 train: $(VENV)/.train
 	$(BIN)/python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not peers and not accelerators"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not peers and not accelerators"
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not peers and not accelerators"
 
 test-peers: $(VENV)/.peers
 	$(BIN)/python -m pytest -rs -m peers tests/peers
@@ -73,7 +77,7 @@ $(VENV)/.docs: setup.py $(wildcard constraints/*.txt) | $(BIN)/python
 	@touch $@
 
 # One by one, so that a library that does not install is left out, and its tests are skipped; and without
-# the programs in PATH, lest one of them compile CUDA code where there is a nvcc.
+# the programs in PATH, or one of them would compile CUDA code where there is a nvcc.
 $(VENV)/.peers: tests/peers/requirements.txt $(VENV)/.test
 	$(BIN)/python -m pip --disable-pip-version-check install -q $(TORCH_PIP_ARGS) "setuptools>=70.1"
 	@sed 's/ *#.*//; /^$$/d' $< | while read -r library; do \

@@ -1,5 +1,7 @@
 """What `test_devices.py` runs in a process of its own, on 8 virtual devices.
 
+    python tests/on_devices.py TEXT [NAMES OF CASES, all by default]
+
 Prints a line of JSON for each case: how far a training on several devices is from one on one device, and
 which collectives its compiled program has, [kind, whether in a loop over time].
 """
@@ -31,7 +33,15 @@ AROUND = {
 
 
 EVALUATED = ("tlstm", "bn_lstm", "stream_tlstm", "odd")
-CUT = ("tlstm", "lstm", "stacked_lstm", "hyper_lstm", "qrnn", "stream_tlstm", "odd")  # kernels, too
+SHARDED = (
+    "tlstm",
+    "lstm",
+    "stacked_lstm",
+    "hyper_lstm",
+    "qrnn",
+    "stream_tlstm",
+    "odd",
+)  # kernels, too
 
 
 def cases():
@@ -72,18 +82,20 @@ def run(task, network, where, *, evaluates):
 def main():
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    for name, (task, model, settings) in cases().items():
+    found = cases()
+    for name in sys.argv[2:] or found:
+        task, model, settings = found[name]
         sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
         network = zoo.make_network(model, features=4, **sizes, **settings)
         evaluates = name in EVALUATED
         alone, _ = run(task, network, None, evaluates=evaluates)
-        for mesh in ((8, 1), (4, 2))[: 2 if name in CUT else 1]:
-            spread, found = run(task, network, make_layout(*mesh), evaluates=evaluates)
+        for mesh in ((8, 1), (4, 2))[: 2 if name in SHARDED else 1]:
+            spread, collectives = run(task, network, make_layout(*mesh), evaluates=evaluates)
             error = max(
                 np.abs(a - b).max() / max(1e-3, np.abs(a).max())
                 for a, b in zip(alone, spread, strict=True)
             )
-            line = {"name": name, "mesh": mesh, "error": float(error), "collectives": found}
+            line = {"name": name, "mesh": mesh, "error": float(error), "collectives": collectives}
             print(json.dumps(line), flush=True)
 
 

@@ -3,6 +3,7 @@
 import json
 
 import chex
+import pytest
 
 from tlstm_jax.scripts.accelerator import equality, speed
 from tlstm_jax.scripts.accelerator.record import Clock, Record
@@ -12,6 +13,7 @@ def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_short_run_writes_what_it_gets_to(program, tmp_path):
     program("accelerator", "--small", "--seconds=1", f"--out={tmp_path}", "--parts=equality")
     found = rows(tmp_path / "results.jsonl")
@@ -34,6 +36,7 @@ def test_a_model_equals_itself(tmp_path, monkeypatch):
     assert {row[f"{kind}, {p}"] for kind in kinds for p in ("highest", "default")} == {0.0}
 
 
+@pytest.mark.slow
 def test_a_row_that_fails_is_said_and_the_next_is_begun(tmp_path, monkeypatch):
     (size,) = speed.SMALL
     kept = {k: v for k, v in speed.forms(size).items() if k in ("LSTM", "LSTM, cudnn")}
@@ -44,6 +47,7 @@ def test_a_row_that_fails_is_said_and_the_next_is_begun(tmp_path, monkeypatch):
     assert found["LSTM"]["ms"] > 0 and found["LSTM"]["B"] == size.B
 
 
+@pytest.mark.slow
 def test_every_form_computes_the_same_gradient():
     (size,) = speed.SMALL
     forms = speed.forms(size)

@@ -43,6 +43,7 @@ def test_turns_are_equal_and_the_median_is_taken():
     assert contenders[0].gflops == 0.5
 
 
+@pytest.mark.slow
 def test_rows_of_small_sizes(tmp_path):
     size = Size(2, 4, 3, 2)
     rows = [

@@ -111,6 +111,7 @@ def loss(cell, params, xs):
     return jnp.sum(jnp.square(unroll(cell, params, carry, xs)[1].astype(xs.dtype)))
 
 
+@pytest.mark.slow(but=["lstm", "gru", "tlstm-4-k3"])
 @each([*FEW, "tlstm-3-k2"])
 def test_vmap_over_members_equals_a_loop(case, x64):
     # Parameters, inputs and gradients of three members, as a sweep over seeds has them.
@@ -123,6 +124,7 @@ def test_vmap_over_members_equals_a_loop(case, x64):
         assert_close(jax.tree.map(lambda x: x[n], together), one(params, xs[n]))  # noqa: B023
 
 
+@pytest.mark.slow(but=["elman", "gru", "lstm", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
 @each([name for name in FEW if name != "hm"])  # its boundary's gradient is not its derivative
 def test_gradients_are_the_derivative_along_a_direction(case, x64):
     inputs = on_device(cell_params(case.cell)), jnp.asarray(vectors())
@@ -176,6 +178,7 @@ def test_bfloat16_computes_in_it_and_keeps_memory_wide(case):
     assert np.abs(ys.astype(jnp.float32) - expected).max() < 0.05 * np.abs(expected).max()
 
 
+@pytest.mark.slow(but=["lstm", "tlstm-4-k3"])
 @each(NARROW)
 def test_bfloat16_gradients_are_float32(case):
     cell = dataclasses.replace(case.cell, dtype=jnp.bfloat16)
@@ -185,6 +188,7 @@ def test_bfloat16_gradients_are_float32(case):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 @each(["gru", "tlstm-3-k2"])
 def test_bfloat16_gradients_are_near_float32_ones(case):
     xs, params = jnp.asarray(vectors(), jnp.float32), float32_params(case.cell)

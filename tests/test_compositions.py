@@ -55,6 +55,7 @@ def second_differences(f, x, step=1e-5):
     return jnp.stack(rows)
 
 
+@pytest.mark.slow(but=["jacrev(jacrev)", "jacfwd(jacrev)"])
 @pytest.mark.parametrize("name", SECOND)
 @each(["tlstm-4-k3"])
 def test_second_derivatives_in_every_order(case, name, x64):
@@ -62,12 +63,14 @@ def test_second_derivatives_in_every_order(case, name, x64):
     assert_close(jit(SECOND[name](loss))(x), second_differences(loss, x), 1e-6)
 
 
+@pytest.mark.slow(but=["lstm", "trnn-4-k3"])
 @each(["tlstm-3x3-k3-cn", "trnn-4-k3", "lstm"])
 def test_the_hessian_of_a_cell(case, x64):
     x, loss = problem(case.cell)
     assert_close(jit(jax.hessian(loss))(x), jit(SECOND["jacfwd(jacfwd)"](loss))(x), 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("by", "gradient"), GRADIENTS)
 def test_hessians_with_every_gradient_of_the_convolution(by, gradient, x64):
     cell = TensorizedLSTM(M, (3,), convolution=by, convolution_gradient=gradient)
@@ -75,6 +78,7 @@ def test_hessians_with_every_gradient_of_the_convolution(by, gradient, x64):
     assert_close(jit(jax.jacrev(jax.jacrev(loss)))(x), second_differences(loss, x), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"remat_every": 2}, {"lengths": jnp.array([T, 2])}])
 def test_hessians_with_options(options, x64):
     x, loss = problem(BY_NAME["tlstm-4-k3"].cell, **options)
@@ -95,6 +99,7 @@ def test_the_hessian_has_its_known_value():
     assert_close(found, jnp.array(expected), 1e-5)
 
 
+@pytest.mark.slow
 def test_third_derivatives(x64):
     x, loss = problem(TensorizedLSTM(2, (2,)))
     v = jnp.arange(1.0, 5.0)
@@ -125,6 +130,7 @@ def test_hessian_vector_products_of_members(x64):
     assert_close(together, jax.tree.map(lambda *x: jnp.stack(x), *alone))
 
 
+@pytest.mark.slow
 def test_a_gradient_through_steps_of_descent_on_several_tasks(x64):
     """As in MAML: the gradient at the start, of the losses behind two steps on each task."""
     x, loss = problem(TensorizedLSTM(M, (3,)))

@@ -93,6 +93,7 @@ def test_cross_layer_gradient_equals_that_of_a_plain_convolution(shape, kernel_s
         assert_close(gradient, plain)
 
 
+@pytest.mark.slow(but=["(3,)-3"])
 @pytest.mark.parametrize("gradient", convolution.GRADIENTS)
 @pytest.mark.parametrize(("shape", "kernel_size"), FEW_SHAPES, ids=str)
 def test_cross_layer_derivatives_equal_finite_differences(shape, kernel_size, gradient, x64):

@@ -33,6 +33,7 @@ def stand_in(monkeypatch):
     return replace_cudnn(monkeypatch)
 
 
+@pytest.mark.slow(but=["one", "stacked"])
 @over_cases
 def test_the_conversion_gives_the_deferred_engines_numbers(name, kind, lengths, stand_in):
     compare(name, kind(batch=len(LENGTHS)), lengths, "cudnn")
@@ -40,6 +41,7 @@ def test_the_conversion_gives_the_deferred_engines_numbers(name, kind, lengths, 
     assert "backward" in stand_in
 
 
+@pytest.mark.slow(but=["one", "stacked"])
 @pytest.mark.parametrize("kind", [vectors, tokens])
 @pytest.mark.parametrize("name", MODELS)
 def test_auto_gives_the_deferred_engines_numbers(name, kind, stand_in):

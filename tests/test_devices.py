@@ -39,13 +39,17 @@ RUN = (
 CHATTY = ("bn_lstm", "urnn", "dilated")
 
 
-@pytest.fixture(scope="module")
-def on_devices(environment, tmp_path_factory):
+@pytest.fixture(
+    scope="module",
+    params=[("tlstm", "lstm", "bn_lstm", "odd"), pytest.param((), marks=pytest.mark.slow)],
+    ids=["some", "all"],
+)
+def on_devices(request, environment, tmp_path_factory):
     """(name, mesh) -> what `on_devices.py` found."""
     text = tmp_path_factory.mktemp("text") / "text.txt"
     text.write_bytes(b"the quick brown fox jumps over the lazy dog. " * 60)
     ran = subprocess.run(
-        [sys.executable, "tests/on_devices.py", str(text)],
+        [sys.executable, "tests/on_devices.py", str(text), *request.param],
         cwd=ROOT,
         env={**environment, **EIGHT, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -53,11 +57,12 @@ def on_devices(environment, tmp_path_factory):
     )
     assert ran.returncode == 0, ran.stderr
     lines = map(json.loads, ran.stdout.splitlines())
-    return {(line["name"], tuple(line["mesh"])): line for line in lines}
+    found = {(line["name"], tuple(line["mesh"])): line for line in lines}
+    assert len(found) > (30 if not request.param else len(request.param))
+    return found
 
 
 def test_what_eight_devices_compute_is_what_one_does(on_devices):
-    assert len(on_devices) > 30
     # A shift before batch normalization has no gradient but rounding errors, of which Adam makes steps.
     errors = {case: line["error"] for case, line in on_devices.items()}
     assert {
@@ -119,9 +124,7 @@ def two(start):
         try:
             if until is not None:
                 until(both)
-            return [
-                (p.returncode, out) for p in both for out in [p.communicate()[0]]
-            ]
+            return [(p.returncode, out) for p in both for out in [p.communicate()[0]]]
         finally:
             for process in both:
                 process.kill()
@@ -142,6 +145,7 @@ def state(workdir):
     return checkpointing.restore(pathlib.Path(workdir) / "checkpoints", like).state
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_processes_and_devices(two, program, tmp_path):
     alone, moved = tmp_path / "alone", tmp_path / "moved"
     program("train", *RUN, "--num_steps=12", f"--workdir={alone}")
@@ -177,6 +181,7 @@ def test_a_run_goes_on_with_other_processes_and_devices(two, program, tmp_path):
     assert evaluated["step"] == results[0]["best_step"]
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_stops_and_saves_all(two, tmp_path):
     workdir = tmp_path / "run"
 

@@ -31,6 +31,7 @@ def endured(program, tmp_path_factory):
     return folder, program("endurance", *SHORT, f"--workdir={folder}").stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_and_damaged_ends_bit_for_bit_the_same(endured):
     counts = {
         name.strip(): int(count)

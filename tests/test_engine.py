@@ -65,11 +65,13 @@ def inputs_of(cell, dtype, xs):
     return params, carry, jnp.asarray(xs, dtype) if xs.dtype == np.float64 else jnp.asarray(xs)
 
 
+@pytest.mark.slow(but=["elman", "gru", "lstm", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
 @each(CASES)
 def test_gradients_equal_the_scans_in_float64(case, x64):
     compare(case.cell, inputs_of(case.cell, jnp.float64, vectors()), OPTIONS, 1e-12)
 
 
+@pytest.mark.slow(but=["lstm", "tlstm-3x3-k3-cn"])
 @pytest.mark.parametrize("option", OPTIONS)
 @each(["lstm", "gru", "tlstm-3x3-k3-cn", "layer-norm", "mi", "peephole", "urnn", "full-urnn"])
 def test_gradients_equal_the_scans_with_each_option(case, option, x64):
@@ -77,6 +79,7 @@ def test_gradients_equal_the_scans_with_each_option(case, option, x64):
     compare(case.cell, inputs, {option: OPTIONS[option], "flush": False}, 1e-12)
 
 
+@pytest.mark.slow(but=["lstm", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
 @each(CASES)
 def test_gradients_equal_the_scans_in_float32(case):
     inputs = inputs_of(case.cell, jnp.float32, vectors())
@@ -93,6 +96,7 @@ def test_gradients_equal_the_scans_on_tokens(case, x64):
     assert_close(ours, plain)
 
 
+@pytest.mark.slow(but=["lstm"])
 @each(["lstm", "tlstm-5-k4-cn"])
 def test_gradients_in_bfloat16_are_near_those_in_float32(case):
     inputs = inputs_of(case.cell, jnp.float32, vectors())
@@ -107,6 +111,7 @@ def test_gradients_in_bfloat16_are_near_those_in_float32(case):
         assert np.linalg.norm(np.float32(a) - b) < 0.05 * np.linalg.norm(b) + 0.01
 
 
+@pytest.mark.slow(but=["lstm"])
 @each(["lstm", "tlstm-4-k3"])
 def test_gradients_under_vmap_over_members(case, x64):
     members = [inputs_of(case.cell, jnp.float64, vectors(seed=seed)) for seed in range(2)]
@@ -136,6 +141,7 @@ def test_gradients_of_a_vmap_with_a_scan_in_it(x64):
     assert_close(gradients("deferred"), gradients("scan"))
 
 
+@pytest.mark.slow(but=["lstm-vectors-options", "tlstm-4-k3-tokens-options"])
 @pytest.mark.parametrize("options", [{}, OPTIONS | {"remat_every": 4}], ids=["plain", "options"])
 @pytest.mark.parametrize("kind", ["vectors", "tokens"])
 @each(["lstm", "gru", "tlstm-4-k3", "tlstm-3x3-k3-cn"])

@@ -37,6 +37,7 @@ def outputs(model, dtype, lengths, **options):
     return carry, ys
 
 
+@pytest.mark.slow(but=["stacked", "qrnn-fo-2", "wavenet"])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 @pytest.mark.parametrize("case", TAKING_TOKENS, ids=lambda case: case.name)
 def test_bytes_are_tokens_like_any_other(case, lengths):

@@ -50,6 +50,7 @@ def logits_of(network, params, xs, **options):
     return network.apply(params, (), carry, xs, last_only=True, **options)[1]
 
 
+@pytest.mark.slow(but=["alone", "chain"])
 @each
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 def test_each_feature_is_read_where_it_has_seen_the_whole_example(model, at_first, lengths, x64):
@@ -65,6 +66,7 @@ def test_each_feature_is_read_where_it_has_seen_the_whole_example(model, at_firs
     assert_close(actual[0], expected @ readout["kernel"] + readout["bias"])
 
 
+@pytest.mark.slow(but=["alone", "chain"])
 @each
 def test_every_feature_hears_of_both_ends(model, at_first, x64):
     del at_first

@@ -32,6 +32,7 @@ from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
 
 
+@pytest.mark.slow(but=["LSTM"])
 @each(MODELS)
 def test_recurrent_equals_the_functional_form(model):
     def run(params, carry, xs, lengths):

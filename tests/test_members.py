@@ -90,6 +90,7 @@ def _double(tree):
     return jax.tree.map(cast, tree)
 
 
+@pytest.mark.slow(but=["lstm-memorization"])
 @pytest.mark.parametrize(
     ("model", "name"),
     [
@@ -123,6 +124,7 @@ def test_members_are_the_runs_alone_after_twenty_steps_in_double_precision(x64, 
         chex.assert_trees_all_close(own_params, state.params, rtol=1e-9, atol=1e-9 * scale)
 
 
+@pytest.mark.slow(but=["lstm-char_lm"])
 @pytest.mark.parametrize(("model", "name"), [("lstm", "char_lm"), ("tlstm", "memorization")])
 def test_reports_of_members_are_those_of_the_runs_alone(text, model, name):
     task = _task(name, text)
@@ -240,6 +242,7 @@ def test_a_stop_is_asked_for_after_every_call_and_keeps_all_states():
         assert int(report.state.step) == 5
 
 
+@pytest.mark.slow(but=["lstm", "tlstm", "gru"])
 @pytest.mark.parametrize("name", list(zoo.MODELS))
 def test_traced_settings_of_a_model_start_as_its_settings_do(name):
     traced = {k: n for k, (part, n) in zoo.traced_settings(name).items() if part == "init"}
@@ -258,6 +261,7 @@ def test_traced_settings_of_a_model_start_as_its_settings_do(name):
             assert any(jax.tree.leaves(moved)), f"{setting} of {name} changes nothing"
 
 
+@pytest.mark.slow
 def test_members_over_eight_devices_are_those_of_one():
     code = """
 import jax

@@ -67,6 +67,7 @@ def assert_is_the_gradient(value_and_grad, inputs, directions):
     return grads
 
 
+@pytest.mark.slow(but=["chain", "stacked", "bidirectional", "qrnn-fo-2"])
 @each(TRUE_GRADIENT)
 def test_gradient_is_the_derivative_and_sees_nothing_behind_an_end(case, x64):
     # Of parameters, the carry and inputs, with a past and with NaN behind the second example's end.
@@ -141,6 +142,7 @@ def test_vmap_over_members_equals_a_loop(case, x64):
         assert_close(ys, applied(case)(params, case.state, carry, x)[1])
 
 
+@pytest.mark.slow(but=["bidirectional"])
 @each(["residual-trnn", "bidirectional", "qrnn-fo-2"])
 def test_jit_equals_no_jit(case, x64):
     params, xs = on_device(model_params(case)), jnp.asarray(vectors(steps=3, size=case.size))

@@ -47,6 +47,7 @@ def cell(model, params):
     return load(Cell(model, I, rngs=nnx.Rngs(0)), params)
 
 
+@pytest.mark.slow(but=["LSTM"])
 @each(MODELS)
 def test_recurrent_equals_the_functional_form(model):
     def run(params, carry, xs, lengths):
