@@ -31,7 +31,8 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
     """
 
     def start(argv: list[str]) -> None:
-        # Orbax and tfds warn of what a user cannot change, and log with tracebacks what they raise, too.
+        # Orbax and tfds warn of what a user cannot change, and also log, with tracebacks, what they
+        # raise.
         logging.set_verbosity(logging.FATAL)
         try:
             with one_line_errors():
@@ -58,7 +59,7 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
 
 
 def _hide_late_reads(unraisable: Any) -> None:
-    """Reads that a damaged checkpoint leaves under way end after their loop; `fail` tells the error."""
+    """Hides errors of reads that outlive their loop after a damaged checkpoint; `fail` has the error."""
     loop = str(unraisable.exc_value) == "Event loop is closed"
     if not loop and not inspect.iscoroutine(unraisable.object):
         sys.__unraisablehook__(unraisable)
@@ -101,7 +102,7 @@ def one_line_errors() -> Iterator[None]:
         gone = isinstance(e, ModuleNotFoundError) and e.name is not None
         fail(requirements.missing(e.name) if gone else str(e))
     except (OverflowError, MemoryError, RuntimeError) as e:
-        # XLA's exception for too little memory is a RuntimeError like any other of its.
+        # XLA's exception for too little memory is a RuntimeError like all of its exceptions.
         if isinstance(e, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(e):
             raise
         why = str(e) or type(e).__name__
@@ -118,9 +119,10 @@ def fail(message: str) -> NoReturn:
 
 
 class StopSignals:
-    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request; another Ctrl-C or SIGTERM ends at once.
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request to stop; the next ends at once.
 
-    So does a reader of standard output that goes away. A SIGHUP that is ignored, as by nohup, stays so.
+    A reader of standard output that goes away is such a request, too. An ignored SIGHUP, as with
+    nohup, stays ignored.
     """
 
     def __init__(self) -> None:
@@ -157,19 +159,19 @@ def _stopped_by(number: int) -> str:
 
 
 def exit_code(reason: str | None) -> int:
-    """The shells' code of a program that stopped for a reason of `StopSignals`; 0 for another."""
+    """The exit code of a program that stopped for a reason of `StopSignals`; 0 for any other."""
     codes = {_stopped_by(number): 128 + number for number in STOPPING}
     return (codes | {GONE: 128 + SIGPIPE}).get(reason, 0)
 
 
 def command(program: str) -> str:
-    """How another program is called: in a checkout, or of an installation."""
+    """How another program is called: in a checkout, or in an installation."""
     installed = pathlib.Path(__file__).parent.parent.name == "tlstm_jax"
     return f"tlstm-jax {program}" if installed else f"python -m scripts.{program}"
 
 
 def recover(checkpoints: pathlib.Path) -> int | None:
-    """The step to go on from, None for the beginning; says what is damaged, and moves it aside."""
+    """The step to resume from, None for scratch; says what is damaged, and moves it aside."""
     from tlstm_jax.training import checkpointing  # slow to import, and not needed by all
 
     step, found = checkpointing.recover(checkpoints)

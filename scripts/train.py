@@ -2,10 +2,10 @@
 
 python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
 python -m scripts.train --task=addition --num_digits=5 --tensor_shape=4,4 --normalization=channel
-python -m scripts.train --workdir=runs/quickstart        # goes on with the run that lies there
+python -m scripts.train --workdir=runs/quickstart        # resumes the run there
 python -m scripts.train --workdir=runs/quickstart --num_steps=2000      # makes it longer
 python -m scripts.train --preset=char_lm/hour-tlstm --mesh=8     # on 8 devices
-python -m scripts.train --model=my_cells:MGU --task=my_tasks:parity     # classes or functions of your own
+python -m scripts.train --model=my_cells:MGU --task=my_tasks:parity     # your own
 python -m scripts.train --list_presets
 python -m scripts.train --list_models
 """
@@ -110,7 +110,7 @@ def _prepare() -> Run:
 
 
 def _settings() -> tuple[RunDirectory, settings.RunSettings | dict[str, Any]]:
-    """The folder and the settings of the run; of one that lies there, what is given in place of its own."""
+    """The folder and the settings of the run; for an existing run, those that override its own."""
     given = run_flags.given_flags(RUN_FLAGS)
     if MAX_MINUTES.value is not None and not MAX_MINUTES.value > 0:  # NaN too
         raise ValueError(f"max_minutes is {MAX_MINUTES.value}; accepted are numbers > 0")
@@ -120,7 +120,7 @@ def _settings() -> tuple[RunDirectory, settings.RunSettings | dict[str, Any]]:
         named = given.keys() & {"task", "model"}
         if not named and (not given or directory.config.is_file()):
             return directory, given
-        if named and directory.own_code().items() & given.items():  # named for it to go on
+        if named and directory.own_code().items() & given.items():  # named so that it can resume
             return directory, given
     chosen = settings.resolve(given, PRESET.value)
     name = folder_name(PRESET.value or f"{chosen.task}/{chosen.model}")
@@ -162,7 +162,7 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
     if not (saved and finished(run.train, saved.progress)):
         journal.begin()
     limit = math.inf if MAX_MINUTES.value is None else MAX_MINUTES.value
-    gc.freeze()  # what was imported stays, so that a collection has little to look at
+    gc.freeze()  # imported objects stay, so that a collection has little to scan
     report = None
     with cli.StopSignals() as signals:
 
@@ -203,7 +203,7 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
 
 
 def _finish(run: Run, why: str | None) -> None:
-    """Reports the best checkpoint on the test split; `why` is said in place of why the run ended."""
+    """Reports the best checkpoint on the test split; `why` overrides the reason why the run ended."""
     task = run.task
     print("evaluating the best checkpoint on the test split", flush=True)
     results = write_results(run.directory, task, run.network, run.train, layout=run.layout)
@@ -220,7 +220,7 @@ def _finish(run: Run, why: str | None) -> None:
 
 
 def describe_target(task: Task, results: Mapping[str, Any]) -> str:
-    """How long it took to the task's target, if it was reached; of what results.json holds."""
+    """How long it took to reach the task's target, if it did, from results.json."""
     reached, best = results["units_to_target"], results["best_metric"]
     of = " of symbols" if "sequence_accuracy" in results["test"] else ""
     what = f"{task.unit} to {100 * task.target:g} % {task.metric}{of} in two evaluations in a row"
@@ -258,7 +258,7 @@ def _listed_models() -> list[str]:
 
 
 def _describe_model(name: str) -> str:
-    """Name, citation, parameters and settings, as it is by default."""
+    """Name, citation, parameters and settings, by default."""
     entry = zoo.entry(name)
     sizes = {"input_size": 65, "output_size": 65, "tokens": True}
     size = zoo.count_parameters(zoo.make_network(name, **sizes))

@@ -4,7 +4,7 @@
 and `pdigits` read the pixels in a random order, the same for every image. digits are scikit-learn's
 bundled 8x8 digits, which need no files; the others come from `tasks.data.datasets`.
 
-A part of the training set is held out as "valid" and chooses; "test" is only reported. Pixels are
+A part of the training set is held out as "valid", for choices; "test" is only reported. Pixels are
 standardized with the mean and the standard deviation over all pixels of what remains for training.
 """
 
@@ -106,7 +106,7 @@ class Images(BaseTask):
         """Batch `step` of the endless sequence of epochs, B = batch_size.
 
         Every epoch has its own order of the images, drawn from `key`; the images left over when no
-        whole batch remains are skipped in that epoch.
+        full batch remains are skipped in that epoch.
         """
         del delay
         count = data["train"]["labels"].shape[0]
@@ -144,7 +144,7 @@ def load(
 
     Args:
       name: a leading "p" permutes the pixels.
-      data_dir: where the IDX files lie or are downloaded to; digits need none.
+      data_dir: where the IDX files are or are downloaded to; digits need none.
       batch_size: images of a training batch.
       eval_batch_size: images of an evaluation batch.
       valid_fraction: share of the training set that is held out.
@@ -196,8 +196,8 @@ def from_arrays(
     """A task from images uint8 [N, H, W] and labels int32 [N] (0 to 9); see `load`.
 
     Raises:
-      ValueError: a setting is out of range, images and labels do not belong together, or all training
-        pixels are alike.
+      ValueError: a setting is out of range, images and labels do not match, or all training pixels
+        are alike.
     """
     for split, part in (("train", train), ("test", test)):
         _check_pairs(f"{split} of {name}", *part, Images.output_size)
@@ -260,7 +260,7 @@ def _check_pairs(what: str, images: np.ndarray, labels: np.ndarray, classes: int
 
 
 def _order(number: int, permutation_seed: int | None) -> np.ndarray:
-    """The places of the pixels in the order in which they are read."""
+    """The positions of the pixels in the order in which they are read."""
     if permutation_seed is None:
         return np.arange(number)
     return np.random.default_rng(permutation_seed).permutation(number)

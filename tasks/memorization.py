@@ -1,7 +1,7 @@
-"""Memorization: repeat a sequence of symbols once all of it was read.
+"""Memorization: repeat a sequence of symbols after all of it was read.
 
-Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016, in the form of He et al.,
-NIPS 2017. For n = 5 symbols, 2n + 2 steps, `-` being the blank:
+Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016, in the form of He et
+al., NIPS 2017. For n = 5 symbols, 2n + 2 steps, `-` being the blank:
 
     input   - a b c c b - - - - - -
     target  - - - - - - a b c c b -

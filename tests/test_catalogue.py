@@ -144,10 +144,10 @@ class Documented(Base):
     ("name", "text"),
     [
         ("forget_bias", "Initial bias of the f gate; the others start at 0. (tlstm, lstm, "),
-        ("scale", "Every BN's scale at the start (bn_lstm); alpha, of the version of 2018; "),
+        ("scale", "Initial scale of every BN (bn_lstm); alpha, in the version of 2018; "),
         ("tensor_shape", "(P_1..P_D); any number of axes. (tlstm, trnn) Default: 3."),
         ("residual", "Whether there are residual connections around all layers but the first. Def"),
-        ("bias_scale", "Standard deviation of b at the start, around the means above (layer_norm"),
+        ("bias_scale", "Initial standard deviation of b, around the means above (layer_norm"),
     ],
 )
 def test_help_of_flags(name, text):

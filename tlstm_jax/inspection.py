@@ -20,10 +20,10 @@ class Trace(NamedTuple):
 
 
 def cell_of(network: Network) -> Cell:
-    """The cell of a network that is a single cell, with nothing or dropout around it.
+    """The cell of a network whose model is a single cell, or one with dropout around it.
 
     Raises:
-      ValueError: it is more than that.
+      ValueError: the model is more than that.
     """
     model = network.model
     while not hasattr(model, "step"):
@@ -37,7 +37,7 @@ def cell_of(network: Network) -> Cell:
 
 
 def trace(cell: Cell, params: Params, inputs: Array) -> Trace:
-    """Runs a cell from its first carry, and keeps its states.
+    """Runs a cell from its initial carry, and keeps its states.
 
     Args:
       cell: a Cell.

@@ -3,8 +3,9 @@
     python -m scripts.bench
     python -m scripts.bench --sections=training --sizes=1,4 --seconds=20
 
-Prints a table; writes bench.json and, of section depth, bench.png into --output. The whole takes about
-twenty-five minutes on two cores, and means little on a machine that does other work at the same time.
+Prints a table; writes bench.json and, of section depth, bench.png into --output. It takes about
+twenty-five minutes on two cores, and means little on a machine that does other work at the same
+time.
 """
 
 import pathlib

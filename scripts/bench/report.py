@@ -70,7 +70,7 @@ def line(row: Mapping[str, Any]) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """What was measured on: processor, cores, versions."""
+    """The machine and versions of a measurement: processor, cores, versions."""
     versions = {}
     for package in ("jax", "flax", "torch", "numpy"):
         try:

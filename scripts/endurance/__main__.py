@@ -1,8 +1,8 @@
-"""Trains while it is killed, its disk is full and its checkpoints are damaged: it must end the same.
+"""Kills a training, fills its disk and damages its checkpoints: it must end the same.
 
 python -m scripts.endurance                       # 50 kills, some minutes
 python -m scripts.endurance --kills=5 --saves=2 --full=1 --damages=2 --steps=200
-python -m scripts.endurance --memory              # instead: 20,000 steps whose memory must be flat
+python -m scripts.endurance --memory              # instead: 20,000 steps, memory must not grow
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""What a sweep leaves behind: a line for each member, a table, a picture, and the way to the best."""
+"""The results of a sweep: a line for each member, a table, a picture, and a link to the best."""
 
 import csv
 import io
@@ -29,8 +29,9 @@ def write_report(
 ) -> str:
     """Writes results.jsonl, results.csv, sweep.png and the link `best`; describes the best.
 
-    Members that differ in their seeds alone are one setting: the best is that with the best mean, and `best`
-    is its best member. Where there are such, settings.csv has the mean and the spread of each.
+    Members that differ only in their seeds are one setting: the best is that with the best mean,
+    and `best` is its best member. If seeds are swept over, settings.csv has each setting's mean and
+    spread.
 
     Args:
       units_per_step: what each member counts in a step.

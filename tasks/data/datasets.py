@@ -1,11 +1,11 @@
 """MNIST and Fashion-MNIST from IDX files, through tensorflow-datasets without TensorFlow.
 
-`load` looks for the four IDX files in `data_dir/<name>`, in torchvision's folder and in `data_dir`, each
-also in `raw`; without any, and with nothing prepared earlier, it downloads them to `data_dir/<name>`. The
-first time it prepares them with a builder of its own; thereafter it reads the preparation, kept in
-`data_dir/prepared` under a fingerprint of the files, so that one is never taken for another. Where it
-cannot be kept, the files are read each time. Files that lie in `data_dir` itself count as whichever
-dataset is asked for.
+`load` looks for the four IDX files in `data_dir/<name>`, in torchvision's folder and in `data_dir`,
+each also in `raw`; without any, and with nothing prepared earlier, it downloads them to
+`data_dir/<name>`. The first time it prepares them with its own builder; from then on it reads the
+preparation, kept in `data_dir/prepared` under a fingerprint of the files, so that one is never
+taken for another. If it cannot be kept, the files are read each time. Files in `data_dir` itself
+count as whichever dataset is asked for.
 
 The download was tried against a local HTTP server only, never against the hosts in `SOURCES`; the
 sizes and checksums are those that tensorflow-datasets records for these files.
@@ -128,7 +128,7 @@ def load(name: str, data_dir: str | os.PathLike, *, source: Source | None = None
 
     Args:
       name: "mnist" or "fashion_mnist".
-      data_dir: where the IDX files lie or are downloaded to, and where the preparation is kept.
+      data_dir: where the IDX files are or are downloaded to, and where the preparation is kept.
       source: where to download from; None: `SOURCES[name]`.
 
     Returns:
@@ -136,7 +136,7 @@ def load(name: str, data_dir: str | os.PathLike, *, source: Source | None = None
 
     Raises:
       FileNotFoundError: some of the files are missing, or all of them and the download failed.
-      ImportError: there is nothing but a preparation, and array_record cannot be imported.
+      ImportError: there is only a preparation, and array_record cannot be imported.
       ValueError: a file is damaged, a download has another checksum, or there are no files but
         several preparations.
     """

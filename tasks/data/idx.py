@@ -27,8 +27,8 @@ _DEFLATE_RATIO = 1032  # deflate cannot compress better than this
 def find_files(directory: Path) -> dict[str, Path]:
     """The four files of a dataset by the names in `FILES`, {} where there are none.
 
-    Accepted are `train-images-idx3-ubyte` and `train-images.idx3-ubyte`, with or without `.gz`, also in
-    a folder of such a name; of several, the first in this order is taken.
+    Accepted are `train-images-idx3-ubyte` and `train-images.idx3-ubyte`, with or without `.gz`,
+    also in a folder of such a name; of several, the first in this order is taken.
 
     Raises:
       FileNotFoundError: some of the four are there, but not all.
@@ -73,7 +73,7 @@ def read_split(images_path: Path, labels_path: Path) -> Split:
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The items of an IDX file of unsigned bytes, uint8 [N, *shape], plain or in gzip, whatever its name.
+    """The items of an IDX file of unsigned bytes, plain or in gzip: uint8 [N, *shape].
 
     Raises:
       ValueError: the file is empty, truncated, too long, damaged, or has other items.

@@ -1,8 +1,8 @@
 """Text as bytes: reading it from a file, and writing it in the symbols of a vocabulary.
 
-A vocabulary is the sorted distinct bytes of a training text, V of them. Symbol i < V stands for
-byte `vocabulary[i]`; symbol V, the last, is the unknown symbol, for every other byte. The symbols
-of a text always fit uint8: where V is 256, no byte is left to be unknown.
+A vocabulary is the sorted distinct bytes of a training text, V of them. Symbol i < V is byte
+`vocabulary[i]`; symbol V, the last, is the unknown symbol, for all other bytes. The symbols of a
+text always fit uint8: where V is 256, no byte is left to be unknown.
 """
 
 import gzip
@@ -25,19 +25,19 @@ _ACCEPTED = "accepted: a readable text file, plain, .gz or .zip"  # whatever its
 
 
 class _RefusedError(ValueError):
-    """Says all that there is to say."""
+    """Its message is complete."""
 
 
 def read_text(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a text file: plain, .gz, or .zip (its only file, or the one named enwik8).
 
-    An archive is known by its content, whatever its name is.
+    An archive is recognized by its content, whatever its name is.
 
     Raises:
       FileNotFoundError: there is nothing at `path`.
       ValueError: not a file, empty, unreadable (a damaged archive, a password), a .zip with several
-        files and not just one of them named enwik8, more than MAX_BYTES of text, a bomb, another kind
-        of archive, or UTF-16.
+        files and not just one of them named enwik8, more than MAX_BYTES of text, a bomb, another
+        kind of archive, or UTF-16.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -90,7 +90,7 @@ def to_symbols(text: bytes, vocabulary: Sequence[int]) -> np.ndarray:
 
 
 def decode(symbols: Iterable[int], vocabulary: Sequence[int]) -> bytes:
-    """The text that `symbols` [N] stand for; the unknown symbol is written as U+FFFD in UTF-8.
+    """The text of `symbols` [N]; the unknown symbol is written as U+FFFD in UTF-8.
 
     Raises:
       ValueError: a symbol outside 0 .. len(vocabulary).
@@ -110,7 +110,7 @@ def _read(path: Path) -> bytes:
     if start.startswith(ZIP) or (path.suffix.lower() == ".zip" and not start.startswith(GZIP)):
         with _ZipSource(path) as raw, zipfile.ZipFile(raw) as archive:
             member = _member(archive, path)
-            _check_size(path, member.file_size)  # what it declares; what it holds is counted, too
+            _check_size(path, member.file_size)  # what it declares; what it holds is counted as well
             with archive.open(member) as file:
                 return read_at_most(file, MAX_BYTES + 1, raw.tell)
     if start.startswith(GZIP) or path.suffix.lower() == ".gz":

@@ -1,8 +1,8 @@
 """Dropout of a model's inputs and outputs.
 
-Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout", JMLR 15, 2014; on what enters
-and leaves recurrent layers: Zaremba, Sutskever and Vinyals, "Recurrent Neural Network Regularization",
-2014; with one mask for a whole sequence: Gal and Ghahramani, NIPS 2016.
+Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout", JMLR 15, 2014; on what
+enters and leaves recurrent layers: Zaremba, Sutskever and Vinyals, "Recurrent Neural Network
+Regularization", 2014; with one mask per sequence: Gal and Ghahramani, NIPS 2016.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, Sta
 class Dropout(ModelWrapper):
     """`model` with dropout, in training only; a SequenceModel with the same parameters and carry.
 
-    A dropped unit is zero, the others are divided by 1 - rate. A dropped token is the zero input; tokens
-    that are kept stay as they are.
+    A dropped unit is zero, the others are divided by 1 - rate. A dropped token is the zero input;
+    kept tokens are unchanged.
 
     Attributes:
       model: a Cell or a SequenceModel, of any delay.

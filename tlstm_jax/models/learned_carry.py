@@ -1,4 +1,4 @@
-"""A cell whose first carry is learned."""
+"""A cell whose initial carry is learned."""
 
 import dataclasses
 from typing import Any
@@ -19,13 +19,13 @@ from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, State
 class LearnedCarry(OfCell):
     """`cell` with a learned initial carry; a SequenceModel.
 
-    Parameters: {"cell": .., "carry": the cell's carry without its axis B, the leaves under their paths'
-    names}. `init_carry(B)` needs them: `init_carry(B, params=params)`.
+    Parameters: {"cell": .., "carry": the cell's carry without its axis B, the leaves under their
+    paths' names}. `init_carry(B)` needs them: `init_carry(B, params=params)`.
 
     Attributes:
       cell: a Cell without delay, whose carry is of floats.
-      scale: the carry starts uniformly in [-scale, scale]; None: the cell's own `carry_scale`, or 0 where it
-        has none.
+      scale: the carry is initialized uniformly in [-scale, scale]; None: the cell's own
+        `carry_scale`, or 0 where it has none.
       remat_every, engine: see `unroll`.
 
     Example:
@@ -60,7 +60,7 @@ class LearnedCarry(OfCell):
 
     @property
     def carry_scale(self) -> float:
-        """What `scale` comes to."""
+        """The scale that is used."""
         if self.scale is not None:
             return self.scale
         cell = self.cell

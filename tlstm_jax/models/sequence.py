@@ -137,7 +137,7 @@ def memory_dtype(carry: Carry) -> Any:
 
 
 def carry_dtype(params: Params) -> Any:
-    """Of a carry that goes with these parameters: float32, or wider if they are."""
+    """The dtype of a carry for these parameters: float32, or wider if they are."""
     dtypes = [jnp.dtype(jnp.float32), *(leaf.dtype for leaf in jax.tree.leaves(params))]
     return max(dtypes, key=lambda dtype: dtype.itemsize)
 
@@ -154,14 +154,14 @@ def draws(model: Cell | SequenceModel) -> bool:
 
 
 def finished_first(model: Cell | SequenceModel) -> tuple[bool, ...]:
-    """Which features of y have seen a whole example at its first step, and not at its last: [M]."""
+    """Which features of y have seen the entire example at its first step, not at its last: [M]."""
     return getattr(model, "finished_first", (False,) * model.features)
 
 
 def last_output(model: Cell | SequenceModel, ys: Array, lengths: Array | None = None) -> Array:
-    """The output that has seen each example as a whole: y of its last input.
+    """The output that has seen each example entirely: y of its last input.
 
-    Of what runs backwards in time (`Bidirectional`), it is y of the first input.
+    For features that run backwards in time (`Bidirectional`), it is y of the first input.
 
     Args:
       model: what made ys.

@@ -30,7 +30,7 @@ from tlstm_jax.runs.own_code import check_named
 from tlstm_jax.runs.settings import PATHS, RunSettings
 from tlstm_jax.typing import Task
 
-_MOST_JSON = 2**22  # bytes of a file, or of one line of metrics; what is written has some thousands
+_MOST_JSON = 2**22  # bytes of a file, or of one line of metrics; what is written has thousands
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -44,7 +44,7 @@ def read_json(path: pathlib.Path) -> Any:
 
     Raises:
       FileNotFoundError: there is none.
-      ValueError: in one line, that it is no file, too long, or no JSON.
+      ValueError: it is not a file, too long, or not JSON.
     """
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a file; accepted is a file of JSON")
@@ -74,23 +74,23 @@ def _finite(text: str) -> float:
 
 
 class RunDirectory:
-    """The folder of one run, and where its parts lie."""
+    """The folder of one run, and the paths of its parts."""
 
     def __init__(self, path: str | pathlib.Path) -> None:
         self.path = pathlib.Path(path)
         self.config = self.path / "config.json"
         self.data = self.path / "data.json"
         self.metrics = self.path / "metrics.jsonl"
-        self.events = self.path / EVENTS  # the beginning of their names
+        self.events = self.path / EVENTS  # their names' prefix
         self.checkpoints = self.path / "checkpoints"
         self.curves = self.path / "curves.png"
         self.results = self.path / "results.json"
 
     def read_config(self, named: Collection[str] = ()) -> RunSettings:
-        """The settings of the run that lies here.
+        """The settings of the run in this folder.
 
-        A file may come from a stranger, and to import a module is to run it. So a task or a model that is
-        module:name is imported if it is `named` by the user, too, and refused else.
+        A file may come from a stranger, and importing a module runs it. So a task or model that is
+        module:name is imported only if the user `named` it as well, and refused otherwise.
 
         Args:
           named: the user's own tasks and models, as module:name.
@@ -118,7 +118,7 @@ class RunDirectory:
         return config
 
     def own_code(self) -> dict[str, str]:
-        """Which of "task" and "model" are module:name, and what; {} where no run lies. Imports nothing.
+        """"task" and "model" if they are module:name; {} where there is no run. Imports nothing.
 
         Raises:
           ValueError: its settings cannot be read.
@@ -129,10 +129,10 @@ class RunDirectory:
         return {part: config[part] for part in ("task", "model") if is_own(config[part])}
 
     def is_taken(self, settings: RunSettings) -> bool:
-        """Whether something else lies here than a run of these settings, or nothing.
+        """Whether the folder holds something other than a run of these settings.
 
         Raises:
-          ValueError: the settings of the run that lies here cannot be read.
+          ValueError: the settings of the run in it cannot be read.
         """
         if not self.config.is_file():
             return os.path.lexists(self.path) and not is_unclaimed(self.path, self.config)
@@ -143,7 +143,7 @@ class RunDirectory:
         return False
 
     def claim(self, settings: RunSettings, task: Task) -> None:
-        """Makes the folder, or sees that it holds this very run or nothing; writes whose it is.
+        """Makes the folder, or checks that it holds this very run or nothing; writes whose it is.
 
         Raises:
           ValueError: it holds another run, or something else.
@@ -164,7 +164,7 @@ class RunDirectory:
         write_json(self.data, _identity(task))
 
     def _check_same(self, settings: RunSettings, but: set[str]) -> None:
-        """Raises _OtherRunError unless a run of these settings can go on from here; see `_check_same`."""
+        """Raises _OtherRunError unless a run of these settings can resume here; see `_check_same`."""
         for part, name in self.own_code().items():  # which is imported only if it is the same
             if name != getattr(settings, part):
                 _refuse_other(self.path, part, name, getattr(settings, part))
@@ -179,7 +179,7 @@ class RunDirectory:
             )
 
     def read_vocabulary(self) -> tuple[int, ...] | None:
-        """The bytes that a text task's tokens stand for; None for other tasks.
+        """The bytes of a text task's tokens; None for other tasks.
 
         Raises:
           FileNotFoundError, ValueError: data.json is missing or damaged.
@@ -201,7 +201,8 @@ class RunDirectory:
         """The lines of metrics.jsonl; a last line that a kill left incomplete is dropped.
 
         Args:
-          most: of a longer run, every n-th: about so many with an evaluation, and so many without.
+          most: of a longer run, every n-th: about this many with an evaluation, and as many
+            without.
 
         Raises:
           ValueError: a line that is not the last is damaged.
@@ -228,7 +229,7 @@ class RunDirectory:
 
 
 class _Thinned:
-    """Every n-th of what is added: all up to `most`, then half that number or more."""
+    """Every n-th of what is added: all up to `most`, from then on half that number or more."""
 
     def __init__(self, most: int | None) -> None:
         self.kept: list[tuple[int, dict[str, Any]]] = []
@@ -242,7 +243,7 @@ class _Thinned:
             self.kept, self._every = self.kept[::2], 2 * self._every
 
 
-@functools.lru_cache(maxsize=8)  # of a sweep's members, which have their task in common
+@functools.lru_cache(maxsize=8)  # for a sweep's members, which share their task
 def _identity(task: Task) -> dict[str, Any]:
     """What data.json holds: a checksum of the task's data, and its vocabulary."""
     digest = hashlib.sha256()
@@ -274,7 +275,7 @@ class _OtherRunError(ValueError):
 
 
 def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings, but: set[str]) -> None:
-    """Raises ValueError unless a run of settings `new` can go on from one of `old`; `but` may differ."""
+    """Raises ValueError unless a run of settings `new` can resume one of `old`; `but` may differ."""
     before, after = _flat(old), _flat(new)
     steps = [part.get("num_steps", 0) for part in (before, after)]
     if after.get("schedule") == "constant" and steps[0] < steps[1]:

@@ -21,7 +21,7 @@ class MetricsLog:
     """
 
     def __init__(self, directory: RunDirectory, start: int, *, every: int) -> None:
-        """Brings both to what is known up to `start`, of which there was a report `every` so many steps."""
+        """Brings both to the reports up to `start`, of which there was one `every` so many steps."""
         there = {r["step"]: r for r in directory.read_metrics() if r["step"] <= start}
         kept = [there[step] for step in sorted(there)]
         self.lacking = _lacking(directory.metrics, there, range(every, start + 1, every))
@@ -34,7 +34,7 @@ class MetricsLog:
             self._events = EventLog(directory.path, kept, keep=self.lacking is not None)
 
     def write(self, report: Report, unit: str, seconds: float) -> None:
-        """One report; `seconds` of training since the run's beginning.
+        """One report; `seconds` of training since the run began.
 
         Raises:
           OSError: it cannot be written, or the file is no longer in its place.

@@ -1,4 +1,4 @@
-"""The models of the zoo: names, citations, and what makes each from plain settings; and a user's own."""
+"""The models of the zoo: names, citations, and how each is made from settings; and a user's own."""
 
 import dataclasses
 import inspect
@@ -34,11 +34,11 @@ class Entry:
     """A model of the zoo.
 
     Attributes:
-      make: its class, or a function, of plain settings.
+      make: its class, or a function, with plain settings as arguments.
       title: what it is called.
       citation: authors, title, where, year.
-      checked: what it is compared with in the tests, beside a NumPy version of its equations.
-      defaults: settings whose defaults are others than those of `make` and `Wrapping`.
+      checked: what the tests compare it with, besides a NumPy version of its equations.
+      defaults: defaults that differ from those of `make` and `Wrapping`.
     """
 
     make: Callable[..., Cell | SequenceModel]
@@ -228,7 +228,7 @@ MODELS: Mapping[str, Entry] = {
 
 
 def entry(name: str) -> Entry:
-    """A model's entry; of a user's own, module:name, whose module is imported, one without citation.
+    """A model's entry; for a user's own, module:name, one without citation: its module is imported.
 
     Raises:
       ValueError: there is no such model.

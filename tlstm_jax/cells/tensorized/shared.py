@@ -18,7 +18,7 @@ from tlstm_jax.typing import Array, Params
 
 
 def check_settings(s: Any) -> None:
-    """Raises ValueError, with what is accepted, for settings `s` of a cell that make no tensor."""
+    """Raises ValueError unless the settings `s` of a cell make a tensor."""
     tensor_shape, kernel_size = s.tensor_shape, s.kernel_size
     if not is_sizes(tensor_shape):
         raise ValueError(f"tensor_shape is {tensor_shape}; accepted are one or more sizes >= 1")
