@@ -59,7 +59,7 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
 
 
 def _hide_late_reads(unraisable: Any) -> None:
-    """Hides errors of reads that outlive their loop after a damaged checkpoint; `fail` has the error."""
+    """Hides errors of reads that outlive their loop: of a damaged checkpoint, which `fail` reports."""
     loop = str(unraisable.exc_value) == "Event loop is closed"
     if not loop and not inspect.iscoroutine(unraisable.object):
         sys.__unraisablehook__(unraisable)
@@ -87,7 +87,8 @@ def _choose_platform(platform: str | None, connect: Callable[[], None] | None) -
     except (RuntimeError, AssertionError):
         name = "JAX_PLATFORMS" if platform is None else "platform"
         raise ValueError(
-            f"{name} is {wanted!r}, but JAX finds no such device here; accepted are cpu, and what it finds"
+            f"{name} is {wanted!r}, but JAX finds no such device here; accepted are cpu "
+            "and what it finds"
         ) from None
 
 

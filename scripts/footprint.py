@@ -130,7 +130,7 @@ def _megabytes(num_bytes: int) -> str:
 
 
 def _pretend() -> None:
-    """Makes JAX have as many CPU devices as the mesh needs; those of a target are the compiler's."""
+    """Makes JAX have as many CPU devices as the mesh needs, unless there is a target."""
     number = math.prod(devices.MESH.value or (1,))
     if not 1 <= number <= MOST:
         raise ValueError(f"mesh has {number} devices; accepted are 1 to {MOST}")

@@ -26,7 +26,7 @@ from tlstm_jax.training import checkpointing
 from tlstm_jax.typing import Params, State, Task
 
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
-PROMPT = flags.DEFINE_string("prompt", None, "The text to continue, or the question to answer.", required=True)
+PROMPT = flags.DEFINE_string("prompt", None, "The text to continue or to answer.", required=True)
 NUM_TOKENS = flags.DEFINE_integer("num_tokens", 500, "Tokens to write.", upper_bound=2**20)
 TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Of sampling; 0 takes the likeliest.")
 TOP_K = flags.DEFINE_integer("top_k", None, "Sample among the k likeliest only.")
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def _task_and_network(directory: RunDirectory) -> tuple[Task | Vocabulary, Network]:
-    """The run's task; if its tokens are bytes, their vocabulary suffices, and the text may be gone."""
+    """The run's task; if its tokens are bytes, only their vocabulary, as the text may be gone."""
     vocabulary = directory.read_vocabulary()
     if vocabulary is None:
         run = runs.open(directory, reading_flags())

@@ -159,7 +159,7 @@ def look_here() -> None:
 
 
 def _define_model_flag(name: str, models: Sequence[str]) -> flags.FlagHolder:
-    """A flag of the type that the models give it; its help says what it means and for which models."""
+    """A flag of the models' type; its help says what it means and for which models."""
     having = [model for model in models if name in zoo.setting_types(model)]
     return _define(
         name, names.plain(zoo.setting_types(having[0])[name]), _help(name, having, models)
@@ -255,7 +255,7 @@ def as_flags(code: Mapping[str, str]) -> str:
 
 
 def define_reading_flags() -> None:
-    """--data_dir and --data_path, and `define_code_flags`, of programs that read a run and its data."""
+    """--data_dir, --data_path and `define_code_flags`, of programs that read a run's data."""
     cli.define_path_flag("data_dir", None, "Where the data lie now, if not where they did.")
     cli.define_path_flag("data_path", None, "Where the text lies now, if not where it did.")
     define_code_flags()

@@ -203,7 +203,7 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
 
 
 def _finish(run: Run, why: str | None) -> None:
-    """Reports the best checkpoint on the test split; `why` overrides the reason why the run ended."""
+    """Reports the best checkpoint on the test split; `why` overrides why the run ended."""
     task = run.task
     print("evaluating the best checkpoint on the test split", flush=True)
     results = write_results(run.directory, task, run.network, run.train, layout=run.layout)

@@ -165,7 +165,7 @@ class BaseTask:
 
     @functools.cached_property
     def outline(self) -> Self:
-        """This task with `jax.ShapeDtypeStruct`s in place of arrays; without arrays, the task itself.
+        """This task with `jax.ShapeDtypeStruct`s for its arrays; without arrays, itself.
 
         Compiled programs live as long as the process, and so does the task they are compiled for:
         hence they are compiled for its outline, with which a batch can be traced.

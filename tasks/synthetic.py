@@ -12,7 +12,7 @@ import numpy as np
 from tlstm_jax.tasks.base import BaseTask
 from tlstm_jax.typing import Array, Batch
 
-_SAMPLES = 64  # that show which places are scored always, which sometimes; more than enough for both
+_SAMPLES = 64  # that show which places are scored always or sometimes; more than enough
 
 
 @dataclasses.dataclass(frozen=True)

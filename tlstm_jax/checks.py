@@ -88,7 +88,7 @@ def check_carry(
 
 
 def check_inputs(xs: Array, lengths: Any, reset: Any) -> tuple[Array | None, Array | None]:
-    """Raises ValueError unless inputs are those of `unroll`; returns lengths and reset as arrays."""
+    """Raises ValueError unless inputs suit `unroll`; returns lengths and reset as arrays."""
     if not (hasattr(xs, "shape") and hasattr(xs, "dtype")):
         raise ValueError(
             f"xs is a {type(xs).__name__}; accepted are arrays, [T, B, I] of floats and [T, B] of integers"
@@ -198,7 +198,7 @@ def _optional(model: Cell | SequenceModel) -> tuple[str, ...]:
 
 
 def recall(function: Callable[..., Any], model: Cell | SequenceModel, *sizes: Any) -> Any:
-    """The lru_cached `function` of these arguments; computed again if the model cannot be hashed."""
+    """The lru_cached `function` of these arguments; recomputed if the model cannot be hashed."""
     try:
         hash((model, *sizes))
     except TypeError:

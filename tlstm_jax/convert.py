@@ -291,7 +291,7 @@ def _check_setting(name: str, given: str, accepted: Collection[str]) -> None:
 
 
 def _check_names(owner: str, arrays: Arrays, names: Collection[str], accepted: str) -> None:
-    """Raises ValueError unless there are exactly these names, of matrices or, for biases, vectors."""
+    """Raises ValueError unless these are the names, of matrices or, for biases, vectors."""
     missing = [f"lacks {name}" for name in names if name not in arrays]
     unexpected = [f"has an unexpected {name}" for name in arrays if name not in names]
     if missing or unexpected:

@@ -154,7 +154,7 @@ def plot_kernels(
     pixels: Pixels | None = None,
     title: str = "",
 ) -> Any:
-    """The kernels of a memory-cell convolution over time: where each location takes its memory from.
+    """The kernels of a memory-cell convolution over time: where locations take their memory from.
 
     Args:
       kernels: [S, P, K] of one example and one tensor axis, sums over K are 1; tap K // 2 is the
@@ -200,7 +200,7 @@ def _aligned(values: np.ndarray, delays: Sequence[int] | None) -> np.ndarray:
 def _panels(
     T: int, P: int, height: float, pixels: Pixels | None, title: str
 ) -> tuple[Any, list[Any]]:
-    """A Figure with P panels of so many inches, one above the other, and an image beside and above."""
+    """A Figure with P panels of this size in inches, and an image beside and above them."""
     width = min(12, max(6, 0.17 * T + 2))
     strips = 0 if pixels is None else 1
     figure = make_figure((width + 1.8 * strips, height * P + 1.2 + 0.3 * strips))

@@ -42,9 +42,9 @@ class Cell(Protocol):
     A cell whose parameters may have entries beside those that `init` makes names them in
     `optional_params`.
 
-    A cell that draws noise in training has `draw(key, num_steps, batch_size)`, a pytree of [T, B,
-    ..]: masks, say, drawn before the loop. Its `step`, `mix` and `update` then take the noise of
-    their step as one more argument, None outside training.
+    A cell that draws noise in training has `draw(key, num_steps, batch_size)`, a pytree of
+    [T, B, ..]: masks, say, drawn before the loop. Its `step`, `mix` and `update` then take the
+    noise of their step as one more argument, None outside training.
     """
 
     @property
@@ -137,17 +137,15 @@ class Batch(NamedTuple):
     The network reads `inputs`, and `lengths` and `reset` say how far and from where. Targets and
     mask are the task's own: only its `metrics` reads them, so they may be of any type and rank.
     Integer targets with two axes are taken for classes, one for each output; others also have B as
-    axis 1, so that a batch can be sharded over devices: [T, B, D] floats for a regression, or [1,
-    B, N] labels for CTC.
+    axis 1, so that a batch can be sharded over devices: [T, B, D] floats for a regression, or
+    [1, B, N] labels for CTC.
     """
 
     inputs: Array  # [T, B, I] float32, or tokens [T, B] int32 (-1: the zero input)
     targets: (
         Array  # [T, B] int32 classes; [1, B] where only the last output is scored; or any other
     )
-    mask: (
-        Array  # bool, as targets: which outputs are scored; with other targets, as `metrics` reads it
-    )
+    mask: Array  # like targets, bool: which outputs are scored; or as `metrics` reads it
     lengths: Array | None = None  # [B] int32, None: every sequence fills all T steps
     restart: Array | None = None  # [B] bool, streams only: examples whose carry is reset here
 
@@ -209,7 +207,7 @@ class Task(Protocol):
     vocabulary: Sequence[int] | None  # the bytes of the tokens, ascending
     token_names: Sequence[str]  # how the input tokens are written
     class_names: Sequence[str]  # names of the outputs
-    metric_labels: Mapping[str, str]  # labels of metrics on learning curves, in place of their names
+    metric_labels: Mapping[str, str]  # of metrics on learning curves, in place of their names
     about: str  # a line on its data, for the screen; "" for none
 
     def notes(self, split: str) -> Mapping[str, int | float | str]:
@@ -222,7 +220,7 @@ class Task(Protocol):
         """One sequence of tokens [T] as text."""
 
     def answer(self, inputs: np.ndarray, outputs: np.ndarray) -> str:
-        """What a network answers to tokens [T], as text; outputs [T]: the likeliest class after each."""
+        """A network's answer to tokens [T], as text; outputs [T]: the likeliest class after each."""
 
     def picture(self, inputs: np.ndarray) -> np.ndarray | None:
         """One sequence of inputs [T, I] as an image [H, W], where they are one."""

@@ -56,7 +56,7 @@ def modules() -> tuple[str, ...]:
 
 
 def public_names(module: str) -> list[str]:
-    """A module's names: its `__all__`, or else the classes, functions and constants defined there."""
+    """A module's names: `__all__`, or else the classes, functions and constants defined there."""
     it = importlib.import_module(module)
     if hasattr(it, "__all__"):
         return list(it.__all__)
@@ -70,7 +70,7 @@ def public_names(module: str) -> list[str]:
 
 @functools.cache
 def described() -> dict[str, str]:
-    """Where the reference describes each name: full name -> module, in the order of the reference."""
+    """Where the reference describes each name: full name -> module, in its order."""
     seen: dict[int, str] = {}
     places = {}
     for module in modules():

@@ -1,4 +1,4 @@
-"""Whether the device computes what the CPU does: every model, and a training that changes devices."""
+"""Whether the device equals the CPU: every model, and a training that changes devices."""
 
 import concurrent.futures
 import os
@@ -46,7 +46,7 @@ def models(record: Record, clock: Clock) -> None:
 
 
 def _programs(name: str, pool: concurrent.futures.Executor) -> dict[str, Callable[[], Any]]:
-    """Functions that return a model's results, on the CPU, and on the device with two precisions."""
+    """A model's results as functions: on the CPU, and on the device with two precisions."""
     network = zoo.make_network(
         name,
         input_size=SIZE,

@@ -1,4 +1,4 @@
-"""Rows of a benchmark as a Markdown table, as JSON, and as the picture of run time against depth."""
+"""Rows of a benchmark as a Markdown table, as JSON, and as a plot of run time against depth."""
 
 import importlib.metadata
 import json

@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     seed: int
 
     def events(self) -> list[str]:
-        """What ends each start, in an order given by the seed; the claim of the folder comes first."""
+        """What ends each start, in an order given by the seed; first, the claim of the folder."""
         rng = random.Random(self.seed)
         claims = min(3, self.kills // 8)
         rest = self.kills - self.saves - claims

@@ -89,7 +89,7 @@ class Start:
 
 
 def saving(checkpoints: pathlib.Path) -> set[tuple[str, int]]:
-    """Files that show that a checkpoint is being written or removed, or was when the program died."""
+    """Files of a checkpoint that is being written or removed, or was when the program died."""
     found = set()
     with contextlib.suppress(FileNotFoundError), os.scandir(checkpoints) as entries:
         for entry in entries:
@@ -135,7 +135,7 @@ def moment(
 
 
 def _grows(workdir: pathlib.Path, start: Start) -> Callable[[], bool]:
-    """Whether there is a new report; at first the log is truncated to the step that is resumed from."""
+    """Whether there is a new report; the log is first truncated to the step of the resume."""
     metrics, fewest = workdir / "metrics.jsonl", 10**9
 
     def reached() -> bool:

@@ -1,8 +1,9 @@
 """Sweeps over hyperparameters and seeds; members that differ only in seeds and floats train as one.
 
-python -m scripts.sweep --task=memorization --num_symbols=5 --over=learning_rate=1e-3,3e-3 --over=seed=0..3
+python -m scripts.sweep --task=memorization --over=learning_rate=1e-3,3e-3 --over=seed=0..3
 python -m scripts.sweep --task=pdigits --model=lstm --over=learning_rate=log:1e-4:1e-1 --samples=16
-python -m scripts.sweep --preset=memorization/quickstart --over=features=20,40 --halving=3 --halving_steps=100
+python -m scripts.sweep --preset=memorization/quickstart --over=features=20,40 \\
+    --halving=3 --halving_steps=100
 python -m scripts.sweep --workdir=runs/sweep        # resumes the sweep there
 
 The folder holds a run directory for every member, like those of `scripts.train`, and the results of

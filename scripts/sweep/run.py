@@ -110,7 +110,7 @@ class Members:
         return self._group[part.members[0]].members
 
     def load(self, group: Group) -> list[Saved]:
-        """The members' checkpoints of the last step that all have; their logs continue from there."""
+        """The checkpoints of the last step that all members have; their logs continue from there."""
         training_ = [n for n in group.members if n not in self.curves.stop]
         steps = {n: checkpointing.steps(self.directories[n].checkpoints) for n in training_}
         step = min((max(there, default=0) for there in steps.values()), default=0)

@@ -19,7 +19,7 @@ ROWS = 20  # of the live table; the best settings
 
 
 class Table:
-    """Shows reports, as a context manager: with mean and spread over seeds, if they are swept over."""
+    """Shows reports, as a context manager; with mean and spread over seeds, if they are swept over."""
 
     def __init__(self, points: Sequence[Mapping[str, Any]], task: Task, curves: Curves) -> None:
         self._points, self._task, self._curves = points, task, curves

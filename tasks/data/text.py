@@ -110,7 +110,7 @@ def _read(path: Path) -> bytes:
     if start.startswith(ZIP) or (path.suffix.lower() == ".zip" and not start.startswith(GZIP)):
         with _ZipSource(path) as raw, zipfile.ZipFile(raw) as archive:
             member = _member(archive, path)
-            _check_size(path, member.file_size)  # what it declares; what it holds is counted as well
+            _check_size(path, member.file_size)  # as declared; what it holds is counted as well
             with archive.open(member) as file:
                 return read_at_most(file, MAX_BYTES + 1, raw.tell)
     if start.startswith(GZIP) or path.suffix.lower() == ".gz":

@@ -30,7 +30,7 @@ class DelayFree:
 
 
 class OfCell:
-    """Has the width and the delay of its `cell`: wrappers that are cells, and models of one cell."""
+    """Has the width and delay of its `cell`: a wrapper that is a cell, or a model of one cell."""
 
     cell: Cell
 

@@ -32,9 +32,9 @@ class GridCarry(NamedTuple):
 class GridLSTM(DelayFree):
     """The 2-LSTM; gates in the order i, f, g, o.
 
-    Parameters: {"input": {"kernel" [I, 2M], "bias" [2M]}, "layer": {"time", "depth": {"kernel" [2M,
-    4M], "bias" [4M]}}}; untied, "layer_0", "layer_1" and so on. Its products with the state follow
-    one another, so it has no project / mix / update.
+    Parameters: {"input": {"kernel" [I, 2M], "bias" [2M]}, "layer": {"time", "depth":
+    {"kernel" [2M, 4M], "bias" [4M]}}}; untied, "layer_0", "layer_1" and so on. Its products with
+    the state follow one another, so it has no project / mix / update.
 
     Attributes:
       features: M.

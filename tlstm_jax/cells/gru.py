@@ -29,8 +29,8 @@ class GRUCarry(NamedTuple):
 class GRU(SplitStep, DelayFree):
     """The GRU, reset after, as torch.nn.GRUCell and flax.linen.GRUCell. Gates in the order r, z, n.
 
-    Parameters: {"input": {"kernel" [I, 3M], "bias" [3M]}, "recurrent": {"kernel" [M, 3M], "bias"
-    [M]}}, the last being b_n (torch's other recurrent biases are summed into the input's).
+    Parameters: {"input": {"kernel" [I, 3M], "bias" [3M]}, "recurrent": {"kernel" [M, 3M],
+    "bias" [M]}}, the last being b_n (torch's other recurrent biases are summed into the input's).
 
     Attributes:
       features: M.

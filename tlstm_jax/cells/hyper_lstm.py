@@ -46,8 +46,8 @@ class HyperLSTM(DelayFree):
     """The layer-normalized HyperLSTM; gates in the order i, f, g, o.
 
     Parameters: the LSTM's; "norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias" [M]};
-    "hyper": {"input": {"kernel" [M + I, 4N]} over [h, x], "recurrent": {"kernel" [N, 4N], "bias"
-    [4N]}, "norm": {"scale", "bias" [4N]}, "memory_norm": {"scale", "bias" [N]}}; "embed_h",
+    "hyper": {"input": {"kernel" [M + I, 4N]} over [h, x], "recurrent": {"kernel" [N, 4N],
+    "bias" [4N]}, "norm": {"scale", "bias" [4N]}, "memory_norm": {"scale", "bias" [N]}}; "embed_h",
     "embed_x": {"kernel" [N, 4E], "bias" [4E]}, "embed_b": {"kernel" [N, 4E]}; "scale_h", "scale_x",
     "scale_b": {"kernel" [4, E, M]}. Its products with the state follow one another, so it has no
     project / mix / update.

@@ -1,7 +1,7 @@
 """The IRNN: rectified linear units, and a recurrent matrix that starts as the identity.
 
 Le, Jaitly and Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units",
-2015.
+arXiv 1504.00941, 2015.
 
     h_t = max(0, x_t W + h_{t-1} U + b)        y_t = h_t
 """
@@ -27,8 +27,8 @@ class IRNN(SplitStep, DelayFree):
 
     Attributes:
       features: M.
-      input_scale: initial standard deviation of W, the paper's 0.001; None is variance scaling, 1 /
-        sqrt(I).
+      input_scale: initial standard deviation of W, the paper's 0.001; None is variance scaling,
+        1 / sqrt(I).
       recurrent_scale: U starts as this times the identity; below 1, states decay.
       dtype: the dtype of the computation; None is the parameters' dtype.
 

@@ -36,7 +36,7 @@ from tlstm_jax.typing import Array, Params
 
 @dataclasses.dataclass(frozen=True)
 class LayerNormLSTM(SplitStep, DelayFree):
-    """The layer-normalized LSTM; gates in the order i, f, g, o. The memory is carried un-normalized.
+    """The layer-normalized LSTM; gates in the order i, f, g, o. Memory is carried un-normalized.
 
     Parameters: the LSTM's, and {"input_norm", "recurrent_norm": {"scale", "bias" [4M]},
     "memory_norm": {"scale", "bias" [M]}}.
@@ -48,8 +48,8 @@ class LayerNormLSTM(SplitStep, DelayFree):
       dtype: the dtype of the computation; None is the parameters' dtype.
       epsilon: added to the variances; > 0.
       bias_scale: initial standard deviation of b, around the means above. With 0, as in the paper,
-        a sequence that begins with zero inputs keeps c = 0, where the gradient of LN(c) is 1 /
-        sqrt(epsilon) at every step.
+        a sequence that begins with zero inputs keeps c = 0, where the gradient of LN(c) is
+        1 / sqrt(epsilon) at every step.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -113,8 +113,8 @@ class LayerNormLSTM(SplitStep, DelayFree):
 class GateNormLSTM(SplitStep, DelayFree):
     """The LSTM with layer normalization of each gate's sum; gates in the order i, f, g, o.
 
-    Parameters: the LSTM's, and {"norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias"
-    [M]}}.
+    Parameters: the LSTM's, and {"norm": {"scale", "bias" [4M]}, "memory_norm": {"scale",
+    "bias" [M]}}.
 
     Attributes:
       features: M.

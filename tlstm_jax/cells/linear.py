@@ -155,6 +155,6 @@ def linear(x: Array, params: Params, dtype: Any) -> Array:
 
 
 def zero_input(xs: Array) -> Array:
-    """The zero input of the kind of xs: zeros for vectors, token -1 for tokens, which are `widened`."""
+    """The zero input in the form of xs: zeros for vectors, -1 for tokens, which are `widened`."""
     fill = -1 if jnp.issubdtype(xs.dtype, jnp.integer) else 0
     return jnp.full_like(xs, fill)

@@ -22,7 +22,7 @@ from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
 @dataclasses.dataclass(frozen=True)
 class RecurrentDropout(CellWrapper):
-    """`cell` with variational dropout of its hidden state; a Cell with the same parameters and carry.
+    """`cell` with variational dropout of its state; a Cell with the same parameters and carry.
 
     Each segment of a stream has its own masks. The state that is carried is not dropped, only what
     `mix` reads of it; a cell without project / mix / update must keep its memory apart from

@@ -137,7 +137,7 @@ class UnitaryRNN(SplitStep, DelayFree):
 
 @dataclasses.dataclass(frozen=True)
 class FullCapacityURNN(SplitStep, DelayFree):
-    """The full-capacity uRNN. W stays unitary under `tlstm_jax.training.settings`'s Cayley step only.
+    """The full-capacity uRNN. W stays unitary only under `tlstm_jax.training`'s Cayley step.
 
     Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "unitary": {"real", "imag" [M, M]},
     "modrelu": {"bias" [M]}}; W starts as the T of a `UnitaryRNN`.

@@ -80,7 +80,7 @@ class Zoneout(CellWrapper):
         return self.hidden > 0 or getattr(self.cell, "copies_hidden", False)
 
     def draw(self, key: Array, num_steps: int, batch_size: int) -> PyTree:
-        """(which units keep their values, bool [T, B, ..] per leaf of the carry; the cell's noise)."""
+        """(kept units, bool [T, B, ..] for each leaf of the carry; the cell's own noise)."""
 
         def mask(path: tuple, leaf: Array) -> Array:
             rate = self._rate(path)

@@ -80,7 +80,7 @@ class AnnealedHMLSTM(OfCell, DelayFreeModel):
         train: bool = False,
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M]; with `train`, one more training step is counted."""
+        """[T, B, I] or tokens [T, B] to [T, B, M]; with `train`, a training step is counted."""
         check_call(self, params, carry, xs, state=state)
         params = {**params, "slope": self.slope(state)}
         carry, ys, _, aux = self._model.apply(params, (), carry, xs, train=train, **options)

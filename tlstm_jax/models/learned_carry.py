@@ -33,7 +33,8 @@ class LearnedCarry(OfCell):
       >>> from tlstm_jax import LSTM, LearnedCarry
       >>> model = LearnedCarry(LSTM(4), scale=0.1)
       >>> params, state = model.init(jax.random.key(0), input_size=3)
-      >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2, params=params), jnp.ones((5, 2, 3)))
+      >>> carry = model.init_carry(2, params=params)
+      >>> carry, ys, *_ = model.apply(params, state, carry, jnp.ones((5, 2, 3)))
       >>> ys.shape, jax.tree.map(jnp.shape, params["carry"])
       ((5, 2, 4), {'hidden': (4,), 'memory': (4,)})
     """

@@ -25,7 +25,7 @@ from tlstm_jax.typing import Array, Aux, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class SRU(DelayFreeModel):
-    """One layer of SRU; a SequenceModel with `SRUCell`'s parameters and carry, and the same numbers.
+    """One layer of SRU; a SequenceModel with the parameters, carry and numbers of `SRUCell`.
 
     Attributes:
       features: M.

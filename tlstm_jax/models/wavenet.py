@@ -44,10 +44,11 @@ class WaveNetCarry(NamedTuple):
 class WaveNet(DelayFreeModel):
     """WaveNet, in parallel over time; a SequenceModel. Its second 1x1 convolution is the readout.
 
-    Parameters: {"input": {"kernel" [I, M], "bias" [M]}, "layer_0": {"dilated": {"kernel" [2, M,
-    2M], "bias" [2M]}, "residual": {"kernel" [M, M], "bias" [M]}, "skip": {"kernel" [M, S], "bias"
-    [S]}}, .., "post": {"kernel" [S, S], "bias" [S]}}; blocks filter, gate; kernel[1] multiplies
-    x_t. The top layer's residual is not used; it is there so that all layers have the same shapes.
+    Parameters: {"input": {"kernel" [I, M], "bias" [M]}, "layer_0": {"dilated":
+    {"kernel" [2, M, 2M], "bias" [2M]}, "residual": {"kernel" [M, M], "bias" [M]}, "skip":
+    {"kernel" [M, S], "bias" [S]}}, .., "post": {"kernel" [S, S], "bias" [S]}}; blocks filter, gate;
+    kernel[1] multiplies x_t. The top layer's residual is not used; it is there so that all layers
+    have the same shapes.
 
     Attributes:
       features: S, the width of y and of the skip connections.

@@ -1,6 +1,6 @@
 """What a run writes: its settings, metrics, checkpoints and learning curves.
 
-config.json      the settings of the run; a user's own model and task by their module, see `read_config`
+config.json      the settings of the run; a user's own model and task by module, see `read_config`
 data.json        a checksum of its data, and its vocabulary
 metrics.jsonl    a JSON object for each report: {"step", "samples", "seconds", "train", "valid"}
 events.out.*     the same for TensorBoard
@@ -118,7 +118,7 @@ class RunDirectory:
         return config
 
     def own_code(self) -> dict[str, str]:
-        """"task" and "model" if they are module:name; {} where there is no run. Imports nothing.
+        """ "task" and "model" if they are module:name; {} where there is no run. Imports nothing.
 
         Raises:
           ValueError: its settings cannot be read.
@@ -164,7 +164,7 @@ class RunDirectory:
         write_json(self.data, _identity(task))
 
     def _check_same(self, settings: RunSettings, but: set[str]) -> None:
-        """Raises _OtherRunError unless a run of these settings can resume here; see `_check_same`."""
+        """Raises _OtherRunError unless a run of these settings can resume here."""
         for part, name in self.own_code().items():  # which is imported only if it is the same
             if name != getattr(settings, part):
                 _refuse_other(self.path, part, name, getattr(settings, part))
@@ -275,7 +275,7 @@ class _OtherRunError(ValueError):
 
 
 def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings, but: set[str]) -> None:
-    """Raises ValueError unless a run of settings `new` can resume one of `old`; `but` may differ."""
+    """Raises ValueError unless settings `new` can resume a run of `old`; `but` may differ."""
     before, after = _flat(old), _flat(new)
     steps = [part.get("num_steps", 0) for part in (before, after)]
     if after.get("schedule") == "constant" and steps[0] < steps[1]:

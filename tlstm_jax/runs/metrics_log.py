@@ -21,7 +21,7 @@ class MetricsLog:
     """
 
     def __init__(self, directory: RunDirectory, start: int, *, every: int) -> None:
-        """Brings both to the reports up to `start`, of which there was one `every` so many steps."""
+        """Brings both to the reports up to `start`, one `every` so many steps."""
         there = {r["step"]: r for r in directory.read_metrics() if r["step"] <= start}
         kept = [there[step] for step in sorted(there)]
         self.lacking = _lacking(directory.metrics, there, range(every, start + 1, every))

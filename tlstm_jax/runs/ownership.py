@@ -1,4 +1,4 @@
-"""One program at a time writes to a folder: it holds a lock, which is freed even if it is killed."""
+"""One program at a time writes to a folder: it holds a lock, which a kill frees."""
 
 import contextlib
 import errno
@@ -24,7 +24,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.
 
 @contextlib.contextmanager
 def owning_run(directory: RunDirectory) -> Iterator[None]:
-    """Owns a run's folder; for a sweep's member, also the sweep's, shared with its other members."""
+    """Owns a run's folder; of a sweep's member, also the sweep's, shared with other members."""
     sweep = directory.path.resolve().parent.parent / "sweep.json"
     with contextlib.ExitStack() as stack:
         if sweep.is_file():

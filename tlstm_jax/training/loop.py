@@ -68,7 +68,7 @@ class Report(NamedTuple):
 
 
 def run_key(seed: int | Array) -> Array:
-    """A run's key: threefry, whatever JAX's default is, since others draw differently under vmap."""
+    """A run's key: threefry, not JAX's default, since others draw differently under vmap."""
     return jax.random.key(seed, impl="threefry2x32")
 
 
@@ -262,7 +262,8 @@ def fit(
       >>> from tlstm_jax.tasks.memorization import memorization
       >>> task = memorization(2, 4, batch_size=8)
       >>> network = Network(GRU(8), task.input_size, task.output_size, tokens=task.tokens)
-      >>> reports = list(fit(network, task, TrainSettings(num_steps=20, eval_every=10, checkpoint_every=20)))
+      >>> settings = TrainSettings(num_steps=20, eval_every=10, checkpoint_every=20)
+      >>> reports = list(fit(network, task, settings))
       >>> [(report.progress.step, report.valid is not None) for report in reports]
       [(10, True), (20, True)]
     """

@@ -59,7 +59,7 @@ class Wrapping:
     def wrap(
         self, model: Cell | SequenceModel, above: Cell | SequenceModel | None = None
     ) -> SequenceModel:
-        """The network's body, of `model` and, in the layers above the first, `above` (None: the same).
+        """The network's body: of `model` and, in layers above the first, `above` (None: the same).
 
         Raises:
           ValueError: a setting does not apply to this model.

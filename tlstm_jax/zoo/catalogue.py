@@ -243,7 +243,7 @@ def entry(name: str) -> Entry:
 
 
 def check_protocol(name: str, model: Any) -> None:
-    """Raises ValueError unless a user's own `model` has what a Cell or a SequenceModel must have."""
+    """Raises ValueError unless a user's own `model` is a Cell or a SequenceModel."""
     protocol = SequenceModel if hasattr(model, "apply") else Cell
     parts = [part for part in vars(protocol) if not part.startswith("_")]
     if lacking := [part for part in parts if not hasattr(model, part)]:

@@ -109,8 +109,8 @@ def stacked_lstm(
       num_layers: L >= 1.
       shared: whether the layers share their weights.
       forget_bias: initial bias of the f gates; the others start at 0.
-      input_scale: initial standard deviation of the first layer's W; None is variance scaling, 1 /
-        sqrt(I).
+      input_scale: initial standard deviation of the first layer's W; None is variance scaling,
+        1 / sqrt(I).
       dtype: the dtype of the computation; None is the parameters' dtype.
       remat_every, engine: see `unroll`.
     """
@@ -146,8 +146,8 @@ def dilated(
       features: M, of every layer.
       cell: elman, gru or lstm.
       num_layers: L >= 1.
-      input_scale: initial standard deviation of the first layer's W; None is variance scaling, 1 /
-        sqrt(I).
+      input_scale: initial standard deviation of the first layer's W; None is variance scaling,
+        1 / sqrt(I).
       dtype: the dtype of the computation; None is the parameters' dtype.
       reset: whether the reset gate acts before or after the recurrent product.
     """

@@ -44,7 +44,7 @@ def wave_index(tensor_shape: tuple[int, ...], kernel_size: int) -> np.ndarray:
 
 
 def taps(tensor_shape: tuple[int, ...], kernel_size: int) -> np.ndarray:
-    """Coordinates p - r + k that each location reads, unclipped: int64 [P.., K^D, D], k row-major."""
+    """Coordinates p - r + k that each location reads: int64 [P.., K^D, D], k row-major, unclipped."""
     D = len(tensor_shape)
     offsets = np.array(list(itertools.product(range(kernel_size), repeat=D))) - kernel_size // 2
     locations = np.moveaxis(np.indices(tensor_shape), 0, -1)  # [P.., D]
@@ -115,7 +115,7 @@ def cross_layer_convolution(
 
 
 def check_form(by: str, gradient: str) -> None:
-    """Raises ValueError unless these are forms of the cross-layer convolution and of its gradient."""
+    """Raises ValueError unless these are forms of the convolution and of its gradient."""
     if by not in FORWARDS:
         raise ValueError(f"convolution is {by!r}; accepted are {', '.join(FORWARDS)}")
     if gradient not in GRADIENTS:
@@ -166,7 +166,7 @@ _correlate_p = Primitive("cross_layer_convolution")
 
 
 def _mapped(function: Callable[..., Array], mapped: tuple[tuple[bool, bool], ...]) -> Callable:
-    """`function(cat, kernel)` under vmaps, outermost first, over the operands that `mapped` says."""
+    """`function(cat, kernel)` under vmaps, outermost first, over the operands in `mapped`."""
     for operands in reversed(mapped):
         function = jax.vmap(function, tuple(0 if is_mapped else None for is_mapped in operands))
     return function
@@ -263,7 +263,7 @@ def _by_products(choices: Choices, cat: Array, kernel: Array, before: tuple[int,
 
 
 def _windows(cat: Array, kernel: Array, before: tuple[int, ...]) -> list[Array]:
-    """What is read, [B, P.., ..], for each tap of the kernel's first axes, as many as `before` has."""
+    """What is read, [B, P.., ..], for each tap of the kernel's first len(before) axes."""
     margins = _margins(kernel, before)
     rest = ((0, 0),) * (cat.ndim - 1 - len(before))
     padded = jnp.pad(cat, ((0, 0), *margins, *rest))

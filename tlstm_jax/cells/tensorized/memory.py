@@ -91,7 +91,7 @@ def _mix_by_shifts(memory: Array, q: Array) -> Array:
 
 
 def _mix_by_matrix(memory: Array, q: Array) -> Array:
-    """Each example's kernels as one matrix over locations: faster on a CPU than K^D shifted copies."""
+    """Each example's kernels as one matrix over locations: on a CPU faster than shifted copies."""
     B, *shape, M = memory.shape
     D, N = len(shape), math.prod(shape)
     K = round(q.shape[-1] ** (1 / D))

@@ -1,4 +1,4 @@
-"""What the tensorized cells share: sizes, initialization, and the parts of a step around the gates."""
+"""What the tensorized cells share: sizes, initialization, and a step except its gates."""
 
 from typing import Any
 

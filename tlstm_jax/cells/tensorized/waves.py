@@ -40,7 +40,7 @@ def schedule(tensor_shape: tuple[int, ...], kernel_size: int) -> list[Wave]:
     coordinates = convolution.taps(tensor_shape, kernel_size).reshape(N, -1, len(shape))
 
     def row(at: np.ndarray, reader: np.ndarray) -> np.ndarray:
-        """Table row of coordinates [N, K^D, D] inside the tensor, for readers in the waves [N, 1]."""
+        """Table rows of coordinates [N, K^D, D] in the tensor, for readers in the waves [N, 1]."""
         token = (
             1 + u[tuple(np.moveaxis(at, -1, 0))] - reader
         )  # 0: this token, 1: the last, 2: before

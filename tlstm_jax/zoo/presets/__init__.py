@@ -1,4 +1,4 @@
-"""Named settings of runs: the quickstart, the papers' configurations, and what this project measured.
+"""Named settings of runs: the quickstart, the papers' configurations, and those of this project.
 
 A preset's settings are those of its training, which several share, and its own; none is in both.
 Models whose papers report no figure on these tasks have none. Models and sizes are as published;
