@@ -191,11 +191,11 @@ class PathParser(flags.ArgumentParser):
         try:
             argument.encode()
         except UnicodeEncodeError:
-            raise ValueError(f"{argument!r} is no UTF-8; accepted are paths in UTF-8") from None
+            raise ValueError(f"{argument!r} is not UTF-8; accepted are paths in UTF-8") from None
         path = os.path.expanduser(argument)
         if path.startswith("~"):
             raise ValueError(
-                f"{argument!r} is in nobody's home; accepted is ./{argument}, if it is called so"
+                f"{argument!r} is in the home of an unknown user; accepted is ./{argument} for a file"
             )
         return path
 

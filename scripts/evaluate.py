@@ -35,7 +35,7 @@ def main() -> int:
         seed = EVAL_SEED.value
         if seed is not None and not task.fresh:
             raise ValueError(
-                f"eval_seed is {seed}; accepted for task {task.name}, whose samples are fixed, is none"
+                f"eval_seed is {seed}; accepted for task {task.name}, with fixed samples, is none"
             )
         params, state, progress = run.restore(CHECKPOINT.value)
         data = jax.device_put(task.data)

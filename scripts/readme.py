@@ -30,7 +30,9 @@ def with_table(text: str) -> str:
       ValueError: the two markers are not there, once each.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{README} has not one {BEGIN.strip()} and one {END.strip()}")
+        raise ValueError(
+            f"{README} lacks its markers; accepted is one {BEGIN.strip()} and one {END.strip()}"
+        )
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n{_table()}\n{END}{rest.partition(END)[2]}"
 

@@ -245,7 +245,7 @@ def _listed_presets() -> tuple[list[str], list[Preset]]:
     }
     if not listed:
         of = ", ".join(f"{part} {value}" for part, value in given.items())
-        raise ValueError(f"no preset is of {of}; accepted is --list_presets without these")
+        raise ValueError(f"{of} has no preset; accepted is --list_presets without these")
     return list(listed), list(listed.values())
 
 

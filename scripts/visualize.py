@@ -134,7 +134,7 @@ def _figures(
             )
     if not figures:
         raise ValueError(
-            f"the carry of {type(cell).__name__} has no memory or hidden state to be drawn; accepted are "
+            f"the carry of {type(cell).__name__} has no memory or hidden state; accepted are "
             "cells with one"
         )
     if isinstance(cell, TensorizedLSTM) and cell.memory_convolution:

@@ -135,7 +135,7 @@ class BaseTask:
     def draw(self, key: Array, batch_size: int) -> Batch:
         """Fresh samples, for a task without data: pure and traceable."""
         what = "draw" if self.fresh else "train_batch and eval_batch"
-        raise ValueError(f"task {self.name} has no {what}")
+        raise ValueError(f"task {self.name} has no {what}; accepted are tasks with {what}")
 
     def train_batch(self, data: PyTree, key: Array, step: Array, delay: int) -> Batch:
         """The batch of training step `step`: fresh samples for every step."""
@@ -144,7 +144,9 @@ class BaseTask:
     def num_examples(self, split: str) -> int:
         """Examples of an evaluation on `split`; 1000 if they are fresh."""
         if not self.fresh:
-            raise ValueError(f"task {self.name} has data, but no num_examples")
+            raise ValueError(
+                f"task {self.name} has data and no num_examples; accepted are tasks with both"
+            )
         return 1000
 
     def num_eval_batches(self, split: str, delay: int) -> int:
@@ -292,5 +294,6 @@ def check_task(task: Any) -> None:
         len(bytes_) and list(bytes_) == sorted({b for b in bytes_ if b in range(256)})
     ):
         raise ValueError(
-            f"vocabulary of task {name} is {bytes_!r}; accepted are None and bytes, 0 to 255, ascending"
+            f"vocabulary of task {name} is {bytes_!r}; accepted are None and ascending bytes, "
+            "0 to 255"
         )

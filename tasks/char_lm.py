@@ -140,7 +140,7 @@ class CharLM(ByteText, BaseTask):
         unknown = len(vocabulary)
         if unknown == 256 and any(self.unknown_counts.values()):
             raise ValueError(
-                "vocabulary has 256 bytes, the text unknown ones; accepted are up to 255"
+                "vocabulary has 256 bytes; accepted for a text with unknown ones are up to 255"
             )
         known = {byte: symbol for symbol, byte in enumerate(vocabulary)}
         table = np.array([*(known.get(byte, unknown) for byte in self.vocabulary), unknown])
@@ -185,8 +185,8 @@ class CharLM(ByteText, BaseTask):
         del key
         if delay >= self.segment_length:
             raise ValueError(
-                f"segment_length={self.segment_length} is not longer than the model's delay, "
-                f"{delay}; accepted: at least {delay + 1}"
+                f"segment_length is {self.segment_length}; accepted with a model of delay {delay} are "
+                f"integers >= {delay + 1}"
             )
         length = self.segments_per_epoch * self.segment_length
         starts = np.arange(self.batch_size, dtype=np.int32) * length

@@ -65,8 +65,8 @@ class Images(BaseTask):
         count = self.num_examples("train")
         if not 1 <= self.batch_size <= count:
             raise ValueError(
-                f"batch_size is {self.batch_size}; accepted are 1 to {count}, the number of training "
-                f"images of {self.name}"
+                f"batch_size is {self.batch_size}; accepted are 1 to {count}, the training images of "
+                f"{self.name}"
             )
         super().__post_init__()
 
@@ -155,7 +155,7 @@ def load(
       FileNotFoundError: files are missing, and cannot be downloaded.
     """
     if name not in NAMES:
-        raise ValueError(f"unknown image task {name!r}; accepted: {', '.join(NAMES)}")
+        raise ValueError(f"name is {name!r}; accepted are {', '.join(NAMES)}")
     dataset = name.removeprefix("p")
     if dataset == "digits":
         train, test = _load_digits()
@@ -210,8 +210,8 @@ def from_arrays(
     held_out = round(len(labels) * valid_fraction)
     if not 1 <= held_out < len(labels):
         raise ValueError(
-            f"valid_fraction={valid_fraction} holds out {held_out} of {len(labels)} training "
-            f"images; accepted: 1 to {len(labels) - 1} images"
+            f"valid_fraction is {valid_fraction}, {held_out} of {len(labels)} training images; "
+            f"accepted are 1 to {len(labels) - 1} images"
         )
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
     parts = {
@@ -226,7 +226,9 @@ def from_arrays(
     }
     mean, std = data["train"]["images"].mean(), data["train"]["images"].std()
     if std == 0:
-        raise ValueError(f"all training pixels of {name} are {mean:g}; accepted: not all alike")
+        raise ValueError(
+            f"all training pixels of {name} are {mean:g}; accepted are pixels that differ"
+        )
     data |= {"mean": np.array(mean, np.float32), "std": np.array(std, np.float32)}
     return Images(name, data, batch_size, eval_batch_size, permutation_seed)
 
@@ -249,7 +251,7 @@ def _check_pairs(what: str, images: np.ndarray, labels: np.ndarray, classes: int
         raise ValueError(f"{what} has labels of {kind}; accepted are integers [N]")
     if len(images) != len(labels):
         raise ValueError(
-            f"{what} has {len(images)} images and {len(labels)} labels; accepted is a label for each"
+            f"{what} has {len(images)} images and {len(labels)} labels; accepted are as many"
         )
     if not len(images):
         raise ValueError(f"{what} has 0 images; accepted is at least 1")
@@ -275,4 +277,4 @@ def _gather(data: Data, split: str, index: Array, mask: Array) -> Batch:
 
 def _check_split(split: str) -> None:
     if split not in _EVAL_SPLITS:
-        raise ValueError(f"unknown split {split!r}; accepted: {', '.join(_EVAL_SPLITS)}")
+        raise ValueError(f"split is {split!r}; accepted are {', '.join(_EVAL_SPLITS)}")

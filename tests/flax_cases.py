@@ -24,8 +24,8 @@ MODELS = [*CELLS, TLSTM, TRNN, Stacked(LSTM(M), 2)]
 LENGTHS = np.array([T, 2])
 TOLERANCE = 1e-6
 DELAY_REFUSED = (
-    "TensorizedLSTM has a delay of 2 steps, so flax's RNN would read outputs before they exist; "
-    r"accepted are cells without delay \(else Recurrent\)"
+    "TensorizedLSTM has a delay of 2; accepted in flax's RNN are cells "
+    r"without delay \(others in Recurrent\)"
 )
 
 

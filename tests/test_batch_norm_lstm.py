@@ -147,7 +147,7 @@ def test_noise_on_the_first_state_is_for_training_and_for_starts_only(x64):
         run(params, state, xs, model=model, train=True, key=key, carry=later)[1] for key in keys[1:]
     ]
     assert_close(*ys)
-    with pytest.raises(ValueError, match="draws noise in training; accepted is a key"):
+    with pytest.raises(ValueError, match="key is None; accepted by BatchNormLSTM"):
         model.apply(params, state, model.init_carry(B, jnp.float64), jnp.asarray(xs), train=True)
 
 

@@ -150,10 +150,10 @@ def test_payloads_as_data(payload, tmp_path):
         path.write_bytes(content)
         assert text.read_text(path) == payload
         for shape in ((), (28, 28)):
-            with pytest.raises(ValueError, match=f"^{path}: .*accepted: "):
+            with pytest.raises(ValueError, match=f"^{path}: .*accepted is "):
                 idx.read_idx(path, shape)
     (tmp_path / "data.zip").write_bytes(payload)
-    with pytest.raises(ValueError, match=r"data.zip' cannot be read .*; accepted: "):
+    with pytest.raises(ValueError, match=r"data.zip' cannot be read .*; accepted is "):
         text.read_text(tmp_path / "data.zip")
 
 

@@ -67,4 +67,4 @@ def test_channels_is_an_alias_of_the_flag(program, tmp_path):
     program("train", *flags, f"--workdir={workdir}")
     assert RunDirectory(workdir).read_config().model_settings["features"] == 5
     ran = program("train", f"--workdir={workdir}", "--channels=6", code=1)
-    assert "already holds another run: its features is 5, here it is 6" in ran.stderr
+    assert "holds another run, whose features is 5, not 6; accepted" in ran.stderr

@@ -232,9 +232,7 @@ def test_what_a_file_says_alone_is_not_imported(missing, run_of_own_code, tmp_pa
             read()
         assert all(f"{part} {NAMED[part]}" in str(refused.value) for part in missing)
     assert run_of_own_code.is_taken(chosen)
-    with pytest.raises(
-        ValueError, match=r"already holds another run: its task is own_tasks:parity"
-    ):
+    with pytest.raises(ValueError, match=r"holds another run, whose task is own_tasks:parity"):
         run_of_own_code.claim(chosen, settings.make_task("memorization", {}))
     assert not {"own_cells", "own_tasks"} & set(sys.modules)
 

@@ -159,7 +159,10 @@ def test_successive_halving_on_the_command_line(program, tmp_path):
         (["--over=features=0"], "features is 0"),
         (["--over=seed=0", "--seed=1"], "--seed is given, and swept over"),
         (["--over=seed=0", "--over=seed=1"], "over names seed twice"),
-        (["--over=seed=0", "--halving=2"], "halving and halving_steps are accepted together"),
+        (
+            ["--over=seed=0", "--halving=2"],
+            "halving is 2, halving_steps is None; accepted are both",
+        ),
         (["--over=depth=2"], "--depth is not a setting of task memorization, model lstm"),
     ],
 )
@@ -179,8 +182,8 @@ def test_a_folder_with_something_else_is_left_alone(program, whole, tmp_path):
     ran = program("sweep", *SWEEP, "--num_digits=3", f"--workdir={workdir}", code=1)
     assert "--num_digits is not a setting" in ran.stderr
     ran = program("sweep", *SWEEP, "--clip_norm=2", f"--workdir={workdir}", code=1)
-    assert "already holds another sweep" in ran.stderr
+    assert "holds another sweep; " in ran.stderr
     ran = program("sweep", *SWEEP[:-3], f"--workdir={tmp_path / 'new'}", code=1)
     assert "over is not given" in ran.stderr and not (tmp_path / "new").exists()
     ran = program("sweep", f"--workdir={tmp_path / 'nothing'}", code=1)
-    assert "no sweep in" in ran.stderr
+    assert "holds no sweep.json; " in ran.stderr

@@ -22,7 +22,8 @@ def check_model(name: str, model: Any) -> None:
     """Raises ValueError unless `model` is a Cell or a SequenceModel."""
     if not (_has(model, "step") or _has(model, "apply")):
         raise ValueError(
-            f"{name} is {_described(model)}; accepted are cells and models of tlstm_jax, or of its protocols"
+            f"{name} is {_described(model)}; accepted are cells and models of tlstm_jax, or of its "
+            "protocols"
         )
 
 
@@ -91,7 +92,8 @@ def check_inputs(xs: Array, lengths: Any, reset: Any) -> tuple[Array | None, Arr
     """Raises ValueError unless inputs suit `unroll`; returns lengths and reset as arrays."""
     if not (hasattr(xs, "shape") and hasattr(xs, "dtype")):
         raise ValueError(
-            f"xs is a {type(xs).__name__}; accepted are arrays, [T, B, I] of floats and [T, B] of integers"
+            f"xs is a {type(xs).__name__}; accepted are arrays, [T, B, I] of floats and [T, B] of "
+            "integers"
         )
     if jnp.issubdtype(xs.dtype, jnp.complexfloating):
         raise ValueError(f"xs has dtype {xs.dtype}; accepted are floats and integers")

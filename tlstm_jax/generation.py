@@ -107,7 +107,7 @@ def generate(
         least, most = np.min(prompt), np.max(prompt)
         if least < 0 or most >= network.input_size:
             raise ValueError(
-                f"prompt has tokens from {least} to {most}; accepted are 0 to {network.input_size - 1}"
+                f"prompt has tokens {least} to {most}; accepted are 0 to {network.input_size - 1}"
             )
     if num_tokens < 1:
         raise ValueError(f"num_tokens is {num_tokens}; accepted are integers >= 1")
@@ -117,7 +117,7 @@ def generate(
         raise ValueError(f"top_k is {top_k}; accepted are None and 1 to {network.output_size}")
     if key is None:
         if temperature > 0:
-            raise ValueError("sampling needs a key; temperature 0 does not")
+            raise ValueError("key is None; accepted with a temperature > 0 is a PRNG key")
         key = jax.random.key(0)
     return _generate(network, params, state, prompt, key, num_tokens, temperature, top_k)
 

@@ -30,7 +30,7 @@ def cell_of(network: Network) -> Cell:
         inner = getattr(model, "cell", None) or getattr(model, "model", None)
         if inner is None or type(model).__name__ not in ("CellModel", "Dropout"):
             raise ValueError(
-                f"the model is a {type(model).__name__}; accepted to look into are networks of a single cell"
+                f"the model is a {type(model).__name__}; accepted are networks of a single cell"
             )
         model = inner
     return model
@@ -67,8 +67,8 @@ def memory_kernels(cell: TensorizedLSTM, params: Params, inputs: Array, carry: C
     """
     if not (isinstance(cell, TensorizedLSTM) and cell.memory_convolution):
         raise ValueError(
-            f"{type(cell).__name__} has no memory-cell convolution; accepted is a TensorizedLSTM with "
-            "memory_convolution=True"
+            f"{type(cell).__name__} has no memory-cell convolution; accepted is a TensorizedLSTM "
+            "with memory_convolution=True"
         )
     inputs = widened(inputs)
     late = zero_input(jnp.broadcast_to(inputs[:1], (cell.delay, *inputs.shape[1:])))

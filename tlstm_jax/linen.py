@@ -48,13 +48,13 @@ class Cell(nn.RNNCellBase):
         check_cell("cell", self.cell)
         if self.cell.delay:
             raise ValueError(
-                f"{type(self.cell).__name__} has a delay of {self.cell.delay} steps, so flax's RNN "
-                "would read outputs before they exist; accepted are cells without delay (else Recurrent)"
+                f"{type(self.cell).__name__} has a delay of {self.cell.delay}; accepted in flax's RNN "
+                "are cells without delay (others in Recurrent)"
             )
         if draws(self.cell):
             raise ValueError(
-                f"{type(self.cell).__name__} draws masks in training, which flax's RNN does not hand on; "
-                "accepted are cells that draw nothing (else Recurrent)"
+                f"{type(self.cell).__name__} draws masks in training; accepted in flax's RNN are cells "
+                "that draw nothing (others in Recurrent)"
             )
         super().__post_init__()
 
@@ -67,7 +67,7 @@ class Cell(nn.RNNCellBase):
         """
         if x.ndim != 2 or jnp.issubdtype(x.dtype, jnp.integer):
             raise ValueError(
-                f"x is {x.dtype} {x.shape}; accepted is float [B, I] (tokens: Recurrent)"
+                f"x is {x.dtype} {x.shape}; accepted is float [B, I] (tokens in Recurrent)"
             )
         params = _declare(self, lambda key: self.cell.init(key, x.shape[-1]))
         check_step(self.cell, params, carry, x)
@@ -172,7 +172,9 @@ class Recurrent(nn.Module):
                 "integer [B, T]"
             )
         if tokens and self.input_size is None:
-            raise ValueError("input_size is None; for integer inputs it is the number of tokens")
+            raise ValueError(
+                "input_size is None; accepted with integer inputs is the number of tokens"
+            )
         model = as_sequence(self.model)
         size = self.input_size or inputs.shape[-1]
         params = _declare(self, lambda key: model.init(key, size)[0])
@@ -180,9 +182,7 @@ class Recurrent(nn.Module):
         reverse = self.reverse if reverse is None else reverse
         keep_order = self.keep_order if keep_order is None else keep_order
         if not flush and (reverse or return_last):
-            raise ValueError(
-                "flush is False, with reverse or return_last; accepted with these are whole sequences"
-            )
+            raise ValueError("flush is False; accepted with reverse or return_last is True")
         xs = inputs if self.time_major else jnp.swapaxes(inputs, 0, 1)
         seq_lengths, _ = check_inputs(xs, seq_lengths, None)
         xs = reversed_in_time(xs, seq_lengths) if reverse else xs

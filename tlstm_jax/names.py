@@ -73,14 +73,15 @@ def find(what: str, name: str) -> Callable[..., Any]:
         )
     if not (inspect.isclass(found) or inspect.isfunction(found)):
         raise ValueError(
-            f"{what} is {name!r}, which is of type {type(found).__name__}; accepted are classes and functions"
+            f"{what} is {name!r}, which is of type {type(found).__name__}; accepted are classes and "
+            "functions"
         )
     if inspect.isclass(found) and not (
         hasattr(found, "__dataclass_fields__") and found.__hash__ is not None
     ):
         raise ValueError(
-            f"{what} is {name!r}; accepted are frozen dataclasses, @dataclasses.dataclass(frozen=True), "
-            "and functions"
+            f"{what} is {name!r}; accepted are frozen dataclasses, "
+            "@dataclasses.dataclass(frozen=True), and functions"
         )
     return found
 
@@ -95,8 +96,8 @@ def _import(what: str, name: str, module: str) -> types.ModuleType:
                 f"{what} is {name!r}, but module {module} needs {e.name}, which cannot be imported"
             ) from e
         raise ValueError(
-            f"{what} is {name!r}, but there is no module {e.name}; accepted are modules of this folder, of "
-            "folders in PYTHONPATH, and installed ones"
+            f"{what} is {name!r}, but there is no module {e.name}; accepted are modules of this "
+            "folder, of folders in PYTHONPATH, and installed ones"
         ) from None
     except Exception as e:
         at = traceback.extract_tb(e.__traceback__)[-1]
@@ -154,8 +155,8 @@ def parameters(
                 )
         elif key not in untyped and not _fits(parameter.default, kind):
             raise ValueError(
-                f"{key} of {what} {name} has the default {parameter.default!r}; accepted are values of "
-                f"{inspect.formatannotation(kind)}"
+                f"{key} of {what} {name} has the default {parameter.default!r}; accepted are values "
+                f"of {inspect.formatannotation(kind)}"
             )
         checked[key] = parameter.replace(annotation=kind)
     return checked

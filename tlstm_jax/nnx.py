@@ -65,13 +65,13 @@ class Cell(nnx.RNNCellBase):
         check_cell("cell", cell)
         if cell.delay:
             raise ValueError(
-                f"{type(cell).__name__} has a delay of {cell.delay} steps, so flax's RNN "
-                "would read outputs before they exist; accepted are cells without delay (else Recurrent)"
+                f"{type(cell).__name__} has a delay of {cell.delay}; accepted in flax's RNN are cells "
+                "without delay (others in Recurrent)"
             )
         if draws(cell):
             raise ValueError(
-                f"{type(cell).__name__} draws masks in training, which flax's RNN does not hand on; "
-                "accepted are cells that draw nothing (else Recurrent)"
+                f"{type(cell).__name__} draws masks in training; accepted in flax's RNN are cells that "
+                "draw nothing (others in Recurrent)"
             )
         self.cell = cell
         self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), in_features)))
@@ -199,9 +199,7 @@ class Recurrent(nnx.Module):
         reverse = self.reverse if reverse is None else reverse
         keep_order = self.keep_order if keep_order is None else keep_order
         if not flush and (reverse or return_last):
-            raise ValueError(
-                "flush is False, with reverse or return_last; accepted with these are whole sequences"
-            )
+            raise ValueError("flush is False; accepted with reverse or return_last is True")
         xs = inputs if self.time_major else jnp.swapaxes(inputs, 0, 1)
         seq_lengths, _ = check_inputs(xs, seq_lengths, None)
         xs = reversed_in_time(xs, seq_lengths) if reverse else xs

@@ -83,7 +83,7 @@ def _peers() -> tuple[str, ...]:
     chosen = _accepted("peers", [p for p in _PEERS.value if p], PEERS)
     for peer in chosen:
         if not installed(peer):
-            raise ValueError(f"peer {peer} is not installed; pip install .[bench] brings it")
+            raise ValueError(f"peer {peer} is not installed; accepted after pip install .[bench]")
     return tuple(chosen)
 
 

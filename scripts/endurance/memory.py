@@ -69,7 +69,8 @@ def check_flat(found: Trend) -> None:
     """Raises EnduranceError if the memory grows."""
     if found.slope > MOST_SLOPE:
         raise EnduranceError(
-            f"memory grows by {found.slope:.0f} kB per 1,000 steps; accepted are up to {MOST_SLOPE:.0f}"
+            f"memory grows by {found.slope:.0f} kB per 1,000 steps; accepted are up to "
+            f"{MOST_SLOPE:.0f}"
         )
 
 

@@ -2,8 +2,7 @@
 
 python -m scripts.sweep --task=memorization --over=learning_rate=1e-3,3e-3 --over=seed=0..3
 python -m scripts.sweep --task=pdigits --model=lstm --over=learning_rate=log:1e-4:1e-1 --samples=16
-python -m scripts.sweep --preset=memorization/quickstart --over=features=20,40 \\
-    --halving=3 --halving_steps=100
+python -m scripts.sweep --task=addition --over=features=20,40 --halving=2 --halving_steps=200
 python -m scripts.sweep --workdir=runs/sweep        # resumes the sweep there
 
 The folder holds a run directory for every member, like those of `scripts.train`, and the results of
@@ -53,12 +52,10 @@ def main() -> int:
             given = moved
             for part, name in code.items():
                 if all(getattr(run_, part) != name for run_ in sweep.runs):
-                    raise ValueError(
-                        f"{part} is {name}, which is not in the sweep; accepted are its own"
-                    )
+                    raise ValueError(f"{part} is {name}; accepted are those of the sweep")
             if swept := given.keys() & sweep.points[0].keys():
                 raise ValueError(
-                    f"--{min(swept)} is given, and swept over; accepted is --workdir alone"
+                    f"--{min(swept)} is given and swept over; accepted is --workdir alone"
                 )
             runs = [changed(run_, given) for run_ in sweep.runs]
             sweep = dataclasses.replace(sweep, runs=runs)

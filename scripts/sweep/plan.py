@@ -54,16 +54,20 @@ class Sweep:
           ValueError: a flag or a member's setting is not accepted.
         """
         if not space:
-            raise ValueError("over is not given; accepted is --over=learning_rate=1e-3,3e-3, say")
+            raise ValueError(
+                "over is not given; accepted is name=values, as in learning_rate=1e-3,3e-3"
+            )
         if twice := sorted(set(space) & set(given)):
-            raise ValueError(f"--{twice[0]} is given, and swept over; accepted is one of them")
+            raise ValueError(f"--{twice[0]} is given and swept over; accepted is one of the two")
         if (halving is None) != (halving_steps is None):
-            raise ValueError("halving and halving_steps are accepted together only")
+            raise ValueError(
+                f"halving is {halving}, halving_steps is {halving_steps}; accepted are both or none"
+            )
         if samples is None and search_seed:
             raise ValueError(f"search_seed is {search_seed}; accepted without samples is 0")
         if samples is not None and not set(space) - {"seed"}:
             raise ValueError(
-                f"samples is {samples}; accepted is that with a setting beside seed to be drawn"
+                f"samples is {samples}; accepted where only the seed is swept over is None"
             )
         lengths = [
             len(values)
@@ -102,7 +106,9 @@ class Sweep:
         """
         path = workdir / "sweep.json"
         if not path.is_file():
-            raise FileNotFoundError(f"no sweep in {workdir}: it holds no sweep.json")
+            raise FileNotFoundError(
+                f"{workdir} holds no sweep.json; accepted is the folder of a sweep"
+            )
         there = read_json(path)
         try:
             for run in there["runs"]:
@@ -163,8 +169,7 @@ class Sweep:
         if path.is_file():
             if not self._is_in(path):
                 raise ValueError(
-                    f"{workdir} already holds another sweep; accepted are the same settings or another "
-                    "--workdir"
+                    f"{workdir} holds another sweep; accepted are the same settings or another --workdir"
                 )
         elif workdir.exists() and not is_unclaimed(workdir, path):
             raise ValueError(

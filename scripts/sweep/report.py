@@ -47,7 +47,8 @@ def write_report(
     write_text(workdir / "results.csv", _csv(rows))
     if np.isnan(scores).all():
         raise ValueError(
-            f"no member has a {task.metric} that is a number; see {workdir / 'results.csv'}"
+            f"{task.metric} is NaN for all members in {workdir / 'results.csv'}; accepted is a "
+            "sweep with a finite member"
         )
     steps = sorted(set().union(*curves.valid.values()))
     figure = plot_sweep(
@@ -125,7 +126,9 @@ def _row(
     if not isinstance(test, dict) or not all(
         isinstance(v, int | float | None) for v in test.values()
     ):
-        raise ValueError(f"{directory.results} is damaged: test should hold names with numbers")
+        raise ValueError(
+            f"{directory.results} is damaged; accepted as its test are names with numbers"
+        )
     names = ("step", task.unit, f"best_{task.metric}", "best_step", "units_to_target", "seconds")
     values = ("step", "units", "best_metric", "best_step", "units_to_target", "seconds")
     return {

@@ -176,7 +176,5 @@ def _read_stops(path: pathlib.Path) -> dict[int, str]:
     if not isinstance(stops, dict) or not all(
         n.isdecimal() and isinstance(why, str) for n, why in stops.items()
     ):
-        raise ValueError(
-            f"{path} is damaged: it should hold members' numbers, and why each stopped"
-        )
+        raise ValueError(f"{path} is damaged; accepted are members' numbers, and why each stopped")
     return {int(n): why for n, why in stops.items()}

@@ -41,7 +41,7 @@ def _values(name: str, spec: str) -> Any:
     parser = flags.FLAGS[name].parser
     if kind in _RANGES:
         if not isinstance(parser, flags.FloatParser):
-            raise ValueError(f"{name} is {spec}; accepted are values: it is no float")
+            raise ValueError(f"{name} is {spec}; accepted are values, since it is not a float")
         try:
             low, high = map(float, bounds)
         except ValueError:
@@ -61,4 +61,4 @@ def _values(name: str, spec: str) -> Any:
     try:
         return [parser.parse(value) for value in spec.split(",")]
     except (ValueError, TypeError) as e:
-        raise ValueError(f"{name} is {spec}: {e}") from None
+        raise ValueError(f"{name} is {spec} ({e}); accepted are values of its flag") from None

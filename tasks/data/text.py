@@ -21,7 +21,7 @@ from tlstm_jax.tasks.data.inflate import BombError, read_at_most
 MAX_BYTES = 2**31 - 1  # of text, uncompressed: positions are int32, and an archive may be a bomb
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()  # how the unknown symbol is written
 _MAX_DIRECTORY = 2**20  # bytes of a .zip's directory, which zipfile takes in at once
-_ACCEPTED = "accepted: a readable text file, plain, .gz or .zip"  # whatever its name is
+_ACCEPTED = "accepted is a readable text file, plain, .gz or .zip"  # whatever its name is
 
 
 class _RefusedError(ValueError):
@@ -57,7 +57,7 @@ def read_text(path: str | os.PathLike[str]) -> bytes:
         raise ValueError(f"data_path '{path}' cannot be read ({why}); {_ACCEPTED}") from error
     _check_size(path, len(text))
     if not text:
-        raise ValueError(f"data_path '{path}' is empty; accepted: a file with text in it")
+        raise ValueError(f"data_path '{path}' is empty; accepted is a file with text")
     if (kind := not_text(text)) is not None:
         raise ValueError(f"data_path '{path}' {kind}; {_ACCEPTED}")
     return text
@@ -124,7 +124,7 @@ def _read(path: Path) -> bytes:
 def _check_size(path: Path, size: int) -> None:
     if size > MAX_BYTES:
         raise _RefusedError(
-            f"data_path '{path}' holds more text than is accepted: {MAX_BYTES:,} bytes"
+            f"data_path '{path}' has over {MAX_BYTES:,} bytes of text; accepted are up to so many"
         )
 
 
@@ -135,8 +135,8 @@ class _ZipSource(io.FileIO):
         left = os.fstat(self.fileno()).st_size - self.tell()
         if (left if size < 0 else min(size, left)) > _MAX_DIRECTORY:
             raise _RefusedError(
-                f"data_path '{self.name}' has too large a directory; accepted: a .zip whose directory "
-                f"is within {_MAX_DIRECTORY:,} bytes"
+                f"data_path '{self.name}' has too large a directory; accepted is a .zip with one of "
+                f"up to {_MAX_DIRECTORY:,} bytes"
             )
         return super().read(size)
 
@@ -149,13 +149,13 @@ def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     if len(chosen) != 1:
         raise _RefusedError(
             f"data_path '{path}' holds {len(files)} files, {len(chosen)} of them named "
-            "enwik8; accepted: a .zip with exactly one file, or with one named enwik8"
+            "enwik8; accepted is a .zip with exactly one file, or with one named enwik8"
         )
     method = chosen[0].compress_type
     # The others take memory as their headers say, and inflate without a bound.
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise _RefusedError(
-            f"data_path '{path}' is compressed by method {method} of .zip; accepted: 0 (stored), "
+            f"data_path '{path}' is compressed by method {method} of .zip; accepted are 0 (stored), "
             "8 (deflated)"
         )
     return chosen[0]

@@ -146,7 +146,7 @@ def linear(x: Array, params: Params, dtype: Any) -> Array:
     else:
         if x.shape[-1] != kernel.shape[0]:
             raise ValueError(
-                f"x has {x.shape[-1]} features, the input kernel takes {kernel.shape[0]}"
+                f"x has {x.shape[-1]} features; accepted by the input kernel are {kernel.shape[0]}"
             )
         # As rows: with more axes, the kernel's gradient would need a transposed copy.
         rows = x.astype(dtype).reshape(-1, x.shape[-1]) if not is_sharded(x) else x.astype(dtype)

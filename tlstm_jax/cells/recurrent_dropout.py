@@ -55,7 +55,7 @@ class RecurrentDropout(CellWrapper):
         apart = hasattr(carry, "memory") and not getattr(self.cell, "copies_hidden", False)
         if not hasattr(carry, "hidden") or not (hasattr(self.cell, "mix") or apart):
             raise ValueError(
-                f"{type(self.cell).__name__} has one state for its products and its memory; accepted by "
+                f"{type(self.cell).__name__} has one state for its products and memory; accepted by "
                 "RecurrentDropout are cells with project / mix / update, or with hidden and memory"
             )
 

@@ -65,11 +65,11 @@ class Zoneout(CellWrapper):
         name = type(self.cell).__name__
         if self.cell.delay:
             raise ValueError(
-                f"{name} has a delay of {self.cell.delay} steps; accepted by Zoneout are cells without"
+                f"{name} has a delay of {self.cell.delay}; accepted by Zoneout are cells without delay"
             )
         carry = jax.eval_shape(lambda: self.cell.init_carry(1))
         if hasattr(carry, "age"):  # its locations start one after the other
-            raise ValueError(f"{name} carries a tensor; accepted by Zoneout are cells without")
+            raise ValueError(f"{name} carries a tensor; accepted by Zoneout are cells without one")
         kinds = [_kind(path) for path, _ in _leaves(carry)]
         for kind in ("hidden", "memory"):
             if getattr(self, kind) and kind not in kinds:

@@ -217,7 +217,9 @@ class BatchNormLSTM(DelayFreeModel):
         if not self.initial_noise:
             return None
         if key is None:
-            raise ValueError("BatchNormLSTM draws noise in training; accepted is a key, not None")
+            raise ValueError(
+                "key is None; accepted by BatchNormLSTM, which draws noise in training, is a PRNG key"
+            )
         return self.initial_noise * jax.random.normal(key, hidden.shape, hidden.dtype)
 
     def _known(self, state: State, step: Array) -> Moments:

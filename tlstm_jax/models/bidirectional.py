@@ -126,8 +126,8 @@ class Bidirectional:
         forward, backward = self._models
         if not flush and (forward.delay or backward.delay):
             raise ValueError(
-                f"a stream with delays of {forward.delay} and {backward.delay} steps in the two directions; "
-                "accepted by Bidirectional are 0, or whole sequences"
+                f"the two directions have delays of {forward.delay} and {backward.delay}; accepted by "
+                "Bidirectional in a stream (flush=False) are 0"
             )
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
@@ -167,13 +167,13 @@ class Bidirectional:
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
     ) -> Carry:
         """Raises ValueError: see `token_step`."""
-        raise ValueError("Bidirectional is not causal: it cannot go token by token")
+        raise ValueError("Bidirectional is not causal; accepted token by token are causal models")
 
     def token_step(
         self, params: Params, state: State, carry: Carry, x: Array
     ) -> tuple[Carry, Array]:
         """Raises ValueError: what comes later is not known yet."""
-        raise ValueError("Bidirectional is not causal: it cannot go token by token")
+        raise ValueError("Bidirectional is not causal; accepted token by token are causal models")
 
 
 def _deferred(cells: tuple[Cell, Cell], floats: tuple, others: tuple) -> tuple[tuple, Array]:

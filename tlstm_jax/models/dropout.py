@@ -91,7 +91,9 @@ class Dropout(ModelWrapper):
         if not _is_on(rate):
             return xs
         if key is None:
-            raise ValueError("Dropout draws masks in training; accepted is a key, not None")
+            raise ValueError(
+                "key is None; accepted by Dropout, which draws masks in training, is a PRNG key"
+            )
         shape = (1, *xs.shape[1:]) if self.variational else xs.shape
         keep = 1 - jnp.asarray(rate)  # so that one that is traced rounds as one that is not
         kept = jnp.broadcast_to(jax.random.bernoulli(key, keep, shape), xs.shape)

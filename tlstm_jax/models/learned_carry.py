@@ -53,11 +53,13 @@ class LearnedCarry(OfCell):
         carry, name = self._shapes(), type(self.cell).__name__
         if self.cell.delay:
             raise ValueError(
-                f"{name} has a delay of {self.cell.delay} steps; accepted with a learned carry are "
-                "cells without"
+                f"{name} has a delay of {self.cell.delay}; accepted with a learned carry are cells "
+                "without delay"
             )
         if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(carry)):
-            raise ValueError(f"the carry of {name} has integers; a learned one is of floats")
+            raise ValueError(
+                f"the carry of {name} has integers; accepted as a learned one are floats"
+            )
 
     @property
     def carry_scale(self) -> float:
@@ -88,9 +90,7 @@ class LearnedCarry(OfCell):
           ValueError: params is None.
         """
         if params is None:
-            raise ValueError(
-                "a learned carry is one of the parameters; accepted is params, not None"
-            )
+            raise ValueError("params is None; accepted with a learned carry are the parameters")
 
         return _learned(params, self.cell.init_carry(batch_size, dtype))
 

@@ -119,7 +119,8 @@ def draw_noise(cell: Cell, key: Array | None, num_steps: int, batch_size: int) -
         return None
     if key is None and jax.eval_shape(lambda: cell.draw(jax.random.key(0), 1, 1)) is not None:
         raise ValueError(
-            f"{type(cell).__name__} draws masks in training; accepted is a key, not None"
+            f"key is None; accepted by {type(cell).__name__}, which draws masks in training, is a "
+            "PRNG key"
         )
     return cell.draw(key, num_steps, batch_size)
 
@@ -209,6 +210,7 @@ def as_sequence(model: Cell | SequenceModel, **settings: Any) -> SequenceModel:
         return CellModel(model, **settings)
     if settings:
         raise ValueError(
-            f"{', '.join(settings)}: accepted for cells only; set it in the sequence model"
+            f"{', '.join(settings)} is given; accepted is that for cells only: set it in the "
+            "sequence model"
         )
     return model

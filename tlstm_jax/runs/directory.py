@@ -51,7 +51,7 @@ def read_json(path: pathlib.Path) -> Any:
     with path.open("rb") as file:
         content = file.read(_MOST_JSON + 1)
     if len(content) > _MOST_JSON:
-        raise ValueError(f"{path} is damaged: it has over {_MOST_JSON:,} bytes of JSON")
+        raise ValueError(f"{path} is damaged; accepted are up to {_MOST_JSON:,} bytes of JSON")
     try:
         return _parse(content)
     except ValueError as e:
@@ -66,7 +66,7 @@ def _parse(content: bytes) -> Any:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"it holds {constant}, which is no number")
+    raise ValueError(f"it holds {constant}, which is not a number")
 
 
 def _finite(text: str) -> float:
@@ -110,11 +110,13 @@ class RunDirectory:
 
     def _read_config(self) -> dict[str, Any]:
         if not self.config.is_file():
-            raise FileNotFoundError(f"no run in {self.path}: it holds no config.json")
+            raise FileNotFoundError(
+                f"{self.path} holds no config.json; accepted is the folder of a run"
+            )
         config = read_json(self.config)
         names = [field.name for field in dataclasses.fields(RunSettings)]
         if not isinstance(config, dict) or sorted(config) != sorted(names):
-            raise ValueError(f"{self.config} is damaged: it should hold {', '.join(names)}")
+            raise ValueError(f"{self.config} is damaged; accepted are {', '.join(names)}")
         return config
 
     def own_code(self) -> dict[str, str]:
@@ -154,7 +156,9 @@ class RunDirectory:
             self._check_same(settings, but=moves)
             self.check_data(task)
             if not all(task.unit in record for record in self.read_metrics()):
-                raise ValueError(f"{self.metrics} is damaged: it should count {task.unit}")
+                raise ValueError(
+                    f"{self.metrics} is damaged; accepted are lines that count {task.unit}"
+                )
         elif self.path.exists() and not is_unclaimed(self.path, self.config):
             raise ValueError(
                 f"{self.path} exists and holds no run; accepted is a new or empty folder"
@@ -175,7 +179,8 @@ class RunDirectory:
         """Raises ValueError unless the task's data are those that the run began with."""
         if self.data.is_file() and self._read_data()["sha256"] != _identity(task)["sha256"]:
             raise ValueError(
-                f"the data of {task.name} are not those that the run in {self.path} began with"
+                f"the data of {task.name} differ; accepted are those that the run in {self.path} "
+                "began with"
             )
 
     def read_vocabulary(self) -> tuple[int, ...] | None:
@@ -192,8 +197,8 @@ class RunDirectory:
         right = isinstance(data, dict) and isinstance(data.get("sha256"), str)
         if not right or not _is_vocabulary(data.get("vocabulary", ())):
             raise ValueError(
-                f"{self.data} is damaged: it should hold sha256, a checksum, and vocabulary, null or "
-                "distinct bytes in order"
+                f"{self.data} is damaged; accepted are sha256, a checksum, and vocabulary, null or "
+                "ascending bytes"
             )
         return data
 
@@ -220,7 +225,7 @@ class RunDirectory:
                     record = None
                 if not _is_record(record):
                     raise ValueError(
-                        f"{self.metrics} is damaged: line {number + 1} should hold step, "
+                        f"{self.metrics} is damaged in line {number + 1}; accepted are step, "
                         "seconds and other numbers, and train and valid, names with numbers"
                     )
                 kinds["valid" in record].add(number, record)
@@ -287,8 +292,8 @@ def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings, but: set
 
 def _refuse_other(path: pathlib.Path, name: str, before: Any, after: Any) -> NoReturn:
     raise _OtherRunError(
-        f"{path} already holds another run: its {name} is {before}, here it is {after}; accepted are the "
-        "same settings or another --workdir"
+        f"{path} holds another run, whose {name} is {before}, not {after}; accepted are the same "
+        "settings or another --workdir"
     )
 
 

@@ -64,7 +64,8 @@ def make_task(name: str, settings: Mapping[str, Any]) -> Task:
     )
     if lacking := [part for part in _OF_A_TASK if not hasattr(made, part)]:
         raise ValueError(
-            f"task {name} makes an object of type {type(made).__name__} without {', '.join(lacking)}; "
+            f"task {name} makes an object of type {type(made).__name__} without "
+            f"{\', \'.join(lacking)}; "
             "accepted are tasks, as tlstm_jax.typing has them"
         )
     return made
@@ -157,7 +158,8 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
     model = given.pop("model", base.pop("model", "tlstm"))
     if task is None:
         raise ValueError(
-            f"neither --task nor --preset is given; tasks are {', '.join(TASKS)}, and module:name of your own"
+            f"neither --task nor --preset is given; accepted tasks are {', '.join(TASKS)}, and "
+            "module:name of your own"
         )
     kinds = (task_settings(task), zoo.model_settings(model), train_settings())
     for name in given:

@@ -248,6 +248,7 @@ def check_protocol(name: str, model: Any) -> None:
     parts = [part for part in vars(protocol) if not part.startswith("_")]
     if lacking := [part for part in parts if not hasattr(model, part)]:
         raise ValueError(
-            f"model {name} makes an object of type {type(model).__name__} without {', '.join(lacking)}; "
+            f"model {name} makes an object of type {type(model).__name__} without "
+            f"{\', \'.join(lacking)}; "
             "accepted are cells and models, as tlstm_jax.typing has them"
         )

@@ -294,7 +294,7 @@ def card(name: str) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged; accepted is a card in JSON")
     for field, kind in _CARD.items():
         if not isinstance(found.get(field), kind):
-            raise ValueError(f"{path} is damaged: {field} should be {kind}; accepted is a card")
+            raise ValueError(f"{path} is damaged; accepted as its {field} is {kind}")
     return found | {"model_settings": current_names(found["model"], found["model_settings"])}
 
 

@@ -225,8 +225,8 @@ class TensorizedLSTM(SplitStep):
         """
         if not self.causal:
             raise ValueError(
-                "normalization 'layer' at depth > 1 is not causal: an output depends on later inputs, "
-                "so that it cannot be computed token by token; accepted are None and 'channel'"
+                "normalization is 'layer', which is not causal at depth > 1; accepted token by token "
+                "are None and 'channel'"
             )
 
         z = self.project(params, x)
