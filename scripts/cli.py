@@ -59,7 +59,7 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
 
 
 def _hide_late_reads(unraisable: Any) -> None:
-    """Hides errors of reads that outlive their loop: of a damaged checkpoint, which `fail` reports."""
+    """Hides late errors of reads of a damaged checkpoint, which `fail` has reported."""
     loop = str(unraisable.exc_value) == "Event loop is closed"
     if not loop and not inspect.iscoroutine(unraisable.object):
         sys.__unraisablehook__(unraisable)
@@ -195,7 +195,8 @@ class PathParser(flags.ArgumentParser):
         path = os.path.expanduser(argument)
         if path.startswith("~"):
             raise ValueError(
-                f"{argument!r} is in the home of an unknown user; accepted is ./{argument} for a file"
+                f"{argument!r} is in the home of an unknown user; accepted is ./{argument} for a "
+                "file"
             )
         return path
 

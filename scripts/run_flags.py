@@ -110,8 +110,8 @@ def _define_own_flags(
             new.append(name)
         elif plain != (there := _type_of(flags.FLAGS[name].parser)):
             raise ValueError(
-                f"{name} of {what} is of type {names.KINDS[plain]}, and --{name} is there already, of type "
-                f"{names.KINDS[there]}; accepted are that type or another name"
+                f"{name} of {what} is of type {names.KINDS[plain]}, and --{name} is there "
+                f"already, of type {names.KINDS[there]}; accepted are that type or another name"
             )
     return new
 

@@ -208,8 +208,8 @@ def _finish(run: Run, why: str | None) -> None:
     print("evaluating the best checkpoint on the test split", flush=True)
     results = write_results(run.directory, task, run.network, run.train, layout=run.layout)
     print(
-        f"{why or results['stop']} after {results['step']} steps, {results['units']:,} {task.unit}, "
-        f"{results['seconds'] / 60:.1f} minutes"
+        f"{why or results['stop']} after {results['step']} steps, {results['units']:,} "
+        f"{task.unit}, {results['seconds'] / 60:.1f} minutes"
     )
     if task.target is not None:
         print(describe_target(task, results))

@@ -185,8 +185,8 @@ class CharLM(ByteText, BaseTask):
         del key
         if delay >= self.segment_length:
             raise ValueError(
-                f"segment_length is {self.segment_length}; accepted with a model of delay {delay} are "
-                f"integers >= {delay + 1}"
+                f"segment_length is {self.segment_length}; accepted with a model of delay {delay} "
+                f"are integers >= {delay + 1}"
             )
         length = self.segments_per_epoch * self.segment_length
         starts = np.arange(self.batch_size, dtype=np.int32) * length

@@ -65,8 +65,8 @@ class Images(BaseTask):
         count = self.num_examples("train")
         if not 1 <= self.batch_size <= count:
             raise ValueError(
-                f"batch_size is {self.batch_size}; accepted are 1 to {count}, the training images of "
-                f"{self.name}"
+                f"batch_size is {self.batch_size}; accepted are 1 to {count}, the training images "
+                f"of {self.name}"
             )
         super().__post_init__()
 

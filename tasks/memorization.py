@@ -21,7 +21,7 @@ def memorization(
     eval_samples: int = 1000,
     eval_batch_size: int = 250,
 ) -> Synthetic:
-    """Repetition of `num_symbols` symbols out of `alphabet_size`, from one step after the last on."""
+    """Repetition of `num_symbols` symbols out of `alphabet_size`, one step after the last one."""
     for name, value in (("num_symbols", num_symbols), ("alphabet_size", alphabet_size)):
         if value < 1:
             raise ValueError(f"{name} is {value}; accepted are integers >= 1")

@@ -48,13 +48,13 @@ class Cell(nn.RNNCellBase):
         check_cell("cell", self.cell)
         if self.cell.delay:
             raise ValueError(
-                f"{type(self.cell).__name__} has a delay of {self.cell.delay}; accepted in flax's RNN "
-                "are cells without delay (others in Recurrent)"
+                f"{type(self.cell).__name__} has a delay of {self.cell.delay}; accepted in flax's "
+                "RNN are cells without delay (others in Recurrent)"
             )
         if draws(self.cell):
             raise ValueError(
-                f"{type(self.cell).__name__} draws masks in training; accepted in flax's RNN are cells "
-                "that draw nothing (others in Recurrent)"
+                f"{type(self.cell).__name__} draws masks in training; accepted in flax's RNN are "
+                "cells that draw nothing (others in Recurrent)"
             )
         super().__post_init__()
 

@@ -73,8 +73,8 @@ def find(what: str, name: str) -> Callable[..., Any]:
         )
     if not (inspect.isclass(found) or inspect.isfunction(found)):
         raise ValueError(
-            f"{what} is {name!r}, which is of type {type(found).__name__}; accepted are classes and "
-            "functions"
+            f"{what} is {name!r}, which is of type {type(found).__name__}; accepted are classes "
+            "and functions"
         )
     if inspect.isclass(found) and not (
         hasattr(found, "__dataclass_fields__") and found.__hash__ is not None
@@ -155,8 +155,8 @@ def parameters(
                 )
         elif key not in untyped and not _fits(parameter.default, kind):
             raise ValueError(
-                f"{key} of {what} {name} has the default {parameter.default!r}; accepted are values "
-                f"of {inspect.formatannotation(kind)}"
+                f"{key} of {what} {name} has the default {parameter.default!r}; accepted are "
+                f"values of {inspect.formatannotation(kind)}"
             )
         checked[key] = parameter.replace(annotation=kind)
     return checked

@@ -63,7 +63,8 @@ class Network:
         """Raises ValueError, with the name of the part that is not causal, if there is one."""
         if not self.causal:
             raise ValueError(
-                f"{_not_causal(self.model)} is not causal; accepted token by token are causal models"
+                f"{_not_causal(self.model)} is not causal; accepted token by token are causal "
+                "models"
             )
 
     def check_params(self, params: Params) -> None:

@@ -65,13 +65,13 @@ class Cell(nnx.RNNCellBase):
         check_cell("cell", cell)
         if cell.delay:
             raise ValueError(
-                f"{type(cell).__name__} has a delay of {cell.delay}; accepted in flax's RNN are cells "
-                "without delay (others in Recurrent)"
+                f"{type(cell).__name__} has a delay of {cell.delay}; accepted in flax's RNN are "
+                "cells without delay (others in Recurrent)"
             )
         if draws(cell):
             raise ValueError(
-                f"{type(cell).__name__} draws masks in training; accepted in flax's RNN are cells that "
-                "draw nothing (others in Recurrent)"
+                f"{type(cell).__name__} draws masks in training; accepted in flax's RNN are cells "
+                "that draw nothing (others in Recurrent)"
             )
         self.cell = cell
         self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), in_features)))

@@ -220,7 +220,7 @@ class Task(Protocol):
         """One sequence of tokens [T] as text."""
 
     def answer(self, inputs: np.ndarray, outputs: np.ndarray) -> str:
-        """A network's answer to tokens [T], as text; outputs [T]: the likeliest class after each."""
+        """The answer to tokens [T], as text; outputs [T]: the likeliest class after each."""
 
     def picture(self, inputs: np.ndarray) -> np.ndarray | None:
         """One sequence of inputs [T, I] as an image [H, W], where they are one."""

@@ -109,7 +109,8 @@ def front_page() -> str:
     lines = [
         "# API reference",
         "",
-        "The names of `tlstm_jax` itself; below, the modules that they come from, with all else that",
+        "The names of `tlstm_jax` itself; below, the modules that they come from, with all else "
+        "that",
         "is public.",
         "",
         "| `tlstm_jax.` | |",
@@ -253,7 +254,8 @@ def gallery_page(name: str) -> str:
         f"* {entry.checked};",
         "* a NumPy version of the equations, written apart from the code.",
         "",
-        "[What was checked](../checked.md) has the versions of the libraries, and where a model differs",
+        "[What was checked](../checked.md) has the versions of the libraries, and where a model "
+        "differs",
         "from its authors'.",
         *("", "## What it learned", ""),
     ]

@@ -67,8 +67,8 @@ def _watch(folder: pathlib.Path) -> None:
         print(f"step {step:6d}: {size / 1024:.1f} MB")
     found = memory.trend(samples)
     print(
-        f"after {memory.WARM_UP:.0%} of the steps: {found.slope:.0f} kB per 1,000 steps; medians of the "
-        f"halves {found.first / 1024:.1f} and {found.second / 1024:.1f} MB"
+        f"after {memory.WARM_UP:.0%} of the steps: {found.slope:.0f} kB per 1,000 steps; medians "
+        f"of the halves {found.first / 1024:.1f} and {found.second / 1024:.1f} MB"
     )
     memory.check_flat(found)
     print("memory is flat")

@@ -169,7 +169,8 @@ class Sweep:
         if path.is_file():
             if not self._is_in(path):
                 raise ValueError(
-                    f"{workdir} holds another sweep; accepted are the same settings or another --workdir"
+                    f"{workdir} holds another sweep; accepted are the same settings or another "
+                    "--workdir"
                 )
         elif workdir.exists() and not is_unclaimed(workdir, path):
             raise ValueError(

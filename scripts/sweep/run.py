@@ -39,7 +39,8 @@ def _run(workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group], chunk: in
     members = Members(workdir, sweep, groups)
     task = groups[0].task
     print(
-        f"{len(sweep.points)} members in {len(groups)} group{'s' * (len(groups) > 1)}, in {workdir}",
+        f"{len(sweep.points)} members in {len(groups)} group{'s' * (len(groups) > 1)}, in "
+        f"{workdir}",
         flush=True,
     )
     table = Table(sweep.points, task, members.curves)
@@ -110,7 +111,7 @@ class Members:
         return self._group[part.members[0]].members
 
     def load(self, group: Group) -> list[Saved]:
-        """The checkpoints of the last step that all members have; their logs continue from there."""
+        """The checkpoints of the last step that all members have; logs continue from there."""
         training_ = [n for n in group.members if n not in self.curves.stop]
         steps = {n: checkpointing.steps(self.directories[n].checkpoints) for n in training_}
         step = min((max(there, default=0) for there in steps.values()), default=0)

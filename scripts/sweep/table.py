@@ -19,7 +19,7 @@ ROWS = 20  # of the live table; the best settings
 
 
 class Table:
-    """Shows reports, as a context manager; with mean and spread over seeds, if they are swept over."""
+    """Shows reports, as a context manager; with mean and spread over seeds, if these are swept."""
 
     def __init__(self, points: Sequence[Mapping[str, Any]], task: Task, curves: Curves) -> None:
         self._points, self._task, self._curves = points, task, curves
@@ -73,7 +73,8 @@ class Table:
         if best.best is None:
             return "none has a number"
         if not self._seeds:
-            return f"{self._number(best)}, member {best.best} ({self._settings(self._points[best.best])})"
+            settings = self._settings(self._points[best.best])
+            return f"{self._number(best)}, member {best.best} ({settings})"
         of = f" of {self._settings(best.point)}" if best.point else ""
         return f"{self._number(best)}, {len(best.members)} seeds{of}"
 

@@ -192,8 +192,8 @@ def download(source: Source, directory: Path) -> None:
                 content = response.read(size + 1)
         except (OSError, http.client.HTTPException) as error:
             raise FileNotFoundError(
-                f"{directory} has no IDX files, and {url} cannot be downloaded ({error}); accepted are "
-                f"{', '.join(source.files)}, also without .gz"
+                f"{directory} has no IDX files, and {url} cannot be downloaded ({error}); "
+                f"accepted are {', '.join(source.files)}, also without .gz"
             ) from error
         digest = hashlib.sha256(content).hexdigest()
         if (len(content), digest) != (size, sha256):

@@ -135,8 +135,8 @@ class _ZipSource(io.FileIO):
         left = os.fstat(self.fileno()).st_size - self.tell()
         if (left if size < 0 else min(size, left)) > _MAX_DIRECTORY:
             raise _RefusedError(
-                f"data_path '{self.name}' has too large a directory; accepted is a .zip with one of "
-                f"up to {_MAX_DIRECTORY:,} bytes"
+                f"data_path '{self.name}' has too large a directory; accepted is a .zip with one "
+                f"of up to {_MAX_DIRECTORY:,} bytes"
             )
         return super().read(size)
 
@@ -155,7 +155,7 @@ def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     # The others take memory as their headers say, and inflate without a bound.
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise _RefusedError(
-            f"data_path '{path}' is compressed by method {method} of .zip; accepted are 0 (stored), "
-            "8 (deflated)"
+            f"data_path '{path}' is compressed by method {method} of .zip; accepted are 0 "
+            "(stored), 8 (deflated)"
         )
     return chosen[0]

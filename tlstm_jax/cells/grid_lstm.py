@@ -2,13 +2,14 @@
 
 Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016.
 
-    (h, m) = x_t W + b                                       of the depth dimension, below the first layer
+    (h, m) = x_t W + b                                 of the depth dimension, below the first layer
     for each layer, with its own (h^T, m^T) of the previous step:
         h^T, m^T = LSTM_time([h, h^T], m^T)
-        h, m = LSTM_depth([h, h^T], m)                       sees the new h^T
+        h, m = LSTM_depth([h, h^T], m)                 sees the new h^T
     y_t = h, above the last layer
 
-    LSTM(H, m):  i, f, o = sigm(H U + b) each,  g = tanh(H U + b),  m' = f * m + i * g,  h' = o * tanh(m')
+    LSTM(H, m):  i, f, o = sigm(H U + b) each,        g = tanh(H U + b)
+                 m' = f * m + i * g,                  h' = o * tanh(m')
 """
 
 import dataclasses

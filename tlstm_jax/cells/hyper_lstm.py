@@ -2,7 +2,7 @@
 
 Ha, Dai and Le, "HyperNetworks", ICLR 2017; with layer normalization.
 
-    e_t = LSTM([h_{t-1}, x_t]), each of its gates LN(.. W + e_{t-1} U + b), N features: the small one
+    e_t = LSTM([h_{t-1}, x_t]), each gate LN(.. W + e_{t-1} U + b), N features: the small one
     z_h = e_t A_h + a_h,  z_x = e_t A_x + a_x,  z_b = e_t A_b    for each gate: E numbers
     a = LN((z_h D_h) * (h_{t-1} U) + (z_x D_x) * (x_t W) + z_b D_b + b)        for each gate
     i, f, o = sigm(a) each                                       g = tanh(a)

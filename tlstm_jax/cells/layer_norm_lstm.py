@@ -2,7 +2,7 @@
 
 Ba, Kiros and Hinton, "Layer Normalization", 2016.
 
-    a = LN(x_t W) + LN(h_{t-1} U) + b        over all gates together, each LN with its own scale and bias
+    a = LN(x_t W) + LN(h_{t-1} U) + b        over all gates; each LN with its own scale and bias
     i, f, o = sigm(a) each                   g = tanh(a)
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(LN(c_t))                  y_t = h_t

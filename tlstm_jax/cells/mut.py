@@ -4,10 +4,10 @@ Jozefowicz, Zaremba and Sutskever, "An Empirical Exploration of Recurrent Networ
 ICML 2015.
 
     r = sigm(x_t W_r + h_{t-1} U_r + b_r)
-    MUT1    z = sigm(x_t W_z + b_z)                           n = tanh((r * h_{t-1}) U + tanh(x_t W) + b)
-    MUT2    z = sigm(x_t W_z + h_{t-1} U_z + b_z)             n = tanh((r * h_{t-1}) U + x_t W + b)
-    MUT3    z = sigm(x_t W_z + tanh(h_{t-1}) U_z + b_z)       n as in MUT2
-    h_t = n * z + h_{t-1} * (1 - z)                           y_t = h_t
+    MUT1    z = sigm(x_t W_z + b_z)                      n = tanh((r * h_{t-1}) U + tanh(x_t W) + b)
+    MUT2    z = sigm(x_t W_z + h_{t-1} U_z + b_z)        n = tanh((r * h_{t-1}) U + x_t W + b)
+    MUT3    z = sigm(x_t W_z + tanh(h_{t-1}) U_z + b_z)  n as in MUT2
+    h_t = n * z + h_{t-1} * (1 - z)                      y_t = h_t
 
 The paper has x_t itself for x_t W in MUT1's n, and for x_t W_r in MUT2's r, where inputs have to be
 as wide as the state. These two matrices are those of torchrecurrent.

@@ -3,7 +3,7 @@
 Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks",
 NIPS 2016.
 
-    a_t = mix(d * h_{t-1}, x_t)        d = Bernoulli(1 - rate) / (1 - rate) for each unit, for all t at once
+    a_t = mix(d * h_{t-1}, x_t)   d ~ Bernoulli(1 - rate) / (1 - rate) for each unit, once for all t
 """
 
 import dataclasses
@@ -55,8 +55,9 @@ class RecurrentDropout(CellWrapper):
         apart = hasattr(carry, "memory") and not getattr(self.cell, "copies_hidden", False)
         if not hasattr(carry, "hidden") or not (hasattr(self.cell, "mix") or apart):
             raise ValueError(
-                f"{type(self.cell).__name__} has one state for its products and memory; accepted by "
-                "RecurrentDropout are cells with project / mix / update, or with hidden and memory"
+                f"{type(self.cell).__name__} has one state for its products and memory; accepted "
+                "by RecurrentDropout are cells with project / mix / update, or with hidden and "
+                "memory"
             )
 
     def draw(self, key: Array, num_steps: int, batch_size: int) -> PyTree:

@@ -4,9 +4,9 @@ Lei, Zhang and Artzi, "Training RNNs as Fast as CNNs", 2017; Lei, Zhang, Wang, D
 "Simple Recurrent Units for Highly Parallelizable Recurrence", EMNLP 2018.
 
     u = x_t W
-    f = sigm(x_t W_f + b_f),  r = sigm(x_t W_r + b_r)        2018: + v_f * c_{t-1} and + v_r * c_{t-1}
+    f = sigm(x_t W_f + b_f),  r = sigm(x_t W_r + b_r)      2018: + v_f * c_{t-1} and + v_r * c_{t-1}
     c_t = f * c_{t-1} + (1 - f) * u
-    y_t = r * tanh(c_t) + (1 - r) * x_t                      2018: r * c_t + (1 - r) * alpha x_t
+    y_t = r * tanh(c_t) + (1 - r) * x_t                    2018: r * c_t + (1 - r) * alpha x_t
 
 y_t has x_t itself where it is as wide as the state, otherwise x_t W_x.
 """

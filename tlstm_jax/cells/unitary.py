@@ -3,12 +3,12 @@
 Arjovsky, Shah and Bengio, "Unitary Evolution Recurrent Neural Networks", ICML 2016 (uRNN); Wisdom,
 Powers, Hershey, Le Roux and Atlas, "Full-Capacity Unitary Recurrent Neural Networks", NIPS 2016.
 
-    h_t = modReLU(h_{t-1} T + x_t V)        h complex, y_t = [Re h_t, Im h_t]
+    h_t = modReLU(h_{t-1} T + x_t V)    h complex, y_t = [Re h_t, Im h_t]
     modReLU(z) = max(|z| + b, 0) z / |z|
-    T = D1 F R1 P D2 F^-1 R2 D3             uRNN, from the left: D = diag(e^iw), R = I - 2 v^H v / |v|^2,
-                                            v a row (I where it is 0), P a fixed permutation, F the
-                                            unitary Fourier transform
-    T = W                                   full capacity: any unitary matrix
+    T = D1 F R1 P D2 F^-1 R2 D3         uRNN, from the left: D = diag(e^iw), R = I - 2 v^H v/|v|^2,
+                                        v a row (I where it is 0), P a fixed permutation, F the
+                                        unitary Fourier transform
+    T = W                               full capacity: any unitary matrix
 
 Complex numbers are kept as their real and imaginary parts, so that every parameter, carry and
 gradient is real: the gradient with respect to (Re W, Im W) is the direction of steepest ascent, the
@@ -209,8 +209,8 @@ def _check(cell: UnitaryRNN | FullCapacityURNN) -> None:
         raise ValueError(f"features of a {name} is {cell.features}; accepted are even integers")
     if cell.dtype is not None and jnp.dtype(cell.dtype) not in (jnp.float32, jnp.float64):
         raise ValueError(
-            f"dtype of a {name} is {jnp.dtype(cell.dtype).name}; accepted, as its state is complex, "
-            "are None, float32, float64"
+            f"dtype of a {name} is {jnp.dtype(cell.dtype).name}; accepted, as its state is "
+            "complex, are None, float32, float64"
         )
 
 

@@ -3,8 +3,8 @@
 Krueger, Maharaj, Kramar, Pezeshki, Ballas, Ke, Goyal, Bengio, Courville and Pal, "Zoneout:
 Regularizing RNNs by Randomly Preserving Hidden Activations", ICLR 2017.
 
-    s_t = d * s_{t-1} + (1 - d) * step(s_{t-1}, x_t)        d ~ Bernoulli(rate) for each unit, in training
-                                                            d = rate, its mean, otherwise
+    s_t = d * s_{t-1} + (1 - d) * step(s_{t-1}, x_t)    d ~ Bernoulli(rate) per unit, in training
+                                                        d = rate, its mean, otherwise
 """
 
 import dataclasses
@@ -65,7 +65,8 @@ class Zoneout(CellWrapper):
         name = type(self.cell).__name__
         if self.cell.delay:
             raise ValueError(
-                f"{name} has a delay of {self.cell.delay}; accepted by Zoneout are cells without delay"
+                f"{name} has a delay of {self.cell.delay}; accepted by Zoneout are cells without "
+                "delay"
             )
         carry = jax.eval_shape(lambda: self.cell.init_carry(1))
         if hasattr(carry, "age"):  # its locations start one after the other

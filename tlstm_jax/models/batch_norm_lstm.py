@@ -218,7 +218,8 @@ class BatchNormLSTM(DelayFreeModel):
             return None
         if key is None:
             raise ValueError(
-                "key is None; accepted by BatchNormLSTM, which draws noise in training, is a PRNG key"
+                "key is None; accepted by BatchNormLSTM, which draws noise in training, is a PRNG "
+                "key"
             )
         return self.initial_noise * jax.random.normal(key, hidden.shape, hidden.dtype)
 

@@ -126,8 +126,8 @@ class Bidirectional:
         forward, backward = self._models
         if not flush and (forward.delay or backward.delay):
             raise ValueError(
-                f"the two directions have delays of {forward.delay} and {backward.delay}; accepted by "
-                "Bidirectional in a stream (flush=False) are 0"
+                f"the two directions have delays of {forward.delay} and {backward.delay}; "
+                "accepted by Bidirectional in a stream (flush=False) are 0"
             )
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)

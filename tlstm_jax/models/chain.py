@@ -139,8 +139,8 @@ def check_order(layers: Sequence[Cell | SequenceModel]) -> None:
     for layer, lag in zip(layers, lags(layers), strict=True):
         if lag and not layer.causal:
             raise ValueError(
-                f"{type(layer).__name__} is not causal, and its inputs are {lag} steps late; accepted "
-                "above layers with a delay are causal ones"
+                f"{type(layer).__name__} is not causal, and its inputs are {lag} steps late; "
+                "accepted above layers with a delay are causal ones"
             )
 
 

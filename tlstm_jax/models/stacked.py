@@ -108,8 +108,8 @@ class Stacked:
         layer, state = self._layers[0].init(key, M)
         if jax.tree.leaves(state):
             raise ValueError(
-                f"{type(self.cell).__name__} has a state besides its parameters; accepted with shared "
-                "weights are models without"
+                f"{type(self.cell).__name__} has a state besides its parameters; accepted with "
+                "shared weights are models without"
             )
         embedding = {"kernel": kernel, "bias": jnp.zeros((M,), jnp.float32)}
         return {"input": embedding, "layer": layer}, ()

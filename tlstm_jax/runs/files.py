@@ -66,8 +66,8 @@ def check_folder(path: str | None) -> None:
     """Raises ValueError if `path` is a broken link, which can neither be read nor created."""
     if path is not None and os.path.islink(path) and not os.path.exists(path):
         raise ValueError(
-            f"{path} is a broken link to {os.readlink(path)}; accepted is a folder, or a name for a "
-            "new one"
+            f"{path} is a broken link to {os.readlink(path)}; accepted is a folder, or a name for "
+            "a new one"
         )
 
 

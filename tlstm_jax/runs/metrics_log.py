@@ -69,8 +69,8 @@ def _lacking(path: pathlib.Path, there: Mapping[int, Any], expected: Sequence[in
     if not missing:
         return None
     return (
-        f"{path} lacks {len(missing)} of the {len(expected)} reports up to step {expected[-1]}, the "
-        f"first that of step {missing[0]}"
+        f"{path} lacks {len(missing)} of the {len(expected)} reports up to step {expected[-1]}, "
+        f"the first that of step {missing[0]}"
     )
 
 

@@ -73,8 +73,8 @@ def _lock(file: int, folder: pathlib.Path, shared: bool) -> bool:
         said = os.pread(file, _MOST, 0).decode(errors="replace")
         who = said if said.isprintable() and said else "another program"
         raise ValueError(
-            f"{folder} is in use by {who}; accepted is one program at a time: end that one, or give "
-            "another --workdir"
+            f"{folder} is in use by {who}; accepted is one program at a time: end that one, or "
+            "give another --workdir"
         ) from None
     except OSError as e:
         if e.errno not in _NO_LOCKS:

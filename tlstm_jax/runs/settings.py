@@ -65,7 +65,7 @@ def make_task(name: str, settings: Mapping[str, Any]) -> Task:
     if lacking := [part for part in _OF_A_TASK if not hasattr(made, part)]:
         raise ValueError(
             f"task {name} makes an object of type {type(made).__name__} without "
-            f"{\', \'.join(lacking)}; "
+            f"{', '.join(lacking)}; "
             "accepted are tasks, as tlstm_jax.typing has them"
         )
     return made
@@ -165,8 +165,8 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
     for name in given:
         if not any(name in kind for kind in kinds):
             raise ValueError(
-                f"--{name} is not a setting of task {task}, model {model} or training; accepted are "
-                + ", ".join(sorted(set().union(*kinds)))
+                f"--{name} is not a setting of task {task}, model {model} or training; accepted "
+                "are " + ", ".join(sorted(set().union(*kinds)))
             )
     chosen = [
         {k: given.get(k, base.get(k, default)) for k, default in kind.items()} for kind in kinds

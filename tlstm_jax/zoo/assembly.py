@@ -76,8 +76,8 @@ class Wrapping:
                 name = field.name
                 if name in CELL_SETTINGS and getattr(self, name) != field.default:
                     raise ValueError(
-                        f"{name} is {getattr(self, name)}; accepted for {type(model).__name__}, not a "
-                        f"single cell, is {field.default}"
+                        f"{name} is {getattr(self, name)}; accepted for {type(model).__name__}, "
+                        f"not a single cell, is {field.default}"
                     )
             return model
         if self.recurrent_dropout:

@@ -115,7 +115,8 @@ MODELS: Mapping[str, Entry] = {
     "irnn": Entry(
         IRNN,
         "IRNN",
-        'Le et al., "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015',
+        'Le et al., "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", '
+        "2015",
         checked="torch.nn.RNNCell(relu)",
     ),
     "layer_norm_lstm": Entry(
@@ -221,7 +222,8 @@ MODELS: Mapping[str, Entry] = {
     "mut": Entry(
         MUT,
         "MUT1, MUT2 or MUT3",
-        'Jozefowicz et al., "An Empirical Exploration of Recurrent Network Architectures", ICML 2015',
+        'Jozefowicz et al., "An Empirical Exploration of Recurrent Network Architectures", '
+        "ICML 2015",
         checked="torchrecurrent",
     ),
 }
@@ -249,6 +251,6 @@ def check_protocol(name: str, model: Any) -> None:
     if lacking := [part for part in parts if not hasattr(model, part)]:
         raise ValueError(
             f"model {name} makes an object of type {type(model).__name__} without "
-            f"{\', \'.join(lacking)}; "
+            f"{', '.join(lacking)}; "
             "accepted are cells and models, as tlstm_jax.typing has them"
         )

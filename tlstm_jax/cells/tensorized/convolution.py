@@ -44,7 +44,7 @@ def wave_index(tensor_shape: tuple[int, ...], kernel_size: int) -> np.ndarray:
 
 
 def taps(tensor_shape: tuple[int, ...], kernel_size: int) -> np.ndarray:
-    """Coordinates p - r + k that each location reads: int64 [P.., K^D, D], k row-major, unclipped."""
+    """Unclipped coordinates p - r + k that locations read: int64 [P.., K^D, D], k row-major."""
     D = len(tensor_shape)
     offsets = np.array(list(itertools.product(range(kernel_size), repeat=D))) - kernel_size // 2
     locations = np.moveaxis(np.indices(tensor_shape), 0, -1)  # [P.., D]

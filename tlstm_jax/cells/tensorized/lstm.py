@@ -7,14 +7,14 @@ The hidden state is a tensor H_t [P_1..P_D, M] of locations p with M channels ea
 cross-layer convolution a step. A wider tensor needs no new parameters; a deeper one no new
 sequential steps, since a step works on L inputs at once, each in its own wave of locations.
 
-    X'_t     = x_t W^x + b^x                                        [M]
-    A_t      = H^cat_{t-1} (*) W^h + b^h                            [P.., Z]   X'_t enters at the first corner
-    g,i,f,o,q = split(A_t)                                          M, M, M, M, K^D channels
+    X'_t     = x_t W^x + b^x                              [M]
+    A_t      = H^cat_{t-1} (*) W^h + b^h                  [P.., Z]   X'_t enters at the first corner
+    g,i,f,o,q = split(A_t)                                M, M, M, M, K^D channels
     G, I, F, O, Q = tanh(g), sigm(i), sigm(f), sigm(o), softmax(q)
-    C^conv(p) = sum_k Q(p)[k] C_{t-1}(clip(p - r + k))              [P.., M]   (or C_{t-1})
+    C^conv(p) = sum_k Q(p)[k] C_{t-1}(clip(p - r + k))    [P.., M]   (or C_{t-1})
     C_t      = G * I + C^conv * F
     H_t      = tanh(norm(C_t)) * O
-    y_t      = H_{t+L-1}(P - 1)                                     [M]        read at the last corner
+    y_t      = H_{t+L-1}(P - 1)                           [M]        read at the last corner
 
 Where the paper is silent: a location waits, its H and C zero, until the wave of the sequence's
 first input reaches it (u(p) steps), which the carry's `age` counts; memory is normalized only on
@@ -225,8 +225,8 @@ class TensorizedLSTM(SplitStep):
         """
         if not self.causal:
             raise ValueError(
-                "normalization is 'layer', which is not causal at depth > 1; accepted token by token "
-                "are None and 'channel'"
+                "normalization is 'layer', which is not causal at depth > 1; accepted token by "
+                "token are None and 'channel'"
             )
 
         z = self.project(params, x)
