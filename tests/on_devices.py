@@ -1,7 +1,7 @@
 """What `test_devices.py` runs in a process of its own, on 8 virtual devices.
 
-Prints a line of JSON for each case: how far a training on several devices is from one on one device, and
-which collectives its compiled program has, [kind, whether in a loop over time].
+Prints a line of JSON for each case: how far a training on several devices is from one on one
+device, and which collectives its compiled program has, [kind, whether in a loop over time].
 """
 
 import json
@@ -31,7 +31,15 @@ AROUND = {
 
 
 EVALUATED = ("tlstm", "bn_lstm", "stream_tlstm", "odd")
-CUT = ("tlstm", "lstm", "stacked_lstm", "hyper_lstm", "qrnn", "stream_tlstm", "odd")  # kernels, too
+SHARDED = (
+    "tlstm",
+    "lstm",
+    "stacked_lstm",
+    "hyper_lstm",
+    "qrnn",
+    "stream_tlstm",
+    "odd",
+)  # kernels, too
 
 
 def cases():
@@ -62,7 +70,8 @@ def run(task, network, where, *, evaluates):
         metrics = evaluation.evaluate(
             network, task, *model, data, split="valid", key=key, layout=where
         )
-    # Not the parameters: Adam makes steps of full length of rounding errors, where a gradient is zero.
+    # Not the parameters: Adam makes steps of full length of rounding errors, where a gradient is
+    # zero.
     kept = state.opt_state, state.model_state, state.carry, steps["loss"], metrics
     return [
         np.concatenate([np.ravel(x) for x in jax.tree.leaves(part)] or [[0]]) for part in kept
@@ -77,7 +86,7 @@ def main():
         network = zoo.make_network(model, features=4, **sizes, **settings)
         evaluates = name in EVALUATED
         alone, _ = run(task, network, None, evaluates=evaluates)
-        for mesh in ((8, 1), (4, 2))[: 2 if name in CUT else 1]:
+        for mesh in ((8, 1), (4, 2))[: 2 if name in SHARDED else 1]:
             spread, found = run(task, network, make_layout(*mesh), evaluates=evaluates)
             error = max(
                 np.abs(a - b).max() / max(1e-3, np.abs(a).max())

@@ -1,4 +1,4 @@
-"""The BN-LSTM: batch statistics in training, running ones else, each time step apart."""
+"""The BN-LSTM: batch statistics in training, running ones otherwise, for each time step."""
 
 import functools
 
@@ -86,7 +86,7 @@ def test_streams_and_tokens_know_the_step(x64):
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_a_reset_starts_the_count_anew(train, x64):
+def test_a_reset_restarts_the_count(train, x64):
     params, state, xs = bn_params(), running(), vectors(batch=B)
     reset = np.zeros((T, B), bool)
     reset[2] = True

@@ -22,7 +22,7 @@ from tlstm_jax.zoo.kinds import KINDS, kind_of
 NAMES = pytest.mark.parametrize("name", zoo.MODELS)
 ORACLES = {type(case.cell): case.oracle for case in cases.CASES}
 ORACLES |= {type(case.model): case.oracle for case in model_cases.MODELS}
-# Its examples are not each for itself, so that it has tests of its own.
+# It couples the examples of a batch, so it has its own tests.
 ORACLES[type(test_batch_norm_lstm.MODEL)] = model_oracles.batch_norm_lstm
 
 

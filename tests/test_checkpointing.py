@@ -221,7 +221,7 @@ def test_later_checkpoints_are_neither_in_the_way_nor_removed(tmp_path):
         ({4: 0}, (), 3, ["4.unused"]),
     ],
 )
-def test_what_a_training_goes_on_from(best, damaged, step, aside, tmp_path):
+def test_what_a_training_resumes_from(best, damaged, step, aside, tmp_path):
     for n in (1, 2, 3, 4):
         state = _state()._replace(step=jnp.int32(n))
         checkpointing.save(tmp_path, state, Progress(step=n, best_step=best.get(n)), keep=9)

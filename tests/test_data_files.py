@@ -1,4 +1,4 @@
-"""Data files as people have them: archives under any name, other encodings, folders of other programs."""
+"""Data files as people have them: archives of any name, encodings, other programs' folders."""
 
 import bz2
 import codecs

@@ -1,4 +1,4 @@
-"""What Flax's users expect of a module: train() and eval(), rngs, reverse and keep_order, the last output."""
+"""What Flax users expect: train() and eval(), rngs, reverse and keep_order, the last output."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Generation: waves against whole sequences, greedy and sampled continuations, refusals."""
+"""Generation: waves against sequences at once, greedy and sampled continuations, refusals."""
 
 import functools
 import math

@@ -60,7 +60,8 @@ def bad_images():
         "none": (encode(IMAGES[:0]), "no items; accepted is at least one"),
         "huge": (
             good[:4] + b"\xff" * 4 + good[8:],
-            "truncated or too large, the header announces 3367254359280 bytes; accepted is at most ",
+            "truncated or too large, the header announces 3367254359280 bytes; accepted is at "
+            "most ",
         ),
     }
 

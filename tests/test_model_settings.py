@@ -89,8 +89,8 @@ SETTINGS = [
     (lambda: Chain(()), "layers is (); accepted are one or more cells or models"),
     (
         lambda: Chain((TRNN, L, BOTH)),
-        "Bidirectional is not causal, and its inputs are 1 steps late; accepted above layers with a "
-        "delay are causal ones",
+        "Bidirectional is not causal, and its inputs are 1 steps late; accepted above layers with "
+        "a delay are causal ones",
     ),
     (
         lambda: Chain((TLSTM, Residual(Chain((BOTH, TRNN))))),
@@ -171,7 +171,8 @@ CALLS = [
     ),
     (
         lambda: init(Stacked(AnnealedHMLSTM(HMLSTM(M, num_layers=2)), 2, shared=True)),
-        "AnnealedHMLSTM has a state besides its parameters; accepted with shared weights are models",
+        "AnnealedHMLSTM has a state besides its parameters; accepted with shared weights are "
+        "models",
     ),
     (
         lambda: LearnedCarry(L).init_carry(B),

@@ -55,7 +55,7 @@ def test_without_a_checksum_of_the_data_another_path_is_refused(tmp_path, text):
         _claim(tmp_path, shutil.copy(text, tmp_path / "copy.txt"))
 
 
-def test_a_sweep_goes_on_with_data_that_moved(tmp_path, text):
+def test_a_sweep_resumes_with_data_that_moved(tmp_path, text):
     given = {"task": "char_lm", "model": "lstm", "data_path": str(text), **SMALL}
     over = {"seed": [0, 1]}
     Sweep.make(given, None, over).claim(tmp_path / "sweep")

@@ -31,7 +31,8 @@ BUILTINS = {"eval", "exec", "compile", "__import__", "import_module"}
 ALLOWED = {
     # Programs of a constant list.
     "scripts/__main__.py": {"runpy"},
-    # A user's own modules, which the user has named: tests/test_own_code.py has that no file is enough.
+    # A user's own modules, which the user has named: tests/test_own_code.py has that no file is
+    # enough.
     "tlstm_jax/names.py": {"importlib.import_module"},
 }
 NUMPY = {"np", "numpy", "jnp"}

@@ -26,7 +26,7 @@ def test_a_run_of_then_is_the_same_run(tmp_path):
     directory.claim(run, task)
     write_json(directory.config, as_before(run))
     assert directory.read_config() == run and not directory.is_taken(run)
-    directory.claim(run, task)  # and goes on
+    directory.claim(run, task)  # and resumes
     assert "channels" not in json.loads(directory.config.read_text())["model_settings"]
 
 

@@ -1,4 +1,4 @@
-"""A user's own cell and task, module:name, wherever the zoo's names go; no file has them imported."""
+"""A user's own cell and task, module:name, wherever the zoo's names go; no file imports them."""
 
 import json
 import os
@@ -96,7 +96,7 @@ CANNOT = {
 }
 SETTINGS = {
     "OfNoSetting": "inner of model own_cells:OfNoSetting is dict[str, int] | None; accepted are",
-    "WithAnotherDefault": "depth of model own_cells:WithAnotherDefault has the default '3'; accepted",
+    "WithAnotherDefault": "depth of model own_cells:WithAnotherDefault has the default '3'; acc",
     "unannotated": "x of model own_cells:unannotated is without annotation; accepted are",
     "without_default": "depth of model own_cells:without_default has no default; accepted are",
     "anything": "model own_cells:anything takes **settings: int; accepted are named settings",
@@ -182,7 +182,7 @@ def test_flags_of_its_fields(own):
 def test_a_field_that_is_called_as_another_flag(own):
     for name, message in {
         "CalledAsAProgramsFlag": "preset of model X is a flag of the program; accepted are other",
-        "OfAnotherType": "reset of model X is of type int, and --reset is there already, of type str;",
+        "OfAnotherType": "reset of model X is of type int, and --reset is there already, of type s",
     }.items():
         kinds = zoo.setting_types(f"own_cells:{name}")
         last = {k: kinds[k] for k in zoo.own_settings(f"own_cells:{name}")[-1:]}

@@ -40,7 +40,7 @@ def _rows(workdir):
     return [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
 
 
-def test_a_sweep_leaves_a_line_for_each_member_and_runs_that_go_on(program, whole, tmp_path):
+def test_a_sweep_leaves_a_line_for_each_member_and_runs_that_resume(program, whole, tmp_path):
     workdir, ran = whole
     rows = _rows(workdir)
     assert [(r["learning_rate"], r["features"], r["seed"]) for r in rows] == [
@@ -76,7 +76,7 @@ def test_a_member_is_the_run_alone(program, whole, tmp_path):
     assert _rows(workdir)[7]["test"]["loss"] == pytest.approx(results["test"]["loss"], rel=1e-3)
 
 
-def test_a_sweep_that_is_killed_goes_on_and_ends_the_same(start, program, whole, tmp_path):
+def test_a_sweep_that_is_killed_resumes_and_ends_the_same(start, program, whole, tmp_path):
     workdir = tmp_path / "killed"
     process = start("sweep", *SWEEP, f"--workdir={workdir}")
     # In the middle of the saving of step 10.
@@ -97,7 +97,7 @@ def test_a_sweep_that_is_killed_goes_on_and_ends_the_same(start, program, whole,
     assert "best member" in again.stdout and "step 40" not in again.stdout
 
 
-def test_a_sweep_whose_checkpoints_are_damaged_goes_on_and_ends_the_same(program, whole, tmp_path):
+def test_a_sweep_whose_checkpoints_are_damaged_resumes_and_ends_the_same(program, whole, tmp_path):
     workdir = tmp_path / "damaged"
     shutil.copytree(whole[0], workdir, symlinks=True)
     for name in ("results.jsonl", "stops.json", "members/2/results.json"):
@@ -116,7 +116,7 @@ def test_a_sweep_whose_checkpoints_are_damaged_goes_on_and_ends_the_same(program
     assert "is damaged" not in program("sweep", f"--workdir={workdir}").stdout
 
 
-def test_ctrl_c_saves_a_sweep_and_says_how_to_go_on(start, program, whole, tmp_path):
+def test_ctrl_c_saves_a_sweep_and_says_how_to_resume(start, program, whole, tmp_path):
     workdir = tmp_path / "stopped"
     command = [arg.replace("num_steps=40", "num_steps=400000") for arg in SWEEP]
     process = start("sweep", *command, f"--workdir={workdir}")

@@ -22,7 +22,8 @@ SMALL = {
     "bn_lstm": {"max_steps": 10},
     "wavenet": {"dilations": (1, 2, 4)},
 }
-# A blank is the same in the whole batch and has no variance: its running mean is good once weights rest.
+# A blank is the same throughout the batch and has no variance: its running mean is good once
+# weights hardly change.
 SCHEDULES = {"bn_lstm": "cosine"}
 MODELS = pytest.mark.parametrize("name", zoo.MODELS)
 

@@ -122,8 +122,8 @@ class FastSlowLSTM(DelayFree):
             "fast_1": fast.init(keys[1], self._slow_features),
         }
         for n in range(2, self.num_fast):
-            whole = fast.init(keys[n], 1)
-            params[f"fast_{n}"] = {k: v for k, v in whole.items() if not k.startswith("input")}
+            full = fast.init(keys[n], 1)
+            params[f"fast_{n}"] = {k: v for k, v in full.items() if not k.startswith("input")}
         return params
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> FastSlowCarry:

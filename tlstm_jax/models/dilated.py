@@ -81,7 +81,7 @@ class Dilated(ModelWrapper):
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         (T, B), d = xs.shape[:2], self.dilation
-        whole = lengths is None and T % d == 0
+        even = lengths is None and T % d == 0
         ends = jnp.full((B,), T) if lengths is None else jnp.clip(lengths, 0, T)
         carry, ys, state, aux = self._model.apply(
             params,
@@ -89,18 +89,18 @@ class Dilated(ModelWrapper):
             _together(carry),
             _fold(xs, d, zero_input(xs[:1])),
             flush=flush,
-            lengths=None if whole else _shares(ends, d),
+            lengths=None if even else _shares(ends, d),
             reset=None if reset is None else _fold(_window(reset, d), d, jnp.zeros((1, B), bool)),
             **options,
         )
         carry = _apart(carry, d)
-        if not whole:
+        if not even:
             carry = jax.tree.map(lambda leaf: _roll(leaf, ends), carry)
         if reset is not None:
-            anew = _together(self.init_carry(B, memory_dtype(carry), params=params))
+            start = _together(self.init_carry(B, memory_dtype(carry), params=params))
             stale = _stale(reset, ends, d)
-            anew = jax.tree.map(lambda a, b: a.astype(b.dtype), _apart(anew, d), carry)
-            carry = select(stale, anew, carry)
+            start = jax.tree.map(lambda a, b: a.astype(b.dtype), _apart(start, d), carry)
+            carry = select(stale, start, carry)
         ys = ys.reshape(-1, B, *ys.shape[2:])[:T]
         if reset is not None and flush and self.delay:
             ys = select(_dropped(reset, ends, self.delay), jnp.zeros_like(ys), ys)

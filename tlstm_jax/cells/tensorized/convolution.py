@@ -131,8 +131,8 @@ def _within_reach(kernel: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[i
     """
     r = kernel.shape[0] // 2
     first = [max(0, r - size) for size in shape]
-    cut = tuple(slice(n, size + r) for n, size in zip(first, shape, strict=True))
-    return kernel[cut], tuple(r - 1 - n for n in first)
+    near = tuple(slice(n, size + r) for n, size in zip(first, shape, strict=True))
+    return kernel[near], tuple(r - 1 - n for n in first)
 
 
 def _convolve(cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
