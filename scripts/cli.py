@@ -20,7 +20,7 @@ SIGHUP, SIGPIPE = getattr(signal, "SIGHUP", None), 13  # Windows has neither
 STOPPING = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, SIGHUP)))
 GONE = "the reader of standard output is gone"
 
-flags.DEFINE_enum("platform", None, PLATFORMS, "Where to run; the fastest there is if unset.")
+flags.DEFINE_enum("platform", None, PLATFORMS, "Where to run; the fastest device if unset.")
 
 
 def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = None) -> None:
@@ -177,8 +177,8 @@ def recover(checkpoints: pathlib.Path) -> int | None:
 
     step, found = checkpointing.recover(checkpoints)
     if found:
-        where = "the beginning" if step is None else f"step {step}"
-        print(f"{'; '.join(found)}; going on from {where}", flush=True)
+        then = "starting from scratch" if step is None else f"resuming from step {step}"
+        print(f"{'; '.join(found)}; {then}", flush=True)
     return step
 
 

@@ -11,7 +11,7 @@ import tqdm
 from tlstm_jax.training import Report
 from tlstm_jax.typing import Task
 
-LINE_SECONDS = 30.0  # at most so many seconds without a plain line
+LINE_SECONDS = 30.0  # at most this long without a plain line
 _RECENT = 20  # calls that the speed is measured over
 
 

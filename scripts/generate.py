@@ -27,7 +27,7 @@ from tlstm_jax.typing import Params, State, Task
 
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
 PROMPT = flags.DEFINE_string("prompt", None, "The text to continue or to answer.", required=True)
-NUM_TOKENS = flags.DEFINE_integer("num_tokens", 500, "Tokens to write.", upper_bound=2**20)
+NUM_TOKENS = flags.DEFINE_integer("num_tokens", 500, "Tokens to generate.", upper_bound=2**20)
 TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Of sampling; 0 takes the likeliest.")
 TOP_K = flags.DEFINE_integer("top_k", None, "Sample among the k likeliest only.")
 SEED = flags.DEFINE_integer("seed", 0, "Of sampling.", *cli.INT32)

@@ -34,7 +34,7 @@ RELEASED = {  # name -> preset
 MOST_BYTES = 2_000_000  # of weights in the repository
 
 flags.adopt_module_key_flags(train)
-NAME = flags.DEFINE_enum("name", None, list(RELEASED), "Of the trained model.", required=True)
+NAME = flags.DEFINE_enum("name", None, list(RELEASED), "The trained model to make.", required=True)
 FOLDER = cli.define_path_flag("folder", str(zoo.TRAINED), "Where the weights and the card go.")
 
 
@@ -50,7 +50,7 @@ def main() -> int:
         directory = RunDirectory(train.WORKDIR.value)
         results = _results(directory)
         if results is None:
-            print("not finished, so nothing is released; the same command goes on")
+            print("not finished, so nothing is released; the same command resumes it")
         else:
             _release(directory, results, name, pathlib.Path(FOLDER.value))
     return 0

@@ -41,8 +41,8 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
     integer, number, boolean = flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool
     holders = [
         *(_define_model_flag(name, models) for name in of_models),
-        flags.DEFINE_string("task", None, f"What is learned: {', '.join(TASKS)}; {OWN}."),
-        flags.DEFINE_string("model", None, f"What learns it: {', '.join(zoo.MODELS)}; {OWN}."),
+        flags.DEFINE_string("task", None, f"The task: {', '.join(TASKS)}; {OWN}."),
+        flags.DEFINE_string("model", None, f"The model: {', '.join(zoo.MODELS)}; {OWN}."),
         # Task.
         integer("batch_size", None, "Samples, or streams of text, in a training batch."),
         integer("eval_batch_size", None, "Samples, or streams of text, in an evaluation batch."),
@@ -65,7 +65,7 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
         integer("eval_every", None, "Steps between evaluations."),
         integer("checkpoint_every", None, "Steps between checkpoints."),
         integer("steps_per_call", None, "Steps in one compiled call."),
-        integer("patience", None, "Stop after so many evaluations without improvement."),
+        integer("patience", None, "Stop after this many evaluations without improvement."),
         boolean("stop_at_target", None, "Stop when the task's target is reached twice in a row."),
         integer("seed", None, "Of parameters, batches and evaluation samples."),
     ]
@@ -256,8 +256,8 @@ def as_flags(code: Mapping[str, str]) -> str:
 
 def define_reading_flags() -> None:
     """--data_dir, --data_path and `define_code_flags`, of programs that read a run's data."""
-    cli.define_path_flag("data_dir", None, "Where the data lie now, if not where they did.")
-    cli.define_path_flag("data_path", None, "Where the text lies now, if not where it did.")
+    cli.define_path_flag("data_dir", None, "Where the data are now, if they were moved.")
+    cli.define_path_flag("data_path", None, "Where the text is now, if it was moved.")
     define_code_flags()
 
 

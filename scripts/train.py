@@ -53,9 +53,9 @@ LIST_MODELS = flags.DEFINE_bool(
 )
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run; runs/.. by default.")
 KEEP = flags.DEFINE_integer(
-    "keep", 2, "Latest checkpoints to keep, beside the best.", lower_bound=1
+    "keep", 2, "Latest checkpoints to keep, besides the best.", lower_bound=1
 )
-MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after so many minutes.")
+MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after this many minutes.")
 RUN_FLAGS = run_flags.define_run_flags()
 
 

@@ -37,7 +37,7 @@ def addition(
 ) -> Addition:
     """Addition of two numbers of exactly `num_digits` digits, without leading zeros.
 
-    The sum stands left-aligned, without leading zeros. Scored are its digits and one blank behind.
+    The sum is left-aligned, without leading zeros. Its digits and one blank after them are scored.
     """
     if num_digits < 1:
         raise ValueError(f"num_digits is {num_digits}; accepted are integers >= 1")

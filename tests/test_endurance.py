@@ -88,7 +88,7 @@ def test_programs_that_read_name_the_damage_and_move_nothing(pair, program):
     assert sorted(run.path.rglob("*")) == before
     ran = program("train", f"--workdir={run.path}")
     assert f"checkpoint {last} is damaged: {name} differs" in ran.stdout
-    assert f"it is now {last.name}.damaged; going on from step " in ran.stdout
+    assert f"it is now {last.name}.damaged; resuming from step " in ran.stdout
     check_same(pair[0], pair[1])
 
 

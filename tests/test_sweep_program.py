@@ -110,7 +110,7 @@ def test_a_sweep_whose_checkpoints_are_damaged_resumes_and_ends_the_same(program
                     file.truncate(100)
     ran = program("sweep", f"--workdir={workdir}")
     assert "2/checkpoints/40 is damaged: state/_METADATA differs from its checksum" in ran.stdout
-    assert "; going on from the beginning" in ran.stdout
+    assert "; starting from scratch" in ran.stdout
     ours, theirs = ([{**row, "seconds": 0} for row in _rows(w)] for w in (workdir, whole[0]))
     assert ours == theirs
     assert "is damaged" not in program("sweep", f"--workdir={workdir}").stdout

@@ -112,7 +112,7 @@ def plot_states(
     """States while inputs are read: a panel for each location, a row for each of some channels.
 
     Args:
-      states: [S, P, M] of one example; P = 1 for a cell that is no tensor.
+      states: [S, P, M] of one example; P = 1 for a cell without a tensor.
       delays: [P], steps after which an input reaches a location (`convolution.wave_index`): its
         panel is shifted left by as many, so that a column is one input everywhere. None: a column
         is a step.
@@ -308,7 +308,7 @@ def _picture() -> type:
 
 
 def _tap(offset: int) -> str:
-    return {0: "itself", -1: "the location before", 1: "the one behind"}.get(offset, f"{offset:+d}")
+    return {0: "itself", -1: "the location before", 1: "the one after"}.get(offset, f"{offset:+d}")
 
 
 def _shades(number: int) -> Any:

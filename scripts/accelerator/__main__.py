@@ -21,9 +21,11 @@ from absl import flags
 from tlstm_jax.scripts import cli
 
 _OUT = cli.define_path_flag("out", "runs/accelerator", "Folder of results.jsonl.")
-_SECONDS = flags.DEFINE_float("seconds", 480.0, "For everything.", 1.0)
+_SECONDS = flags.DEFINE_float("seconds", 480.0, "Budget for everything.", 1.0)
 _SMALL = flags.DEFINE_bool("small", False, "Small sizes, as on a CPU.")
-_PARTS = flags.DEFINE_list("parts", ["equality", "speed", "trainings"], "Which, in this order.")
+_PARTS = flags.DEFINE_list(
+    "parts", ["equality", "speed", "trainings"], "Which parts to run, in this order."
+)
 _RUNS = flags.DEFINE_list("runs", [], "Folders of runs to resume.")
 SHARES = {"equality": 0.35, "speed": 0.5, "trainings": 0.15}
 

@@ -75,7 +75,7 @@ def check_flat(found: Trend) -> None:
 
 
 def measure(folder: pathlib.Path, num_steps: int) -> list[tuple[int, int]]:
-    """Trains for so many steps; samples (step, kB), [] where the system does not tell.
+    """Trains for `num_steps`; returns samples (step, kB), [] if the system does not tell.
 
     Raises:
       EnduranceError: the run failed.

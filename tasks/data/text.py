@@ -124,7 +124,7 @@ def _read(path: Path) -> bytes:
 def _check_size(path: Path, size: int) -> None:
     if size > MAX_BYTES:
         raise _RefusedError(
-            f"data_path '{path}' has over {MAX_BYTES:,} bytes of text; accepted are up to so many"
+            f"data_path '{path}' has over {MAX_BYTES:,} bytes of text; accepted are fewer"
         )
 
 

@@ -179,7 +179,7 @@ def apply_layers(
     dropped.
     """
     xs, lengths = widened(xs), widened(lengths)
-    xs = zero_beyond(xs, lengths)  # an embedding's gradient would see what lies there, too
+    xs = zero_beyond(xs, lengths)  # an embedding's gradient would also see what is there
     late = any(lags(layers))
     cells = None if late else cells_at_once(layers, params, carry, xs, reset=reset)
     if cells is not None:

@@ -120,7 +120,7 @@ class RunDirectory:
         return config
 
     def own_code(self) -> dict[str, str]:
-        """ "task" and "model" if they are module:name; {} where there is no run. Imports nothing.
+        """The "task" and "model" that are module:name; {} if there is no run. Imports nothing.
 
         Raises:
           ValueError: its settings cannot be read.

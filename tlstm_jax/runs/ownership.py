@@ -80,7 +80,7 @@ def _lock(file: int, folder: pathlib.Path, shared: bool) -> bool:
         if e.errno not in _NO_LOCKS:
             raise
         print(
-            f"{folder} lies where there are no locks: see to it that no other program writes there",
+            f"{folder} is on a file system without locks: no other program may write there",
             file=sys.stderr,
         )
         return False

@@ -150,7 +150,7 @@ def _convolve(cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
 
 
 def _margins(kernel: Array, before: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Zeros in front of H^cat and behind it, on every axis."""
+    """Zeros before and after H^cat, on every axis."""
     return tuple((n, K - 2 - n) for n, K in zip(before, kernel.shape, strict=False))
 
 
