@@ -3,7 +3,8 @@
 #
 # {badge}
 #
-# Runs that differ only in seeds and floats are trained as one: the same compiled step, vmapped over the members. Each is the run that it would be alone.
+# Runs that differ only in seeds and floats are trained as one: the same compiled step, vmapped over the members. Each
+# is the run that it would be alone.
 
 # %% tags=["install"]
 # Where there is a GPU, a newer JAX needs a newer CUDA plugin; if JAX was imported before, restart the runtime.

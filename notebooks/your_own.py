@@ -3,8 +3,8 @@
 #
 # {badge}
 #
-# A cell is any object with `init`, `init_carry` and `step`; a task is any object with batches and metrics. Neither has to
-# inherit from anything, and both get the training loop, sweeps, checkpoints and wrappers.
+# A cell is any object with `init`, `init_carry` and `step`; a task is any object with batches and metrics. Neither has
+# to inherit from anything, and both get the training loop, sweeps, checkpoints and wrappers.
 
 # %% tags=["install"]
 # Where there is a GPU, a newer JAX needs a newer CUDA plugin; if JAX was imported before, restart the runtime.
@@ -70,8 +70,8 @@ class JANET:
 # %% [markdown]
 # ## A task
 #
-# Which of two numbers was larger, the first or the last of a noisy sequence? Inputs are vectors of size 1, only the last
-# output is scored. A batch is a function of the key and the step, so that a run can resume anywhere.
+# Which of two numbers was larger, the first or the last of a noisy sequence? Inputs are vectors of size 1, only the
+# last output is scored. A batch is a function of the key and the step, so that a run can resume anywhere.
 
 
 # %%
