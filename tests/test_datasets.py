@@ -118,7 +118,7 @@ def test_other_files_are_not_taken_for_those_prepared(tmp_path):
     write_files(tmp_path, seed=0)
     assert_same(datasets.load("mnist", tmp_path), first)
     remove_files(tmp_path)
-    with pytest.raises(ValueError, match=r"^no IDX files of mnist in [^\n]* several prep[^\n]*$"):
+    with pytest.raises(ValueError, match=r"^\S* has no IDX files of mnist, and several [^\n]*$"):
         datasets.load("mnist", tmp_path)
 
 
@@ -215,8 +215,8 @@ def test_a_missing_host_or_file_says_where_the_files_must_lie(tmp_path, server):
     for bad, reason in ((source, "404"), (source._replace(url=closed), "refused")):
         with pytest.raises(
             FileNotFoundError,
-            match=rf"^no IDX files, and {bad.url}\S* cannot be downloaded \([^\n]*{reason}[^\n]*"
-            rf"^{tmp_path}/data/mnist has no .*train-images-idx3-ubyte.gz[^\n]*, also without .gz$",
+            match=rf"^{tmp_path}/data/mnist has no IDX files, and {bad.url}\S* cannot be "
+            rf"downloaded \([^\n]*{reason}[^\n]*train-images-idx3-ubyte.gz[^\n]*, also without .gz$",
         ):
             datasets.load("mnist", tmp_path / "data", source=bad)
         assert not (tmp_path / "data").exists()

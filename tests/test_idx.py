@@ -37,7 +37,7 @@ def test_reads_what_was_written(tmp_path, end):
 def bad_images():
     good = encode(IMAGES)
     return {
-        "empty": (b"", "is empty; accepted is an IDX file"),
+        "empty": (b"", "empty file; accepted is an IDX file"),
         "no header": (good[:9], "truncated, 9 bytes in all; accepted is a header of 16"),
         "header alone": (
             good[:16],

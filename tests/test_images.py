@@ -210,13 +210,13 @@ def test_digits_need_no_files():
     [
         (
             {"batch_size": 94},
-            "batch_size is 94; accepted are 1 to 93, the number of training images",
+            "batch_size is 94; accepted are 1 to 93, the training images",
         ),
         ({"batch_size": 0}, "batch_size is 0; accepted are 1 to 93"),
         ({"eval_batch_size": 0}, "eval_batch_size is 0; accepted are integers >= 1"),
         ({"valid_fraction": 0.0}, "valid_fraction is 0.0, 0 of 103 .*accepted are 1 to 102"),
         ({"valid_fraction": 1.0}, "valid_fraction is 1.0, 103 of 103 .*accepted are 1 to 102"),
-        ({"valid_fraction": -0.5}, "valid_fraction=-0.5 holds out -52 of 103"),
+        ({"valid_fraction": -0.5}, "valid_fraction is -0.5, -52 of 103"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(settings, message):

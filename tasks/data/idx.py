@@ -80,7 +80,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """
     size = path.stat().st_size
     if size == 0:
-        raise ValueError(f"{path} is empty; accepted is an IDX file")
+        raise ValueError(f"{path}: empty file; accepted is an IDX file")
     with path.open("rb") as raw:
         compressed = raw.read(len(GZIP)) == GZIP
     # A header can announce any size: bound it before reading.
