@@ -32,10 +32,10 @@ class Cell(Protocol):
 
     A cell may also give its step in three parts, of which `step` is then the composition:
 
-    * `project(params, x) -> z`: what depends on x alone, for inputs with any leading axes; *
-    `mix(params, carry, z) -> a`: where weight matrices multiply the state, linear in the weights
-    and separate for every example; * `update(params, carry, a) -> (carry, y)`: the rest, without a
-    state-weight product.
+    * `project(params, x) -> z`: what depends on x alone, for inputs with any leading axes;
+    * `mix(params, carry, z) -> a`: where weight matrices multiply the state, linear in the weights
+      and separate for every example;
+    * `update(params, carry, a) -> (carry, y)`: the rest, without a state-weight product.
 
     The inputs of such a cell are projected for all steps at once, outside the loop over time.
 
