@@ -221,7 +221,7 @@ def test_what_a_file_says_alone_is_not_imported(missing, run_of_own_code, tmp_pa
     plan = {"points": [{}], "runs": [json.loads(run_of_own_code.config.read_text())]}
     (tmp_path / "sweep.json").write_text(json.dumps({**plan, "halving": None}))
     message = (
-        r"\.json names code, .*; accepted is --task=own_tasks:parity --model=own_cells:MGU, whe"
+        r"\.json names code, .*; accepted is --task=own_tasks:parity --model=own_cells:MGU, if "
     )
     for read in (
         lambda: runs.open(run_of_own_code, some),

@@ -131,7 +131,7 @@ def test_a_folder_that_holds_another_run(refused, tmp_path):
     message = refused("--task=memorization", "--num_steps=40", "--features=7")
     assert "holds another run, whose features is 100, not 7; accepted" in message
     message = refused("--task=addition")
-    assert "its task is memorization, here it is addition" in message
+    assert "whose task is memorization, not addition" in message
     assert directory.config.read_text() == before
 
 
@@ -139,7 +139,7 @@ def test_a_run_can_be_made_longer_at_a_constant_rate_only(tmp_path):
     _claim(tmp_path)
     directory, _ = _claim(tmp_path, num_steps=80)
     assert directory.read_config().train_settings["num_steps"] == 80
-    with pytest.raises(ValueError, match="its num_steps is 80, here it is 20"):
+    with pytest.raises(ValueError, match="whose num_steps is 80, not 20"):
         _claim(tmp_path, num_steps=20)
     _claim(tmp_path / "cosine", schedule="cosine")
     with pytest.raises(ValueError, match="num_steps is 40, here it is 80"):

@@ -209,8 +209,8 @@ def _check(cell: UnitaryRNN | FullCapacityURNN) -> None:
         raise ValueError(f"features of a {name} is {cell.features}; accepted are even integers")
     if cell.dtype is not None and jnp.dtype(cell.dtype) not in (jnp.float32, jnp.float64):
         raise ValueError(
-            f"dtype of a {name} is {jnp.dtype(cell.dtype).name}; accepted, as its state is "
-            "complex, are None, float32, float64"
+            f"dtype of a {name} is {jnp.dtype(cell.dtype).name}; accepted are None, float32, "
+            "float64, since its state is complex"
         )
 
 

@@ -30,6 +30,6 @@ def check_named(path: pathlib.Path, settings: Mapping[str, Any], named: Collecti
         code = " and ".join(f"{part} {name}" for part, name in unnamed.items())
         given = " ".join(f"--{part}={name}" for part, name in own.items())
         raise ValueError(
-            f"{path} names code, {code}, which runs only if you name it, too; accepted, if you "
-            f"trust it, is {given}"
+            f"{path} names code, {code}, which runs only if you name it, too; accepted is "
+            f"{given}, if you trust it"
         )
