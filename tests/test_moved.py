@@ -85,7 +85,7 @@ def test_one_flag_makes_a_finished_run_longer_or_tells_it_where_its_data_are(
     ran = program("train", f"--workdir={workdir}", "--features=9", code=1)
     assert "holds another run, whose features is 4, not 9; accepted" in ran.stderr
     ran = program("train", f"--workdir={workdir}", "--num_steps=4", code=1)
-    assert "its num_steps is 10, here it is 4" in ran.stderr
+    assert "whose num_steps is 10, not 4" in ran.stderr
 
 
 def test_a_folder_that_is_gone_in_mid_run_ends_it_with_an_error(start, tmp_path):

@@ -142,7 +142,7 @@ def test_a_run_can_be_made_longer_at_a_constant_rate_only(tmp_path):
     with pytest.raises(ValueError, match="whose num_steps is 80, not 20"):
         _claim(tmp_path, num_steps=20)
     _claim(tmp_path / "cosine", schedule="cosine")
-    with pytest.raises(ValueError, match="num_steps is 40, here it is 80"):
+    with pytest.raises(ValueError, match="num_steps is 40, not 80"):
         _claim(tmp_path / "cosine", num_steps=80, schedule="cosine")
 
 
