@@ -157,7 +157,7 @@ def test_successive_halving_on_the_command_line(program, tmp_path):
         (["--over=learning_rate=log:1e-3:1e-1"], "a range for random search"),
         (["--over=learning_rate=1e-3,-1"], "learning_rate is -1.0"),
         (["--over=features=0"], "features is 0"),
-        (["--over=seed=0", "--seed=1"], "--seed is given, and swept over"),
+        (["--over=seed=0", "--seed=1"], "--seed is given and swept over"),
         (["--over=seed=0", "--over=seed=1"], "over names seed twice"),
         (
             ["--over=seed=0", "--halving=2"],
