@@ -2,7 +2,7 @@
 # make test         the tests (no torch needed), without the slow ones
 # make test-slow    the slow ones: more models and settings, several devices, longer trainings
 # make test-peers   the tests against torch and other libraries; TORCH_PIP_ARGS chooses torch's build
-# make test-accelerators   compiles every model for a GPU and a TPU that need not be there; ONLY chooses tests
+# make test-accelerators   compiles every model for a GPU and a TPU that you need not have; ONLY chooses tests
 # make docs         the site, in docs/_build/html; no network is needed once its libraries are installed
 # make lint         ruff
 #
@@ -10,8 +10,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# On Linux a plain torch from the package index brings a CUDA build of some gigabytes; see pytorch.org
-# for the arguments of the CPU build.
+# On Linux the package index's torch is a CUDA build of some gigabytes; see pytorch.org for the
+# arguments of the CPU build.
 TORCH_PIP_ARGS ?= torch==2.13.0
 # Of the tests that compile for accelerators, as pytest's -k has it: "figures or footprint".
 ONLY ?=
@@ -34,7 +34,8 @@ test-slow: $(VENV)/.test
 test-peers: $(VENV)/.peers
 	$(BIN)/python -m pytest -rs -m peers tests/peers
 
-# In an environment of its own: with its libraries JAX complains, wherever it starts, of those that are missing.
+# In an environment of its own: with its libraries, JAX complains at every start about those that
+# are missing.
 test-accelerators: $(VENV)-accelerators/.accelerators
 	$(VENV)-accelerators/bin/python -m pytest -rs -n auto -m accelerators -k "$(ONLY)" tests/accelerators
 
@@ -76,8 +77,8 @@ $(VENV)/.docs: setup.py $(wildcard constraints/*.txt) | $(BIN)/python
 	    || echo "not installed, and so not compiled for: $$extra"; done
 	@touch $@
 
-# One by one, so that a library that does not install is left out, and its tests are skipped; and without
-# the programs in PATH, or one of them would compile CUDA code where there is a nvcc.
+# One by one, so that a library that does not install is left out, and its tests are skipped; and
+# without the programs in PATH, so that none compiles CUDA code where there is an nvcc.
 $(VENV)/.peers: tests/peers/requirements.txt $(VENV)/.test
 	$(BIN)/python -m pip --disable-pip-version-check install -q $(TORCH_PIP_ARGS) "setuptools>=70.1"
 	@sed 's/ *#.*//; /^$$/d' $< | while read -r library; do \

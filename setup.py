@@ -42,7 +42,7 @@ class BuildWithoutMakers(build_py):
 
 
 def packages() -> list[str]:
-    """tlstm_jax and its own, and the two folders' under its name."""
+    """The packages of tlstm_jax, and those of the two folders under its name."""
     makers = [f"scripts.{name}" for name in MAKERS]
     beside = find_packages(include=[f"{folder}*" for folder in FOLDERS], exclude=makers)
     return find_packages(include=["tlstm_jax*"]) + [f"tlstm_jax.{name}" for name in beside]
@@ -96,7 +96,8 @@ setup(
         "bench": [*TRAIN, "torch"],  # the peers of scripts.bench
         "cuda": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],
-        # To compile without a device: JAX's plugin (jax-cuda13-plugin, -pjrt), ptxas and libdevice; libtpu.
+        # To compile without a device: JAX's plugin (jax-cuda13-plugin, -pjrt), ptxas and libdevice;
+        # libtpu.
         "aot-cuda": [*TRAIN, "jax[cuda13-local]", "nvidia-cuda-nvcc>=13", "nvidia-nvvm>=13"],
         "aot-tpu": [*TRAIN, "jax[tpu]"],
     },

@@ -73,7 +73,7 @@ pictures.plot_curves(
 # %% [markdown]
 # ## What it answers
 #
-# Token by token, as one would use it; the numbers are the same as over whole sequences.
+# Token by token, as one would use it; the numbers are the same as for sequences at once.
 
 # %%
 carry = network.init_token_carry(1, params=state.params)
@@ -88,8 +88,8 @@ print("answer", task.text(answer))
 # %% [markdown]
 # ## Looking inside
 #
-# The memory of every location, in the channels that vary most. Location p works on an input p steps after it was read, so
-# its panel is moved by as many: a column is one input on its way through the tensor.
+# The memory of every location, in the channels that vary most. Location p works on an input p steps after it was read,
+# so its panel is shifted by as many: a column is one input on its way through the tensor.
 
 # %%
 labels = list(task.text(example[:, 0]))
@@ -101,8 +101,8 @@ beside = {
 pictures.plot_states(trace.carry.memory[:, 0], title="memory", **beside)
 
 # %% [markdown]
-# The tensorized LSTM convolves its memory with kernels that it makes anew at every step and location. Here is what
-# they do with the symbols: take over what the location before holds, keep it, or fetch it back.
+# The tensorized LSTM convolves its memory with kernels that it computes at every step and location. Here is what they
+# do with the symbols: take over what the previous location holds, keep it, or fetch it back.
 
 # %%
 kernels = inspection.memory_kernels(cell, state.params["model"], example, trace.carry)

@@ -3,8 +3,8 @@
 #
 # {badge}
 #
-# Runs that differ in seeds and floats only are trained as one: the same compiled step, vmapped over the members. Each is
-# the run that it would be alone.
+# Runs that differ only in seeds and floats are trained as one: the same compiled step, vmapped over the members. Each
+# is the run that it would be alone.
 
 # %% tags=["install"]
 # Where there is a GPU, a newer JAX needs a newer CUDA plugin; if JAX was imported before, restart the runtime.
@@ -39,7 +39,7 @@ results = sweep(
 results.plot()
 
 # %% [markdown]
-# Arrays, for pictures and tables of one's own: mean and spread over the seeds.
+# Arrays, for your own pictures and tables: mean and spread over the seeds.
 
 # %%
 rates = results.values("learning_rate")
@@ -51,7 +51,7 @@ print("the best:", results.points[results.best])
 # %% [markdown]
 # ## Settings that change shapes, and the model itself
 #
-# Each of their values is a group of its own, compiled and trained after the one before.
+# Each value is a group of its own, compiled and trained after the previous one.
 
 # %%
 results = sweep(
@@ -65,7 +65,7 @@ results.plot()
 # %% [markdown]
 # ## Random search with successive halving
 #
-# Twelve points are drawn; only the better half goes on at every rung.
+# Twelve points are drawn; only the better half continues at every rung.
 
 # %%
 results = sweep(

@@ -119,8 +119,8 @@ carry, ys = unroll(
 print("delay", cell.delay, "outputs", ys.shape)
 
 # %% [markdown]
-# Without feedback (kernel size 2) and without memory-cell convolution, the network *is* a stacked LSTM whose layers share
-# their weights; it only computes them along the diagonal.
+# Without feedback (kernel size 2) and without memory-cell convolution, the network *is* a stacked LSTM whose layers
+# share their weights; it only computes them along the diagonal.
 
 # %%
 diagonal = TensorizedLSTM(features=M, tensor_shape=(P,), kernel_size=2, memory_convolution=False)
@@ -176,8 +176,8 @@ beside = {
 pictures.plot_states(trace.carry.memory[:, 0], title="memory", **beside)
 
 # %% [markdown]
-# And the kernels that did this: while symbols are read, memory moves on from location to location; while they wait, each
-# location keeps its own.
+# And the kernels that did this: while symbols are read, memory moves on from location to location; while they wait,
+# each location keeps its own.
 
 # %%
 kernels = inspection.memory_kernels(cell, last.state.params["model"], example, trace.carry)

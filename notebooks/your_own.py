@@ -3,8 +3,8 @@
 #
 # {badge}
 #
-# A cell is any object with `init`, `init_carry` and `step`; a task is any with batches and metrics. Neither has to
-# inherit from anything, and both get the training loop, sweeps, checkpoints and wrappers.
+# A cell is any object with `init`, `init_carry` and `step`; a task is any object with batches and metrics. Neither has
+# to inherit from anything, and both get the training loop, sweeps, checkpoints and wrappers.
 
 # %% tags=["install"]
 # Where there is a GPU, a newer JAX needs a newer CUDA plugin; if JAX was imported before, restart the runtime.
@@ -28,7 +28,7 @@ NUM_STEPS = 400  # small: 10
 # %% [markdown]
 # ## A cell
 #
-# An LSTM that has lost all but its forget gate (van der Westhuizen and Lasenby, [The Unreasonable Effectiveness of the Forget
+# An LSTM that has only its forget gate (van der Westhuizen and Lasenby, [The Unreasonable Effectiveness of the Forget
 # Gate](https://arxiv.org/abs/1804.04849), 2018): $f_t = \sigma(x_t W_f + h_{t-1} U_f + b_f)$,
 # $h_t = f_t \odot h_{t-1} + (1 - f_t) \odot \tanh(x_t W_h + h_{t-1} U_h + b_h)$.
 
@@ -70,8 +70,8 @@ class JANET:
 # %% [markdown]
 # ## A task
 #
-# Which of two numbers was larger, the first or the last of a noisy sequence? Inputs are vectors of size 1, only the last
-# output is scored. A batch is a function of the key and the step, so that a run can resume anywhere.
+# Which of two numbers was larger, the first or the last of a noisy sequence? Inputs are vectors of size 1, only the
+# last output is scored. A batch is a function of the key and the step, so that a run can resume anywhere.
 
 
 # %%

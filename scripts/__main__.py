@@ -17,7 +17,7 @@ PROGRAMS = ("train", "evaluate", "generate", "visualize", "sweep", "footprint")
 
 
 def main() -> None:
-    """Runs the program that is named first, with the flags behind it."""
+    """Runs the program that is named first, with the flags after it."""
     name, flags = sys.argv[1] if len(sys.argv) > 1 else "--help", sys.argv[2:]
     if name in ("-h", "--help", "help"):
         print(_usage())

@@ -20,7 +20,7 @@ SIGHUP, SIGPIPE = getattr(signal, "SIGHUP", None), 13  # Windows has neither
 STOPPING = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, SIGHUP)))
 GONE = "the reader of standard output is gone"
 
-flags.DEFINE_enum("platform", None, PLATFORMS, "Where to run; the fastest there is if unset.")
+flags.DEFINE_enum("platform", None, PLATFORMS, "Where to run; the fastest device if unset.")
 
 
 def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = None) -> None:
@@ -31,7 +31,8 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
     """
 
     def start(argv: list[str]) -> None:
-        # Orbax and tfds warn of what a user cannot change, and log with tracebacks what they raise, too.
+        # Orbax and tfds warn of what a user cannot change, and also log, with tracebacks, what they
+        # raise.
         logging.set_verbosity(logging.FATAL)
         try:
             with one_line_errors():
@@ -58,7 +59,7 @@ def run(main: Callable[[], int | None], *, connect: Callable[[], None] | None = 
 
 
 def _hide_late_reads(unraisable: Any) -> None:
-    """Reads that a damaged checkpoint leaves under way end after their loop; `fail` tells the error."""
+    """Hides late errors of reads of a damaged checkpoint, which `fail` has reported."""
     loop = str(unraisable.exc_value) == "Event loop is closed"
     if not loop and not inspect.iscoroutine(unraisable.object):
         sys.__unraisablehook__(unraisable)
@@ -91,7 +92,8 @@ def choose_platform(platform: str | None, connect: Callable[[], None] | None = N
     except (RuntimeError, AssertionError):
         name = "JAX_PLATFORMS" if platform is None else "platform"
         raise ValueError(
-            f"{name} is {wanted!r}, but JAX finds no such device here; accepted are cpu, and what it finds"
+            f"{name} is {wanted!r}, but JAX finds no such device here; accepted are cpu "
+            "and what it finds"
         ) from None
 
 
@@ -106,7 +108,7 @@ def one_line_errors() -> Iterator[None]:
         gone = isinstance(e, ModuleNotFoundError) and e.name is not None
         fail(requirements.missing(e.name) if gone else str(e))
     except (OverflowError, MemoryError, RuntimeError) as e:
-        # XLA's exception for too little memory is a RuntimeError like any other of its.
+        # XLA's exception for too little memory is a RuntimeError like all of its exceptions.
         if isinstance(e, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(e):
             raise
         why = str(e) or type(e).__name__
@@ -123,9 +125,10 @@ def fail(message: str) -> NoReturn:
 
 
 class StopSignals:
-    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request; another Ctrl-C or SIGTERM ends at once.
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request to stop; the next ends at once.
 
-    So does a reader of standard output that goes away. A SIGHUP that is ignored, as by nohup, stays so.
+    A reader of standard output that goes away is such a request, too. An ignored SIGHUP, as with
+    nohup, stays ignored.
     """
 
     def __init__(self) -> None:
@@ -162,25 +165,25 @@ def _stopped_by(number: int) -> str:
 
 
 def exit_code(reason: str | None) -> int:
-    """The shells' code of a program that stopped for a reason of `StopSignals`; 0 for another."""
+    """The exit code of a program that stopped for a reason of `StopSignals`; 0 for any other."""
     codes = {_stopped_by(number): 128 + number for number in STOPPING}
     return (codes | {GONE: 128 + SIGPIPE}).get(reason, 0)
 
 
 def command(program: str) -> str:
-    """How another program is called: in a checkout, or of an installation."""
+    """How another program is called: in a checkout, or in an installation."""
     installed = pathlib.Path(__file__).parent.parent.name == "tlstm_jax"
     return f"tlstm-jax {program}" if installed else f"python -m scripts.{program}"
 
 
 def recover(checkpoints: pathlib.Path) -> int | None:
-    """The step to go on from, None for the beginning; says what is damaged, and moves it aside."""
+    """The step to resume from, None for scratch; says what is damaged, and moves it aside."""
     from tlstm_jax.training import checkpointing  # slow to import, and not needed by all
 
     step, found = checkpointing.recover(checkpoints)
     if found:
-        where = "the beginning" if step is None else f"step {step}"
-        print(f"{'; '.join(found)}; going on from {where}", flush=True)
+        then = "starting from scratch" if step is None else f"resuming from step {step}"
+        print(f"{'; '.join(found)}; {then}", flush=True)
     return step
 
 
@@ -193,11 +196,12 @@ class PathParser(flags.ArgumentParser):
         try:
             argument.encode()
         except UnicodeEncodeError:
-            raise ValueError(f"{argument!r} is no UTF-8; accepted are paths in UTF-8") from None
+            raise ValueError(f"{argument!r} is not UTF-8; accepted are paths in UTF-8") from None
         path = os.path.expanduser(argument)
         if path.startswith("~"):
             raise ValueError(
-                f"{argument!r} is in nobody's home; accepted is ./{argument}, if it is called so"
+                f"{argument!r} is in the home of an unknown user; accepted is ./{argument} for a "
+                "file"
             )
         return path
 

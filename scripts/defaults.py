@@ -1,4 +1,4 @@
-"""What flags say of the defaults that tasks, models and training give their settings."""
+"""The text of flags on the defaults of tasks, models and training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ def _describe(defaults: Mapping[str, list[str]]) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A value as it stands on the command line."""
+    """A value as written on the command line."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)

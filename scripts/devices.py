@@ -65,7 +65,7 @@ def connect() -> None:
 
 @contextlib.contextmanager
 def _waiting(address: str, number: int | None, index: int | None, seconds: float) -> Iterator[None]:
-    """Says what is waited for, and ends the program with one line after `seconds`."""
+    """Says what it waits for, and ends the program with one line after `seconds`."""
     who = "all processes" if number is None else f"{number} processes"
     me = "this one" if index is None else f"this one, {index},"
     told = f"coordinator is {address}; {me} waits up to {seconds} seconds for {who}\n"

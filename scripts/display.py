@@ -11,12 +11,12 @@ import tqdm
 from tlstm_jax.training import Report
 from tlstm_jax.typing import Task
 
-LINE_SECONDS = 30.0  # at most so many seconds without a plain line
+LINE_SECONDS = 30.0  # at most this long without a plain line
 _RECENT = 20  # calls that the speed is measured over
 
 
 class Display:
-    """Shows reports; `start` is the step that a resumed run goes on from."""
+    """Shows reports; `start` is the step from which a run resumes."""
 
     def __init__(self, task: Task, *, num_steps: int, start: int) -> None:
         self._task = task
@@ -73,7 +73,7 @@ class _Speed:
         self._others = collections.deque[tuple[int, float]](maxlen=_RECENT)
 
     def after(self, report: Report, now: float) -> str:
-        """The speed in words, with one report more, which came at time `now`."""
+        """The speed in words, after one more report, at time `now`."""
         if self._before is not None:
             then, before = self._before
             took = report.progress.step - before.progress.step, now - then
@@ -97,7 +97,7 @@ def describe(metrics: Mapping[str, float | None]) -> str:
 
 
 def number(name: str, value: float | None, spread: float = math.nan) -> str:
-    """A metric's value, with its spread where that is a number; an accuracy in per cent."""
+    """A metric's value, with its spread if that is a number; an accuracy as a percentage."""
     if value is None:
         return "not finite"
     scale, digits, unit = (100, 2, " %") if name.endswith("accuracy") else (1, 4, "")

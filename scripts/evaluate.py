@@ -17,7 +17,7 @@ from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Array
 
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
-SPLIT = flags.DEFINE_enum("split", "test", ("valid", "test"), "What is evaluated on.")
+SPLIT = flags.DEFINE_enum("split", "test", ("valid", "test"), "Which split to evaluate on.")
 CHECKPOINT = cli.define_checkpoint_flag()
 EVAL_SEED = flags.DEFINE_integer(
     "eval_seed",
@@ -35,7 +35,7 @@ def main() -> int:
         seed = EVAL_SEED.value
         if seed is not None and not task.fresh:
             raise ValueError(
-                f"eval_seed is {seed}; accepted for task {task.name}, whose samples are fixed, is none"
+                f"eval_seed is {seed}; accepted for task {task.name}, with fixed samples, is none"
             )
         params, state, progress = run.restore(CHECKPOINT.value)
         data = jax.device_put(task.data)

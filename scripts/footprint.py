@@ -1,24 +1,24 @@
-"""What a training step takes on each of so many devices: memory, what goes between them, compile time.
+"""Reports a training step's memory per device, communication between devices, and compile time.
 
 python -m scripts.footprint --preset=char_lm/paper-3d-l6 --mesh=8
 python -m scripts.footprint --preset=char_lm/paper-3d-l6 --mesh=2,4 --remat_every=10
 python -m scripts.footprint --preset=memorization/2d-l4 --target=h100
 python -m scripts.footprint --preset=memorization/2d-l4 --batch_size=16 --target=v5e:2x2 --mesh=4
 
-Compiles one training step and runs nothing. Without --target it is for that many virtual devices of the CPU,
-so that a laptop can tell what a pod will need; other devices' compilers fuse and lay out otherwise: their
-temporaries may be a little more or less.
+Compiles one training step and runs nothing. Without --target it is compiled for as many virtual CPU
+devices, so that a laptop can tell what a pod will need; other devices' compilers fuse and lay out
+differently, so their temporaries may be a little more or less.
 
-With --target its own compiler compiles it for a GPU or a TPU, which need not be there. Then one also
-learns what an iteration of each loop does, of the loops over time above all, forward and backward, and how
-many time steps it is (on a GPU several may be one iteration): kernels
-(all that runs on the device), launches (a CUDA graph, or a kernel in none), copies, products (kernels of
-the compiler's with a matrix product or a convolution in them) and calls of libraries (cuDNN, cuBLAS). A loop
-within another is indented, and not counted in it; a loop's condition is not counted. A TPU's operations
-are counted as they stand in its program, without scalars; it has no launches.
+With --target it is compiled for a GPU or a TPU, which need not be there, by its own compiler. Then
+the output also tells what an iteration of each loop does, above all of the loops over time, forward
+and backward, and how many time steps it is (on a GPU several may be one iteration): kernels (all
+that runs on the device), launches (a CUDA graph, or a kernel outside of one), copies, products (the
+compiler's kernels with a matrix product or a convolution) and calls of libraries (cuDNN, cuBLAS). A
+loop within another is indented, and not counted in it; a loop's condition is not counted. A TPU's
+operations are counted as in its program, without scalars; it has no launches.
 
-XLA_FLAGS in the environment reach the compiler. Without a device it cannot time products and choose: it
-takes its own where it has one.
+XLA_FLAGS in the environment reach the compiler. Without a device it cannot choose products by
+timing them: it uses its own where it has one.
 """
 
 import dataclasses
@@ -130,7 +130,7 @@ def _megabytes(num_bytes: int) -> str:
 
 
 def _pretend() -> None:
-    """Has JAX make as many devices of the CPU as the mesh wants; a target's are the compiler's affair."""
+    """Makes JAX have as many CPU devices as the mesh needs, unless there is a target."""
     number = math.prod(devices.MESH.value or (1,))
     if not 1 <= number <= MOST:
         raise ValueError(f"mesh has {number} devices; accepted are 1 to {MOST}")

@@ -1,9 +1,9 @@
-"""Lets a model trained on tokens write: it continues a prompt as a text, or answers it as a question.
+"""Generates with a model trained on tokens: continues a prompt as a text, or answers a question.
 
 python -m scripts.generate --workdir=runs/text --prompt="The " --num_tokens=500 --temperature=0.8
 python -m scripts.generate --workdir=runs/addition --prompt=-123-900-----
 
-What a prompt, a text and an answer are, the task says (`encode`, `text`, `answer` of `tasks.base.BaseTask`).
+The task says what a prompt, a text and an answer are (`encode`, `text`, `answer` of `BaseTask`).
 """
 
 import sys
@@ -26,8 +26,8 @@ from tlstm_jax.training import checkpointing
 from tlstm_jax.typing import Params, State, Task
 
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
-PROMPT = flags.DEFINE_string("prompt", None, "What to go on from, or to answer.", required=True)
-NUM_TOKENS = flags.DEFINE_integer("num_tokens", 500, "Tokens to write.", upper_bound=2**20)
+PROMPT = flags.DEFINE_string("prompt", None, "The text to continue or to answer.", required=True)
+NUM_TOKENS = flags.DEFINE_integer("num_tokens", 500, "Tokens to generate.", upper_bound=2**20)
 TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Of sampling; 0 takes the likeliest.")
 TOP_K = flags.DEFINE_integer("top_k", None, "Sample among the k likeliest only.")
 SEED = flags.DEFINE_integer("seed", 0, "Of sampling.", *cli.INT32)
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def _task_and_network(directory: RunDirectory) -> tuple[Task | Vocabulary, Network]:
-    """What the run was trained on; where tokens are bytes, these are enough, and its text may be gone."""
+    """The run's task; if its tokens are bytes, only their vocabulary, as the text may be gone."""
     vocabulary = directory.read_vocabulary()
     if vocabulary is None:
         run = runs.open(directory, reading_flags())

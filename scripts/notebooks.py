@@ -1,10 +1,11 @@
-"""Makes notebooks/*.ipynb of their sources, notebooks/*.py, and runs them, so that their pictures are in.
+"""Builds notebooks/*.ipynb from their sources, notebooks/*.py, and runs them for their outputs.
 
 python -m scripts.notebooks
 python -m scripts.notebooks --names=quickstart --noexecute
 
-A source is in the percent format, with {badge} and {repository} for what follows from
-tlstm_jax.REPOSITORY_URL. Cells tagged "install" are not run here. Needs jupytext, nbclient and ipykernel:
+A source is in the percent format, with {badge} and {repository} in place of what follows from
+tlstm_jax.REPOSITORY_URL. Cells tagged "install" are not run here. Needs jupytext, nbclient and
+ipykernel:
 pip install .[notebooks].
 """
 

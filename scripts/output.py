@@ -1,4 +1,4 @@
-"""Standard output and error that may be closed from the start, or end while a program runs."""
+"""Standard output and error that may be closed from the start, or while a program runs."""
 
 import errno
 import io
@@ -33,14 +33,14 @@ class Output(io.TextIOWrapper):
         self.drop()
 
     def drop(self) -> None:
-        """What is buffered, and what comes later, goes nowhere, lest it be tried again at the end."""
+        """Drops what is buffered and what comes later, so that it is not tried again at the end."""
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self.fileno())
         os.close(null)
 
 
 def protect() -> None:
-    """Makes `Output` of the standard streams of a program; what is closed goes nowhere."""
+    """Replaces a program's standard streams by `Output`; output to closed ones is dropped."""
     for number in range(3):
         try:
             os.fstat(number)

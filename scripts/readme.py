@@ -27,10 +27,12 @@ def with_table(text: str) -> str:
     """The README with the table of today's catalogue.
 
     Raises:
-      ValueError: it has not the two markers, once each.
+      ValueError: the two markers are not there, once each.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{README} has not one {BEGIN.strip()} and one {END.strip()}")
+        raise ValueError(
+            f"{README} lacks its markers; accepted is one {BEGIN.strip()} and one {END.strip()}"
+        )
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n{_table()}\n{END}{rest.partition(END)[2]}"
 

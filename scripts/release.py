@@ -1,10 +1,10 @@
-"""Makes a trained model of the zoo: trains its preset as an ordinary run, then writes weights and a card.
+"""Makes a trained model of the zoo: trains its preset as a run, then writes weights and a card.
 
 python -m scripts.release --name=memorization
-python -m scripts.release --name=memorization --workdir=runs/mine   # goes on with the run that lies there
+python -m scripts.release --name=memorization --workdir=runs/mine   # resumes the run there
 
-Flags of scripts.train override the preset. A run that was stopped goes on with the same command; nothing is
-written before it is finished. What is released is the best checkpoint of the validation part.
+Flags of scripts.train override the preset. A run that was stopped is resumed by the same command;
+nothing is written before it is finished. The best checkpoint on the validation split is released.
 """
 
 import pathlib
@@ -34,7 +34,7 @@ RELEASED = {  # name -> preset
 MOST_BYTES = 2_000_000  # of weights in the repository
 
 flags.adopt_module_key_flags(train)
-NAME = flags.DEFINE_enum("name", None, list(RELEASED), "Of the trained model.", required=True)
+NAME = flags.DEFINE_enum("name", None, list(RELEASED), "The trained model to make.", required=True)
 FOLDER = cli.define_path_flag("folder", str(zoo.TRAINED), "Where the weights and the card go.")
 
 
@@ -50,14 +50,14 @@ def main() -> int:
         directory = RunDirectory(train.WORKDIR.value)
         results = _results(directory)
         if results is None:
-            print("not finished, so nothing is released; the same command goes on")
+            print("not finished, so nothing is released; the same command resumes it")
         else:
             _release(directory, results, name, pathlib.Path(FOLDER.value))
     return 0
 
 
 def _results(directory: RunDirectory) -> dict[str, Any] | None:
-    """What the run came to, if it is finished: only then are there results of its last step."""
+    """The run's results, if it is finished: only then are there any for its last step."""
     if not directory.results.is_file():
         return None
     results = read_json(directory.results)
@@ -110,7 +110,7 @@ def _release(
 
 
 def _command() -> str:
-    """The command as it was given, without what says where things lie."""
+    """The command as given, without flags that say where things are."""
     given = run_flags.given_flags(train.RUN_FLAGS) | {"name": NAME.value}
     if train.PRESET.value != RELEASED[NAME.value]:
         given["preset"] = train.PRESET.value

@@ -1,4 +1,4 @@
-"""What the programs need beside the library, and which extra brings it; imports what is always there."""
+"""What the programs need besides the library, and which extra installs it."""
 
 import importlib.util
 import sys
@@ -14,7 +14,7 @@ _EXTRAS = {  # of the others' packages
 
 
 def missing(name: str) -> str:
-    """In one line, what brings a package."""
+    """What installs a package, in one line."""
     extra = _EXTRAS.get(name.partition(".")[0], "train")
     return f'{name} is not installed; pip install "tlstm-jax[{extra}]" brings it'
 

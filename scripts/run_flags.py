@@ -1,7 +1,7 @@
-"""The flags of a run's settings, also of a user's own model and task.
+"""The flags of a run's settings, also those of a user's own model and task.
 
-absl wants flags to be defined before the command line is parsed, and those of `--model=my_cells:MGU` are its
-fields. So `own_names` looks for it there first.
+absl needs flags defined before the command line is parsed, and those of `--model=my_cells:MGU` are
+its fields. So `own_names` first looks for it there.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ OWN = "or module:name, of your own"
 def define_run_flags() -> tuple[str, ...]:
     """Defines the flags of a run's settings, all unset; returns their names.
 
-    To be called behind a program's other flags, which a user's own settings must not be called like.
+    To be called after a program's other flags, whose names a user's own settings must not have.
     """
     with cli.one_line_errors():
         return _define_run_flags(own_names(sys.argv[1:]))
@@ -41,8 +41,8 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
     integer, number, boolean = flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool
     holders = [
         *(_define_model_flag(name, models) for name in of_models),
-        flags.DEFINE_string("task", None, f"What is learned: {', '.join(TASKS)}; {OWN}."),
-        flags.DEFINE_string("model", None, f"What learns it: {', '.join(zoo.MODELS)}; {OWN}."),
+        flags.DEFINE_string("task", None, f"The task: {', '.join(TASKS)}; {OWN}."),
+        flags.DEFINE_string("model", None, f"The model: {', '.join(zoo.MODELS)}; {OWN}."),
         # Task.
         integer("batch_size", None, "Samples, or streams of text, in a training batch."),
         integer("eval_batch_size", None, "Samples, or streams of text, in an evaluation batch."),
@@ -65,7 +65,7 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
         integer("eval_every", None, "Steps between evaluations."),
         integer("checkpoint_every", None, "Steps between checkpoints."),
         integer("steps_per_call", None, "Steps in one compiled call."),
-        integer("patience", None, "Stop after so many evaluations without improvement."),
+        integer("patience", None, "Stop after this many evaluations without improvement."),
         boolean("stop_at_target", None, "Stop when the task's target is reached twice in a row."),
         integer("seed", None, "Of parameters, batches and evaluation samples."),
     ]
@@ -89,16 +89,16 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
 def _define_own_flags(
     what: str, kinds: Mapping[str, Any], texts: Mapping[str, str], others: set[str]
 ) -> list[str]:
-    """Defines flags of a user's own settings, where there are none of their names; returns the new ones.
+    """Defines the flags of a user's own settings that are not defined yet; returns their names.
 
     Args:
       what: "model my_cells:MGU", say.
       kinds: settings and their types.
-      texts: what is said of settings; of others, whose they are.
-      others: names of flags that are no settings.
+      texts: help texts of settings; the others say whose they are.
+      others: names of flags that are not settings.
 
     Raises:
-      ValueError: a setting is called as another flag, or as one of another type.
+      ValueError: a setting has the name of another flag, or of a setting of another type.
     """
     new = []
     for name, kind in kinds.items():
@@ -110,20 +110,20 @@ def _define_own_flags(
             new.append(name)
         elif plain != (there := _type_of(flags.FLAGS[name].parser)):
             raise ValueError(
-                f"{name} of {what} is of type {names.KINDS[plain]}, and --{name} is there already, of type "
-                f"{names.KINDS[there]}; accepted are that type or another name"
+                f"{name} of {what} is of type {names.KINDS[plain]}, and --{name} is there "
+                f"already, of type {names.KINDS[there]}; accepted are that type or another name"
             )
     return new
 
 
 def own_names(argv: Sequence[str]) -> dict[str, list[str]]:
-    """The user's own models and tasks on a command line that is not parsed yet, under "model" and "task".
+    """The user's own models and tasks on an unparsed command line, under "model" and "task".
 
-    Their modules are looked for in the current folder, too, as `python -m` does, and imported on the platform
-    that --platform names: they may make arrays.
+    Their modules are also looked for in the current folder, as `python -m` does, and imported on
+    the platform that --platform names: they may make arrays.
 
     Raises:
-      ValueError: --workdir has a run of such, and they are not named.
+      ValueError: the run in --workdir has such ones, and they are not named.
     """
     looked_for = ("model", "task", "workdir", "platform", "coordinator")
     given: dict[str, list[str]] = {name: [] for name in looked_for}
@@ -158,13 +158,13 @@ def own_names(argv: Sequence[str]) -> dict[str, list[str]]:
 
 
 def look_here() -> None:
-    """Has Python find modules of the current folder, which a console command does not by itself."""
+    """Makes Python find modules in the current folder, which a console command does not."""
     if os.getcwd() not in map(os.path.abspath, sys.path):
         sys.path.insert(0, os.getcwd())
 
 
 def _define_model_flag(name: str, models: Sequence[str]) -> flags.FlagHolder:
-    """A flag of the type that the models give it, with what it means and for which of them in its help."""
+    """A flag of the models' type; its help says what it means and for which models."""
     having = [model for model in models if name in zoo.setting_types(model)]
     return _define(
         name, names.plain(zoo.setting_types(having[0])[name]), _help(name, having, models)
@@ -172,7 +172,7 @@ def _define_model_flag(name: str, models: Sequence[str]) -> flags.FlagHolder:
 
 
 def _help(name: str, having: Sequence[str], models: Sequence[str]) -> str:
-    """What most models say, the first ones if none says the same; all that is said where no two agree."""
+    """The text of most models, the first one in case of a tie; all texts if no two models agree."""
     said: dict[str, list[str]] = {}
     for model in having:
         text = zoo.setting_descriptions(model).get(name, "")
@@ -235,19 +235,19 @@ class ShapeSerializer(flags.ArgumentSerializer):
 
 
 def given_flags(among: tuple[str, ...]) -> dict[str, Any]:
-    """The settings that stand on the command line."""
+    """The settings given on the command line."""
     return {name: flags.FLAGS[name].value for name in among if flags.FLAGS[name].present}
 
 
 def define_code_flags() -> None:
-    """--model and --task, of programs that read a run, for what is of a user's own module."""
+    """--model and --task of programs that read a run, for those in a user's own module."""
     for part in ("model", "task"):
         text = f"The run's {part} once more, if it is of your own: module:name, which is imported."
         flags.DEFINE_string(part, None, text)
 
 
 def code_flags() -> dict[str, Any]:
-    """What is given of `define_code_flags`."""
+    """The given flags of `define_code_flags`."""
     given = {part: flags.FLAGS[part].value for part in ("model", "task")}
     if any(map(names.is_own, given.values())):
         look_here()
@@ -255,19 +255,19 @@ def code_flags() -> dict[str, Any]:
 
 
 def as_flags(code: Mapping[str, str]) -> str:
-    """`RunDirectory.own_code` as it stands on a command line, behind other flags."""
+    """`RunDirectory.own_code` as flags on a command line, after other flags."""
     return "".join(f" --{part}={name}" for part, name in code.items())
 
 
 def define_reading_flags() -> None:
-    """--data_dir and --data_path, and `define_code_flags`, of programs that read a run and its data."""
-    cli.define_path_flag("data_dir", None, "Where the data lie now, if not where they did.")
-    cli.define_path_flag("data_path", None, "Where the text lies now, if not where it did.")
+    """--data_dir, --data_path and `define_code_flags`, of programs that read a run's data."""
+    cli.define_path_flag("data_dir", None, "Where the data are now, if they were moved.")
+    cli.define_path_flag("data_path", None, "Where the text is now, if it was moved.")
     define_code_flags()
 
 
 def reading_flags() -> dict[str, Any]:
-    """What is given of `define_reading_flags`, for `runs.open`."""
+    """The given flags of `define_reading_flags`, for `runs.open`."""
     given = {name: flags.FLAGS[name].value for name in sorted(PATHS)}
     return {name: value for name, value in given.items() if value is not None} | code_flags()
 

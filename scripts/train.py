@@ -2,10 +2,10 @@
 
 python -m scripts.train --preset=memorization/quickstart --workdir=runs/quickstart
 python -m scripts.train --task=addition --num_digits=5 --tensor_shape=4,4 --normalization=channel
-python -m scripts.train --workdir=runs/quickstart        # goes on with the run that lies there
+python -m scripts.train --workdir=runs/quickstart        # resumes the run there
 python -m scripts.train --workdir=runs/quickstart --num_steps=2000      # makes it longer
 python -m scripts.train --preset=char_lm/hour-tlstm --mesh=8     # on 8 devices
-python -m scripts.train --model=my_cells:MGU --task=my_tasks:parity     # classes or functions of your own
+python -m scripts.train --model=my_cells:MGU --task=my_tasks:parity     # your own
 python -m scripts.train --list_presets
 python -m scripts.train --list_models
 """
@@ -53,9 +53,9 @@ LIST_MODELS = flags.DEFINE_bool(
 )
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run; runs/.. by default.")
 KEEP = flags.DEFINE_integer(
-    "keep", 2, "Latest checkpoints to keep, beside the best.", lower_bound=1
+    "keep", 2, "Latest checkpoints to keep, besides the best.", lower_bound=1
 )
-MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after so many minutes.")
+MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after this many minutes.")
 RUN_FLAGS = run_flags.define_run_flags()
 
 
@@ -110,7 +110,7 @@ def _prepare() -> Run:
 
 
 def _settings() -> tuple[RunDirectory, settings.RunSettings | dict[str, Any]]:
-    """The folder and the settings of the run; of one that lies there, what is given in place of its own."""
+    """The folder and the settings of the run; for an existing run, those that override its own."""
     given = run_flags.given_flags(RUN_FLAGS)
     if MAX_MINUTES.value is not None and not MAX_MINUTES.value > 0:  # NaN too
         raise ValueError(f"max_minutes is {MAX_MINUTES.value}; accepted are numbers > 0")
@@ -120,7 +120,7 @@ def _settings() -> tuple[RunDirectory, settings.RunSettings | dict[str, Any]]:
         named = given.keys() & {"task", "model"}
         if not named and (not given or directory.config.is_file()):
             return directory, given
-        if named and directory.own_code().items() & given.items():  # named for it to go on
+        if named and directory.own_code().items() & given.items():  # named so that it can resume
             return directory, given
     chosen = settings.resolve(given, PRESET.value)
     name = folder_name(PRESET.value or f"{chosen.task}/{chosen.model}")
@@ -162,7 +162,7 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
     if not (saved and finished(run.train, saved.progress)):
         journal.begin()
     limit = math.inf if MAX_MINUTES.value is None else MAX_MINUTES.value
-    gc.freeze()  # what was imported stays, so that a collection has little to look at
+    gc.freeze()  # imported objects stay, so that a collection has little to scan
     report = None
     with cli.StopSignals() as signals:
 
@@ -203,13 +203,13 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
 
 
 def _finish(run: Run, why: str | None) -> None:
-    """Reports the best checkpoint on the test split; `why` is said in place of why the run ended."""
+    """Reports the best checkpoint on the test split; `why` overrides why the run ended."""
     task = run.task
     print("evaluating the best checkpoint on the test split", flush=True)
     results = write_results(run.directory, task, run.network, run.train, layout=run.layout)
     print(
-        f"{why or results['stop']} after {results['step']} steps, {results['units']:,} {task.unit}, "
-        f"{results['seconds'] / 60:.1f} minutes"
+        f"{why or results['stop']} after {results['step']} steps, {results['units']:,} "
+        f"{task.unit}, {results['seconds'] / 60:.1f} minutes"
     )
     if task.target is not None:
         print(describe_target(task, results))
@@ -220,7 +220,7 @@ def _finish(run: Run, why: str | None) -> None:
 
 
 def describe_target(task: Task, results: Mapping[str, Any]) -> str:
-    """How long it took to the task's target, if it was reached; of what results.json holds."""
+    """How long it took to reach the task's target, if it did, from results.json."""
     reached, best = results["units_to_target"], results["best_metric"]
     of = " of symbols" if "sequence_accuracy" in results["test"] else ""
     what = f"{task.unit} to {100 * task.target:g} % {task.metric}{of} in two evaluations in a row"
@@ -245,7 +245,7 @@ def _listed_presets() -> tuple[list[str], list[Preset]]:
     }
     if not listed:
         of = ", ".join(f"{part} {value}" for part, value in given.items())
-        raise ValueError(f"no preset is of {of}; accepted is --list_presets without these")
+        raise ValueError(f"{of} has no preset; accepted is --list_presets without these")
     return list(listed), list(listed.values())
 
 
@@ -258,7 +258,7 @@ def _listed_models() -> list[str]:
 
 
 def _describe_model(name: str) -> str:
-    """Name, citation, parameters and settings, as it is by default."""
+    """Name, citation, parameters and settings, by default."""
     entry = zoo.entry(name)
     sizes = {"input_size": 65, "output_size": 65, "tokens": True}
     size = zoo.count_parameters(zoo.make_network(name, **sizes))

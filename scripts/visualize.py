@@ -33,7 +33,7 @@ define_reading_flags()
 
 
 class Example(NamedTuple):
-    """What is read, and what stands beside it."""
+    """What is read, and what is drawn beside it."""
 
     inputs: Array  # [T, 1, ..]
     targets: (
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def _of_split(task: Task) -> Example:
-    # As of a model without delay: the example is read as a whole.
+    # As for a model without delay: the example is read at once.
     batch = task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), 0)
     size = batch.inputs.shape[1]
     if EXAMPLE.value >= size:
@@ -91,7 +91,7 @@ def _answers(network: Network, params: dict, state: Any, inputs: Array) -> np.nd
 def _beside(
     task: Task, example: Example, answers: np.ndarray, title: str
 ) -> tuple[dict[str, Any], str]:
-    """What `pictures` draws beside the states, and the title, with the answer of a task that has one."""
+    """What to draw beside the states, and the title, with the answer if the task has one."""
     classes, read = task.class_names, np.asarray(example.inputs[:, 0])
     if task.last_only and example.targets is not None:
         title += f": read as {classes[answers[-1]]}, is {classes[example.targets[0]]}"
@@ -102,7 +102,7 @@ def _beside(
     if not task.last_only:
         if example.targets is not None:
             labels["target"] = _texts(example.targets, classes)
-            answers = np.where(example.targets < 0, -1, answers)  # nothing is asked of it elsewhere
+            answers = np.where(example.targets < 0, -1, answers)  # nothing is asked elsewhere
         labels["answer"] = _texts(answers, classes)
     return {"labels": labels}, title
 
@@ -134,7 +134,7 @@ def _figures(
             )
     if not figures:
         raise ValueError(
-            f"the carry of {type(cell).__name__} has no memory or hidden state to be drawn; accepted are "
+            f"the carry of {type(cell).__name__} has no memory or hidden state; accepted are "
             "cells with one"
         )
     if isinstance(cell, TensorizedLSTM) and cell.memory_convolution:

@@ -1,6 +1,6 @@
 """Tasks: batches, loss mask, metrics and sizes behind one protocol (`tlstm_jax.typing.Task`).
 
-`BaseTask` is what a task of one's own inherits; `catalogue.TASKS` has those that are here.
+A user's own task inherits `BaseTask`; `catalogue.TASKS` has those of this package.
 """
 
 from tlstm_jax.tasks.base import BaseTask

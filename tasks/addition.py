@@ -1,8 +1,8 @@
 """Addition of two numbers, read digit by digit.
 
 Zaremba and Sutskever, "Learning to Execute", 2014; Kalchbrenner, Danihelka and Graves, "Grid Long
-Short-Term Memory", ICLR 2016; in the form of He et al., NIPS 2017. For n = 3 digits, 3n + 4 steps, `-`
-being the blank:
+Short-Term Memory", ICLR 2016; in the form of He et al., NIPS 2017. For n = 3 digits, 3n + 4 steps,
+`-` being the blank:
 
     input   - 1 2 3 - 9 0 0 - - - - -
     target  - - - - - - - - 1 0 2 3 -
@@ -37,7 +37,7 @@ def addition(
 ) -> Addition:
     """Addition of two numbers of exactly `num_digits` digits, without leading zeros.
 
-    The sum stands left-aligned, without leading zeros. Scored are its digits and one blank behind.
+    The sum is left-aligned, without leading zeros. Its digits and one blank after them are scored.
     """
     if num_digits < 1:
         raise ValueError(f"num_digits is {num_digits}; accepted are integers >= 1")

@@ -1,4 +1,4 @@
-"""What a task of one's own inherits: all of `tlstm_jax.typing.Task` but its sizes, batches and metric."""
+"""The base of a user's own task: `tlstm_jax.typing.Task` except its sizes, batches and metric."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from tlstm_jax.typing import Array, Batch, PyTree, Sums, Task
 
 
 class derived:  # noqa: N801
-    """A read-only attribute made of others, which a subclass may also have as a field.
+    """A read-only attribute computed from others, which a subclass may also have as a field.
 
     A dataclass takes a property of its base for the default of its field, and cannot set it.
     """
@@ -35,8 +35,8 @@ class derived:  # noqa: N801
 class BaseTask:
     """A base for tasks: frozen dataclasses of settings.
 
-    A task of one's own names `input_size`, `output_size` and `batch_size`, and, where the loss is not masked
-    classification, has `metrics`. One without data draws fresh samples with `draw`:
+    A task defines `input_size`, `output_size` and `batch_size`, and `metrics` if its loss is not
+    masked classification. One without data draws fresh samples with `draw`:
 
     >>> import dataclasses, jax, jax.numpy as jnp
     >>> from tlstm_jax.typing import Batch
@@ -57,30 +57,34 @@ class BaseTask:
     >>> task.eval_batch((), jax.random.key(0), "valid", jnp.int32(0), 0).inputs.shape
     (4, 32)
 
-    One with data has them as the field `data`, and in place of `draw` its own `train_batch`, `eval_batch` and
-    `num_examples`; `tasks.examples` says which examples make up a batch.
+    One with data has it as the field `data`, and `train_batch`, `eval_batch` and `num_examples` in
+    place of `draw`; `tasks.examples` says which examples make up a batch.
 
-    Two tasks are equal if their settings are; one that holds arrays equals nothing but itself, and its
-    `outline` that of any task with the same settings and shapes.
+    Two tasks are equal if their settings are; one that holds arrays only equals itself, but its
+    `outline` equals that of any task with the same settings and shapes.
 
     Attributes:
-      name: for the screen; that of the class.
+      name: for the screen; by default that of the class.
       tokens: inputs are integer tokens, not vectors.
-      stream: the carry goes on from batch to batch, and the targets lag by the model's delay.
-      last_only: only the output that has seen the whole sequence is scored.
-      autoregressive: targets are inputs that come later: a model that is not causal would see them, and a
-        trained one writes (`scripts.generate`) rather than answers.
-      unit, units_per_step: what is counted, and how many in a training step; samples, the batch size.
-      metric, maximize: what chooses the best parameters; the loss, and whether it is an accuracy.
-      target: of the metric, which "units to target" count to; None.
-      data: a pytree of arrays of the host; ().
-      eval_batch_size: the batch size.
-      fresh: evaluations draw their samples from the key; where there are no data.
-      vocabulary: the bytes that tokens 0, 1, .. stand for, where they are bytes and one token more, the
-        last, is the unknown one: with it a run of an autoregressive task writes without its data; None.
-      token_names, class_names: what inputs and outputs are written as; 0 to 9, then <10>, <11>, ..
-      metric_labels: what metrics are called on learning curves, in place of their names.
-      about: a line for the screen on the data; "".
+      stream: the carry is kept from batch to batch, and the targets lag by the model's delay.
+      last_only: only the output that has seen the entire sequence is scored.
+      autoregressive: targets are later inputs: a model that is not causal would see them, and
+        `scripts.generate` continues a prompt rather than answering it.
+      unit, units_per_step: what is counted, and how many in a training step; by default samples and
+        the batch size.
+      metric, maximize: what chooses the best parameters; by default the loss, and whether it is an
+        accuracy.
+      target: value of the metric to which "units to target" count; by default None.
+      data: a pytree of host arrays; by default ().
+      eval_batch_size: by default the batch size.
+      fresh: evaluations draw their samples from the key; by default if there is no data.
+      vocabulary: the bytes of tokens 0, 1, .., if tokens are bytes and one more, the last, is the
+        unknown one: a run of an autoregressive task then generates without its data; by default
+        None.
+      token_names, class_names: how inputs and outputs are written; by default 0 to 9, then <10>,
+        <11>, ..
+      metric_labels: labels of metrics on learning curves, in place of their names.
+      about: a line on the data, for the screen; by default "".
     """
 
     input_size: int
@@ -95,7 +99,7 @@ class BaseTask:
     target: float | None = None
 
     def __init_subclass__(cls) -> None:
-        for name in ("__eq__", "__hash__"):  # not those that a dataclass makes: they compare arrays
+        for name in ("__eq__", "__hash__"):  # not a dataclass's own, which compare arrays
             if name not in vars(cls):
                 setattr(cls, name, getattr(BaseTask, name))
 
@@ -129,26 +133,28 @@ class BaseTask:
         return not jax.tree.leaves(self.data)
 
     def draw(self, key: Array, batch_size: int) -> Batch:
-        """Fresh samples, of a task without data: pure and traceable."""
+        """Fresh samples, for a task without data: pure and traceable."""
         what = "draw" if self.fresh else "train_batch and eval_batch"
-        raise ValueError(f"task {self.name} has no {what}")
+        raise ValueError(f"task {self.name} has no {what}; accepted are tasks with {what}")
 
     def train_batch(self, data: PyTree, key: Array, step: Array, delay: int) -> Batch:
         """The batch of training step `step`: fresh samples for every step."""
         return self.draw(jax.random.fold_in(key, step), self.batch_size)
 
     def num_examples(self, split: str) -> int:
-        """Examples of an evaluation on `split`; 1000 where they are fresh."""
+        """Examples of an evaluation on `split`; 1000 if they are fresh."""
         if not self.fresh:
-            raise ValueError(f"task {self.name} has data, but no num_examples")
+            raise ValueError(
+                f"task {self.name} has data and no num_examples; accepted are tasks with both"
+            )
         return 1000
 
     def num_eval_batches(self, split: str, delay: int) -> int:
-        """As many batches of `eval_batch_size` as have all examples of `split`."""
+        """The number of batches of `eval_batch_size` that hold all examples of `split`."""
         return -(-self.num_examples(split) // self.eval_batch_size)
 
     def eval_batch(self, data: PyTree, key: Array, split: str, index: Array, delay: int) -> Batch:
-        """Fresh samples, others for "valid" than for "test"; the last batch may be masked in part."""
+        """Fresh samples, different for "valid" and "test"; the last batch may be masked in part."""
         key = jax.random.fold_in(jax.random.fold_in(key, 0 if split == "valid" else 1), index)
         batch = self.draw(key, self.eval_batch_size)
         left = self.num_examples(split) - index * self.eval_batch_size
@@ -156,27 +162,27 @@ class BaseTask:
         return batch._replace(mask=batch.mask & wanted[None])
 
     def metrics(self, logits: Array, batch: Batch) -> Sums:
-        """Of classification: `tasks.scoring.score`."""
+        """Those of classification: `tasks.scoring.score`."""
         return score(logits, batch)
 
     @functools.cached_property
     def outline(self) -> Self:
-        """This task with `jax.ShapeDtypeStruct`s for arrays; of one without arrays, itself.
+        """This task with `jax.ShapeDtypeStruct`s for its arrays; without arrays, itself.
 
-        Compiled programs are kept for as long as the process lives, with the task that they were compiled
-        for: so they are compiled for its outline, with which a batch can be traced.
+        Compiled programs live as long as the process, and so does the task they are compiled for:
+        hence they are compiled for its outline, with which a batch can be traced.
         """
         if not self._holds_arrays:
             return self
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.data)
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        outline = object.__new__(type(self))  # without __post_init__, which may look at the data
+        outline = object.__new__(type(self))  # without __post_init__, which may check the data
         vars(outline).update(fields, data=shapes)
         return outline
 
     @property
     def is_outline(self) -> bool:
-        """Whether `data` are shapes, not arrays."""
+        """Whether `data` has shapes in place of arrays."""
         return any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(self.data))
 
     @property
@@ -198,7 +204,7 @@ class BaseTask:
     def __hash__(self) -> int:
         return hash(self._key)
 
-    # What the programs say and show of a task, and are told in its words.
+    # What the programs show of a task, and what they read in its words.
 
     about: str = ""
 
@@ -220,14 +226,14 @@ class BaseTask:
         return self.token_names if same else numerals(self.output_size)
 
     def notes(self, split: str) -> Mapping[str, int | float | str]:
-        """What belongs beside the metrics of `split`, by name: what they leave out, say."""
+        """What to show beside the metrics of `split`, by name: what they leave out, say."""
         return {}
 
     def encode(self, prompt: str) -> np.ndarray:
         """The tokens of a prompt, int32 [T].
 
         Raises:
-          ValueError: in one line: the task reads no tokens, or the prompt holds what is none of them.
+          ValueError: the task reads no tokens, or the prompt holds something else.
         """
         if not self.tokens:
             raise ValueError(
@@ -250,7 +256,7 @@ class BaseTask:
         return ("" if all(len(name) == 1 for name in names) else " ").join(names)
 
     def picture(self, inputs: np.ndarray) -> np.ndarray | None:
-        """One sequence of inputs [T, I] as an image [H, W]; None: they are none."""
+        """One sequence of inputs [T, I] as an image [H, W]; None: it is not an image."""
         return None
 
 
@@ -260,7 +266,7 @@ def numerals(number: int) -> tuple[str, ...]:
 
 
 def encode(text: str, names: Sequence[str]) -> np.ndarray:
-    """The numbers, int32 [T], of the names that a text consists of.
+    """The numbers of the names that a text consists of, int32 [T].
 
     Raises:
       ValueError: it holds something else.
@@ -275,7 +281,7 @@ def encode(text: str, names: Sequence[str]) -> np.ndarray:
 
 
 def check_task(task: Any) -> None:
-    """Raises ValueError unless a task has all that the programs ask of it, which `BaseTask` gives."""
+    """Raises ValueError unless a task has all that the programs need, as `BaseTask` has."""
     asked = [*Task.__annotations__, *(name for name in vars(Task) if not name.startswith("_"))]
     name = getattr(task, "name", type(task).__name__)
     if missing := [name for name in asked if not hasattr(task, name)]:
@@ -288,5 +294,6 @@ def check_task(task: Any) -> None:
         len(bytes_) and list(bytes_) == sorted({b for b in bytes_ if b in range(256)})
     ):
         raise ValueError(
-            f"vocabulary of task {name} is {bytes_!r}; accepted are None and bytes, 0 to 255, ascending"
+            f"vocabulary of task {name} is {bytes_!r}; accepted are None and ascending bytes, "
+            "0 to 255"
         )

@@ -7,18 +7,17 @@ A part is read as contiguous streams side by side. With c_0, c_1, .. the charact
 start, step g reads c_g. A model with delay d answers it at step g + d, so the output of step g is
 scored on c_{g-d+1}, and the first d outputs of a stream are not scored.
 
-Training: stream b is the b-th of `batch_size` pieces of equal length, a whole number of segments.
-The state goes on from segment to segment; after the last segment the streams start anew with their
-first, which is the next epoch. Never read are the characters at the end of the training part that
-do not fill a segment of every stream, at most `batch_size * segment_length`. Never scored are the
-last d characters of each stream, whose outputs would come after its end. The last d inputs of a
-segment get truncated gradients: their outputs fall into the next one.
+Training: stream b is the b-th of `batch_size` pieces of equal length, an integer number of
+segments. The state is carried from segment to segment; after the last one, the streams start again
+with their first, which begins the next epoch. The characters at the end of the training part that
+do not fill a segment of every stream, at most `batch_size * segment_length`, are never read. The
+last d characters of each stream, whose outputs would come after its end, are never scored. The last
+d inputs of a segment get truncated gradients: their outputs fall into the next one.
 
-Evaluation: all characters of a part but its first, each once. They are divided among
-`eval_batch_size` streams, as evenly as can be; a stream's first input is the character before the
-first that it predicts. Zero inputs (token -1) at the end let the last d outputs come out. Every
-stream begins without context, so fewer streams give slightly fewer bits per character, and take
-longer.
+Evaluation: all characters of a part except its first, each once. They are divided among
+`eval_batch_size` streams as evenly as possible; a stream's first input is the character before the
+first that it predicts. Zero inputs (token -1) at the end flush the last d outputs. Every stream
+begins without context, so fewer streams give slightly fewer bits per character, and take longer.
 """
 
 import math
@@ -41,7 +40,7 @@ _EVAL_STREAM = 1000  # characters that a stream of the default evaluation has at
 
 
 class ByteText:
-    """Tokens that stand for bytes: those of `vocabulary`, and the unknown one."""
+    """Tokens for bytes: those of `vocabulary`, and the unknown one."""
 
     vocabulary: Sequence[int]
     tokens = True
@@ -59,15 +58,15 @@ class ByteText:
 
     @property
     def token_names(self) -> Sequence[str]:
-        """The letters, with spaces for what is not to be seen."""
+        """The letters, with spaces for what is not printable."""
         return [chr(b) if 32 < b < 127 else " " for b in self.vocabulary] + ["?"]
 
     def encode(self, prompt: str) -> np.ndarray:
-        """The tokens of a text's bytes, int32 [T]; what came in as other bytes than UTF-8 is kept."""
+        """The tokens of a text's bytes, int32 [T]; bytes that are not UTF-8 are kept."""
         return text.encode(prompt.encode("utf-8", "surrogateescape"), self.vocabulary)
 
     def text(self, tokens: Array) -> str:
-        """The text of tokens [T]; what is unknown, or no UTF-8, is U+FFFD."""
+        """The text of tokens [T]; what is unknown, or not UTF-8, is U+FFFD."""
         return text.decode(np.asarray(tokens), self.vocabulary).decode(errors="replace")
 
 
@@ -80,7 +79,7 @@ class Vocabulary(ByteText):
 
 @dataclass(frozen=True)
 class CharLM(ByteText, BaseTask):
-    """A text cut into streams; made by `char_lm`.
+    """A text split into streams; made by `char_lm`.
 
     Attributes:
       source: what the text is, for the screen.
@@ -131,17 +130,17 @@ class CharLM(ByteText, BaseTask):
         """The same text in the symbols of another vocabulary, that of a trained model.
 
         Args:
-          vocabulary: bytes, ascending; every other one becomes the unknown symbol. What is unknown
-            already stays so, though its byte may be among them.
+          vocabulary: bytes, ascending; all others become the unknown symbol. What is already
+            unknown stays so, even if its byte is among them.
 
         Raises:
-          ValueError: all bytes are in it, which leaves no symbol for what is unknown already.
+          ValueError: all bytes are in it, which leaves no symbol for what is already unknown.
         """
         vocabulary = tuple(vocabulary)
         unknown = len(vocabulary)
         if unknown == 256 and any(self.unknown_counts.values()):
             raise ValueError(
-                "vocabulary has 256 bytes, the text unknown ones; accepted are up to 255"
+                "vocabulary has 256 bytes; accepted for a text with unknown ones are up to 255"
             )
         known = {byte: symbol for symbol, byte in enumerate(vocabulary)}
         table = np.array([*(known.get(byte, unknown) for byte in self.vocabulary), unknown])
@@ -150,7 +149,7 @@ class CharLM(ByteText, BaseTask):
 
     @property
     def segments_per_epoch(self) -> int:
-        """Training steps after which the streams start anew."""
+        """Training steps after which the streams start again."""
         return (self.data["train"].size - 1) // self.units_per_step
 
     @property
@@ -161,7 +160,7 @@ class CharLM(ByteText, BaseTask):
 
     @property
     def about(self) -> str:
-        """What the text is, and how much of it the training part does not know."""
+        """What the text is, and how much of it is unknown."""
         unknown = ", ".join(f"{n} in {split}" for split, n in self.unknown_counts.items() if n)
         return f"{self.source}; bytes unseen in its training part: {unknown or 'none'}"
 
@@ -186,8 +185,8 @@ class CharLM(ByteText, BaseTask):
         del key
         if delay >= self.segment_length:
             raise ValueError(
-                f"segment_length={self.segment_length} is not longer than the model's delay, "
-                f"{delay}; accepted: at least {delay + 1}"
+                f"segment_length is {self.segment_length}; accepted with a model of delay {delay} "
+                f"are integers >= {delay + 1}"
             )
         length = self.segments_per_epoch * self.segment_length
         starts = np.arange(self.batch_size, dtype=np.int32) * length
@@ -204,7 +203,7 @@ class CharLM(ByteText, BaseTask):
     def eval_batch(self, data: Data, key: Array, split: str, index: Array, delay: int) -> Batch:
         """Segment `index` of the streams over `split`, B = eval_batch_size, no key.
 
-        The batches are to be run in order, with the state carried on from each to the next.
+        The batches are to be run in order, with the state carried from each to the next.
         """
         del key
         _check_split(split)
@@ -252,7 +251,8 @@ def char_lm(
     """The language-modelling task on the text at `data_path`.
 
     Args:
-      data_path: a text, as bytes; plain, .gz, or .zip such as enwik8.zip. None: Python's own help topics.
+      data_path: a text, as bytes; plain, .gz, or .zip such as enwik8.zip. None: Python's own help
+        topics.
       batch_size: streams over the training part.
       segment_length: inputs of every stream in one step; must be longer than the model's delay.
       eval_batch_size: streams in an evaluation. None: batch_size, or fewer where the validation

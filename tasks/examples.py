@@ -9,7 +9,7 @@ from tlstm_jax.typing import Array
 def train_examples(key: Array, step: Array, count: int, batch_size: int) -> Array:
     """The examples of batch `step` of the endless sequence of epochs.
 
-    Every epoch has its own order of the examples, drawn from `key`; those left over when no whole
+    Every epoch has its own order of the examples, drawn from `key`; those left over when no full
     batch remains are skipped in that epoch.
 
     Args:

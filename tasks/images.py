@@ -4,7 +4,7 @@
 and `pdigits` read the pixels in a random order, the same for every image. digits are scikit-learn's
 bundled 8x8 digits, which need no files; the others come from `tasks.data.datasets`.
 
-A part of the training set is held out as "valid" and chooses; "test" is only reported. Pixels are
+A part of the training set is held out as "valid", for choices; "test" is only reported. Pixels are
 standardized with the mean and the standard deviation over all pixels of what remains for training.
 """
 
@@ -65,8 +65,8 @@ class Images(BaseTask):
         count = self.num_examples("train")
         if not 1 <= self.batch_size <= count:
             raise ValueError(
-                f"batch_size is {self.batch_size}; accepted are 1 to {count}, the number of training "
-                f"images of {self.name}"
+                f"batch_size is {self.batch_size}; accepted are 1 to {count}, the training images "
+                f"of {self.name}"
             )
         super().__post_init__()
 
@@ -106,7 +106,7 @@ class Images(BaseTask):
         """Batch `step` of the endless sequence of epochs, B = batch_size.
 
         Every epoch has its own order of the images, drawn from `key`; the images left over when no
-        whole batch remains are skipped in that epoch.
+        full batch remains are skipped in that epoch.
         """
         del delay
         count = data["train"]["labels"].shape[0]
@@ -144,7 +144,7 @@ def load(
 
     Args:
       name: a leading "p" permutes the pixels.
-      data_dir: where the IDX files lie or are downloaded to; digits need none.
+      data_dir: where the IDX files are or are downloaded to; digits need none.
       batch_size: images of a training batch.
       eval_batch_size: images of an evaluation batch.
       valid_fraction: share of the training set that is held out.
@@ -155,7 +155,7 @@ def load(
       FileNotFoundError: files are missing, and cannot be downloaded.
     """
     if name not in NAMES:
-        raise ValueError(f"unknown image task {name!r}; accepted: {', '.join(NAMES)}")
+        raise ValueError(f"name is {name!r}; accepted are {', '.join(NAMES)}")
     dataset = name.removeprefix("p")
     if dataset == "digits":
         train, test = _load_digits()
@@ -196,8 +196,8 @@ def from_arrays(
     """A task from images uint8 [N, H, W] and labels int32 [N] (0 to 9); see `load`.
 
     Raises:
-      ValueError: a setting is out of range, images and labels do not belong together, or all training
-        pixels are alike.
+      ValueError: a setting is out of range, images and labels do not match, or all training pixels
+        are alike.
     """
     for split, part in (("train", train), ("test", test)):
         _check_pairs(f"{split} of {name}", *part, Images.output_size)
@@ -210,8 +210,8 @@ def from_arrays(
     held_out = round(len(labels) * valid_fraction)
     if not 1 <= held_out < len(labels):
         raise ValueError(
-            f"valid_fraction={valid_fraction} holds out {held_out} of {len(labels)} training "
-            f"images; accepted: 1 to {len(labels) - 1} images"
+            f"valid_fraction is {valid_fraction}, {held_out} of {len(labels)} training images; "
+            f"accepted are 1 to {len(labels) - 1} images"
         )
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
     parts = {
@@ -226,7 +226,9 @@ def from_arrays(
     }
     mean, std = data["train"]["images"].mean(), data["train"]["images"].std()
     if std == 0:
-        raise ValueError(f"all training pixels of {name} are {mean:g}; accepted: not all alike")
+        raise ValueError(
+            f"all training pixels of {name} are {mean:g}; accepted are pixels that differ"
+        )
     data |= {"mean": np.array(mean, np.float32), "std": np.array(std, np.float32)}
     return Images(name, data, batch_size, eval_batch_size, permutation_seed)
 
@@ -249,7 +251,7 @@ def _check_pairs(what: str, images: np.ndarray, labels: np.ndarray, classes: int
         raise ValueError(f"{what} has labels of {kind}; accepted are integers [N]")
     if len(images) != len(labels):
         raise ValueError(
-            f"{what} has {len(images)} images and {len(labels)} labels; accepted is a label for each"
+            f"{what} has {len(images)} images and {len(labels)} labels; accepted are as many"
         )
     if not len(images):
         raise ValueError(f"{what} has 0 images; accepted is at least 1")
@@ -260,7 +262,7 @@ def _check_pairs(what: str, images: np.ndarray, labels: np.ndarray, classes: int
 
 
 def _order(number: int, permutation_seed: int | None) -> np.ndarray:
-    """The places of the pixels in the order in which they are read."""
+    """The positions of the pixels in the order in which they are read."""
     if permutation_seed is None:
         return np.arange(number)
     return np.random.default_rng(permutation_seed).permutation(number)
@@ -275,4 +277,4 @@ def _gather(data: Data, split: str, index: Array, mask: Array) -> Batch:
 
 def _check_split(split: str) -> None:
     if split not in _EVAL_SPLITS:
-        raise ValueError(f"unknown split {split!r}; accepted: {', '.join(_EVAL_SPLITS)}")
+        raise ValueError(f"split is {split!r}; accepted are {', '.join(_EVAL_SPLITS)}")

@@ -1,7 +1,7 @@
-"""Memorization: repeat a sequence of symbols once all of it was read.
+"""Memorization: repeat a sequence of symbols after all of it was read.
 
-Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016, in the form of He et al.,
-NIPS 2017. For n = 5 symbols, 2n + 2 steps, `-` being the blank:
+Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016, in the form of He et
+al., NIPS 2017. For n = 5 symbols, 2n + 2 steps, `-` being the blank:
 
     input   - a b c c b - - - - - -
     target  - - - - - - a b c c b -
@@ -21,7 +21,7 @@ def memorization(
     eval_samples: int = 1000,
     eval_batch_size: int = 250,
 ) -> Synthetic:
-    """Repetition of `num_symbols` symbols out of `alphabet_size`, one step after the last of them."""
+    """Repetition of `num_symbols` symbols out of `alphabet_size`, one step after the last one."""
     for name, value in (("num_symbols", num_symbols), ("alphabet_size", alphabet_size)):
         if value < 1:
             raise ValueError(f"{name} is {value}; accepted are integers >= 1")

@@ -17,8 +17,8 @@ def score(logits: Array, batch: Batch) -> Sums:
       batch: targets and mask of shape [T, B] (or [1, B]).
 
     Returns:
-      "loss" (negative log-likelihood in nats, per scored output), "accuracy" (per scored output) and
-      "sequence_accuracy" (all of a sequence's scored outputs right, per sequence that has any).
+      "loss" (negative log-likelihood in nats, per scored output), "accuracy" (per scored output)
+      and "sequence_accuracy" (all of a sequence's scored outputs right, per sequence that has any).
     """
     nll = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)  # [T, B]
     right = jnp.argmax(logits, axis=-1).astype(batch.targets.dtype) == batch.targets

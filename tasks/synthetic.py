@@ -1,4 +1,4 @@
-"""What the tasks share that answer a question, in symbols drawn on the device, inside the compiled step."""
+"""The base of tasks that answer a question, in symbols drawn inside the compiled step."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ import numpy as np
 from tlstm_jax.tasks.base import BaseTask
 from tlstm_jax.typing import Array, Batch
 
-_SAMPLES = 64  # of which places are scored always, which sometimes; more than enough for both
+_SAMPLES = 64  # that show which places are scored always or sometimes; more than enough
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Synthetic(BaseTask):
     """A Task on endless fresh samples: no sample is seen twice, in training or in evaluation.
 
     Attributes:
-      sample: (key, batch_size, size, blank) -> Batch, pure and traceable; a function of a module, so
-        that equal tasks compare equal and compile once.
+      sample: (key, batch_size, size, blank) -> Batch, pure and traceable; a function of a module,
+        so that equal tasks compare equal and compile once.
       size: digits of a summand, or symbols.
-      alphabet: what the tokens stand for, the blank last.
+      alphabet: how the tokens are written, the blank last.
       eval_samples: fresh samples of an evaluation.
     """
 
@@ -66,7 +66,7 @@ class Synthetic(BaseTask):
         return self.sample(key, batch_size, self.size, len(self.alphabet) - 1)
 
     def of_length(self, length: int) -> Self | None:
-        """The task whose sequences have so many steps; None: there is none."""
+        """The task whose sequences have this many steps; None: there is none."""
         for size in itertools.count(1):
             other = dataclasses.replace(self, size=size)
             steps = jax.eval_shape(other._some).inputs.shape[0]
@@ -75,10 +75,10 @@ class Synthetic(BaseTask):
         return None
 
     def encode(self, prompt: str) -> np.ndarray:
-        """The tokens of a question, int32 [T], in the form of this task, though it may be of another size.
+        """The tokens of a question, int32 [T], in this task's form, of any size.
 
         Raises:
-          ValueError: letters that the task has not, or another form than its own.
+          ValueError: letters that the task does not have, or another form than its own.
         """
         tokens = super().encode(prompt)
         form, blank = self.of_length(len(tokens)), len(self.alphabet) - 1
@@ -92,8 +92,8 @@ class Synthetic(BaseTask):
     def answer(self, inputs: np.ndarray, outputs: np.ndarray) -> str:
         """The answer [T] of a network, with spaces where nothing is asked of it.
 
-        Places that are scored of some questions only, as the last digit of a sum, count while no blank
-        was answered.
+        Places that are scored only in some questions, like the last digit of a sum, count until a
+        blank is answered.
         """
         form, blank = self.of_length(len(inputs)) or self, len(self.alphabet) - 1
         mask = form._drawn.mask  # [T, B]

@@ -1,4 +1,4 @@
-"""What the tests of cuDNN's LSTM share: JAX's reference in place of the call, models, comparisons."""
+"""What the tests of cuDNN's LSTM share: JAX's reference for the call, models, comparisons."""
 
 import functools
 
@@ -30,7 +30,7 @@ def reference(x, h, c, weights, ends, *sizes):
 
 
 def replace_cudnn(monkeypatch):
-    """Lets the CPU pass for an NVIDIA device with cuDNN; returns a list of the calls that were traced."""
+    """Makes the CPU pass for an NVIDIA device with cuDNN; returns a list of the traced calls."""
     if cudnn.is_available():
         pytest.skip("cuDNN itself is here")
     calls = []
@@ -83,7 +83,7 @@ def inputs_of(model, xs):
 
 
 def everything(model, lengths, *inputs):
-    """Outputs, last carry, and the gradients of a function of both by parameters, carry and inputs."""
+    """Outputs, last carry, and gradients of a function of both by params, carry and inputs."""
 
     def loss(*inputs):
         params, carry, xs = inputs

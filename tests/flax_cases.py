@@ -1,4 +1,4 @@
-"""What the tests of the Linen and the NNX modules share: models, one problem, its functional answer."""
+"""What the tests of Linen and NNX modules share: models, one problem, its functional answer."""
 
 import dataclasses
 import functools
@@ -24,8 +24,8 @@ MODELS = [*CELLS, TLSTM, TRNN, Stacked(LSTM(M), 2)]
 LENGTHS = np.array([T, 2])
 TOLERANCE = 1e-6
 DELAY_REFUSED = (
-    "TensorizedLSTM has a delay of 2 steps, so flax's RNN would read outputs before they exist; "
-    r"accepted are cells without delay \(else Recurrent\)"
+    "TensorizedLSTM has a delay of 2; accepted in flax's RNN are cells "
+    r"without delay \(others in Recurrent\)"
 )
 
 
@@ -81,7 +81,7 @@ def assert_same(actual, expected):
 
 
 def real_only(ys):
-    """ys [B, T, M] with zeros behind each example's end, where flax's RNN leaves what it computed."""
+    """ys [B, T, M] with zeros after each example's end, where flax's RNN leaves its outputs."""
     real = np.broadcast_to((np.arange(T)[None] < LENGTHS[:, None])[..., None], ys.shape)
     return jnp.where(real, ys, 0.0)
 

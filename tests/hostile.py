@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 @contextlib.contextmanager
 def refusal(*named):
-    """What goes wrong goes wrong with a ValueError or an OSError, in one line that has one of `named`."""
+    """Any failure is a ValueError or an OSError, in one line that has one of `named`."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -20,7 +20,7 @@ def refusal(*named):
 
 @st.composite
 def mutated(draw, valid):
-    """`valid` bytes with a few pieces overwritten, put in, cut out, or with the end cut off."""
+    """`valid` bytes with a few pieces overwritten, inserted or removed, or truncated."""
     content = bytearray(valid)
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(content)))

@@ -1,7 +1,7 @@
 """The table of models that every test of models inherits, and what those tests share.
 
 A new model is a new row in MODELS: the model, and its independent version, composed of those in
-`oracles` and `model_oracles`. Cells by themselves are in `cases`.
+`oracles` and `model_oracles`. Cells alone are in `cases`.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ STEPS = 6  # of a segment
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ModelCase:
-    """A model, and `oracle(params, xs) -> ys` for whole sequences outside training."""
+    """A model, and `oracle(params, xs) -> ys` for complete sequences outside training."""
 
     name: str
     model: Any
@@ -192,7 +192,8 @@ MODELS = [
         _chain(_residual(_zoneout(0.2, 0.3)), _residual(_zoneout(0.2, 0.3))),
         M,
     ),
-    # Everything that has a state of its own, behind a delay: each starts when its first input arrives.
+    # Everything that has a state of its own, behind a delay: each starts when its first input
+    # arrives.
     ModelCase(
         "late",
         Chain(
@@ -241,7 +242,7 @@ def applied(case):
 
 
 class Segment(NamedTuple):
-    """What one call gets; behind an example's length there is no input."""
+    """What one call gets; beyond an example's length there is no input."""
 
     xs: np.ndarray
     lengths: np.ndarray

@@ -2,8 +2,8 @@
 
     python tests/on_devices.py TEXT [NAMES OF CASES, all by default]
 
-Prints a line of JSON for each case: how far a training on several devices is from one on one device, and
-which collectives its compiled program has, [kind, whether in a loop over time].
+Prints a line of JSON for each case: how far a training on several devices is from one on one
+device, and which collectives its compiled program has, [kind, whether in a loop over time].
 """
 
 import json
@@ -72,7 +72,8 @@ def run(task, network, where, *, evaluates):
         metrics = evaluation.evaluate(
             network, task, *model, data, split="valid", key=key, layout=where
         )
-    # Not the parameters: Adam makes steps of full length of rounding errors, where a gradient is zero.
+    # Not the parameters: Adam makes steps of full length of rounding errors, where a gradient is
+    # zero.
     kept = state.opt_state, state.model_state, state.carry, steps["loss"], metrics
     return [
         np.concatenate([np.ravel(x) for x in jax.tree.leaves(part)] or [[0]]) for part in kept

@@ -1,7 +1,7 @@
 """A second, independent version of the equations: NumPy, float64, loops over locations and taps.
 
 Nothing here uses the library, a convolution or any trick; every function takes the functional
-parameter tree as NumPy arrays and whole sequences, xs [T, B, I] or tokens [T, B].
+parameter tree as NumPy arrays and complete sequences, xs [T, B, I] or tokens [T, B].
 """
 
 import itertools
@@ -109,7 +109,7 @@ def normalize(norm, memory, shape, kind, epsilon):
 
 
 class Run(NamedTuple):
-    """What a whole sequence comes to."""
+    """The result for a sequence."""
 
     ys: np.ndarray  # [T, B, M]
     states: list  # the state after each real input, as a tuple of arrays

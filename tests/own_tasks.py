@@ -1,6 +1,6 @@
-"""Tasks as a user makes them, one of each kind whose targets are not a class for each output of a sequence.
+"""Tasks as a user makes them, one for each kind of targets that are not a class per output.
 
-What a target is, only a task's own `metrics` knows: its metric "loss" is what training minimizes.
+Only a task's own `metrics` reads its targets: training minimizes its metric "loss".
 """
 
 import dataclasses
@@ -43,10 +43,10 @@ class MovingAverage(BaseTask):
 
 @dataclasses.dataclass(frozen=True)
 class Transcription(BaseTask):
-    """CTC (Graves et al., ICML 2006): labels of sequences of different lengths, not aligned with them.
+    """CTC (Graves et al., ICML 2006): labels of sequences of different lengths, not aligned.
 
-    Each label is heard for two or three frames, in noise. Targets are [1, B, N] int32, filled up with -1;
-    class 0 is CTC's blank.
+    Each label is heard for two or three frames, in noise. Targets are [1, B, N] int32, filled up
+    with -1; class 0 is CTC's blank.
     """
 
     num_labels: int = 4  # at most
@@ -75,7 +75,7 @@ class Transcription(BaseTask):
         return Batch(
             inputs=jax.nn.one_hot(frames, self.symbols) + noise,
             targets=jnp.where(jnp.arange(N)[None] < counts, 1 + labels, -1)[None],
-            mask=jnp.ones((1, B), bool),  # of whole sequences
+            mask=jnp.ones((1, B), bool),  # of sequences
             lengths=jnp.take_along_axis(ends, counts - 1, axis=1)[:, 0],
         )
 
@@ -91,7 +91,7 @@ class Transcription(BaseTask):
 
 @dataclasses.dataclass(frozen=True)
 class FirstSymbol(BaseTask):
-    """Classification of whole sequences of different lengths, with data: which symbol came first?
+    """Classification of sequences of different lengths, with data: which symbol came first?
 
     Attributes:
       data: for each part its "tokens" [N, T], "lengths" [N] and "classes" [N].

@@ -1,4 +1,4 @@
-"""The BN-LSTM: batch statistics in training, running ones else, each time step apart."""
+"""The BN-LSTM: batch statistics in training, running ones otherwise, for each time step."""
 
 import functools
 
@@ -86,7 +86,7 @@ def test_streams_and_tokens_know_the_step(x64):
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_a_reset_starts_the_count_anew(train, x64):
+def test_a_reset_restarts_the_count(train, x64):
     params, state, xs = bn_params(), running(), vectors(batch=B)
     reset = np.zeros((T, B), bool)
     reset[2] = True
@@ -147,7 +147,7 @@ def test_noise_on_the_first_state_is_for_training_and_for_starts_only(x64):
         run(params, state, xs, model=model, train=True, key=key, carry=later)[1] for key in keys[1:]
     ]
     assert_close(*ys)
-    with pytest.raises(ValueError, match="draws noise in training; accepted is a key"):
+    with pytest.raises(ValueError, match="key is None; accepted by BatchNormLSTM"):
         model.apply(params, state, model.init_carry(B, jnp.float64), jnp.asarray(xs), train=True)
 
 

@@ -1,4 +1,4 @@
-"""What does not fit a cell or model is refused in one line, where it comes in."""
+"""What does not fit a cell or model is refused at the border, in one line."""
 
 import dataclasses
 import functools

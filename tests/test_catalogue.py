@@ -22,7 +22,7 @@ from tlstm_jax.zoo.kinds import KINDS, kind_of
 NAMES = pytest.mark.parametrize("name", zoo.MODELS)
 ORACLES = {type(case.cell): case.oracle for case in cases.CASES}
 ORACLES |= {type(case.model): case.oracle for case in model_cases.MODELS}
-# Its examples are not each for itself, so that it has tests of its own.
+# It couples the examples of a batch, so it has its own tests.
 ORACLES[type(test_batch_norm_lstm.MODEL)] = model_oracles.batch_norm_lstm
 
 
@@ -144,10 +144,10 @@ class Documented(Base):
     ("name", "text"),
     [
         ("forget_bias", "Initial bias of the f gate; the others start at 0. (tlstm, lstm, "),
-        ("scale", "Every BN's scale at the start (bn_lstm); alpha, of the version of 2018; "),
+        ("scale", "Initial scale of every BN (bn_lstm); alpha, in the version of 2018; "),
         ("tensor_shape", "(P_1..P_D); any number of axes. (tlstm, trnn) Default: 3."),
         ("residual", "Whether there are residual connections around all layers but the first. Def"),
-        ("bias_scale", "Standard deviation of b at the start, around the means above (layer_norm"),
+        ("bias_scale", "Initial standard deviation of b, around the means above (layer_norm"),
     ],
 )
 def test_help_of_flags(name, text):

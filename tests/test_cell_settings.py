@@ -198,12 +198,12 @@ REFUSED = [
     ),
     (
         lambda: Zoneout(TensorizedLSTM(4, (3,))),
-        "TensorizedLSTM has a delay of 2 steps; accepted by",
+        "TensorizedLSTM has a delay of 2; accepted by",
     ),
     (lambda: RecurrentDropout(LSTM(4), rate=1.0), "rate is 1.0; accepted are rates in [0, 1)"),
     (
         lambda: RecurrentDropout(RHN(4), rate=0.1),
-        "RHN has one state for its products and its memory; acc",
+        "RHN has one state for its products and memory; acc",
     ),
 ]
 
@@ -240,7 +240,7 @@ def test_numpy_integers_are_sizes():
 def test_refuses_vectors_of_another_size():
     cell = LSTM(M)
     params = cell.init(jax.random.key(0), I)
-    with pytest.raises(ValueError, match="x has 5 features, the input kernel takes 2"):
+    with pytest.raises(ValueError, match="x has 5 features; accepted by the input kernel are 2"):
         cell.step(params, cell.init_carry(B), jnp.zeros((B, 5)))
 
 

@@ -248,7 +248,7 @@ def test_jitted_batches_are_the_same_and_trace_once():
 def test_segment_must_be_longer_than_the_delay():
     task = _task(np.arange(50), segment_length=3)
     assert task.train_batch(task.data, KEY, 0, 2).mask.any()
-    message = "segment_length=3 is not longer than the model's delay, 3; accepted: at least 4"
+    message = "segment_length is 3; accepted with a model of delay 3 are integers >= 4"
     with pytest.raises(ValueError, match=message):
         task.train_batch(task.data, KEY, 0, 3)
     with pytest.raises(ValueError, match=message):
@@ -314,6 +314,6 @@ def test_another_vocabulary(tmp_path):
         np.testing.assert_array_equal(same.data[part], other.data[part])
         assert same.data[part].dtype == np.uint8
     with pytest.raises(
-        ValueError, match="256 bytes, the text unknown ones; accepted are up to 255"
+        ValueError, match="256 bytes; accepted for a text with unknown ones are up to 255"
     ):
         task.with_vocabulary(range(256))

@@ -52,11 +52,11 @@ def test_the_best_of_one_that_is_kept_is_kept(tmp_path):
 
 def test_no_checkpoint(tmp_path):
     assert checkpointing.steps(tmp_path / "none") == []
-    with pytest.raises(FileNotFoundError, match="no checkpoint in"):
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint; "):
         checkpointing.restore(tmp_path / "none", _state())
     assert not (tmp_path / "none").exists()
     _save_at(tmp_path, [4])
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint 9 in .*; there are 4"):
+    with pytest.raises(FileNotFoundError, match=r"holds no checkpoint 9; accepted are 4"):
         checkpointing.restore(tmp_path, _state(), step=9)
 
 
@@ -221,7 +221,7 @@ def test_later_checkpoints_are_neither_in_the_way_nor_removed(tmp_path):
         ({4: 0}, (), 3, ["4.unused"]),
     ],
 )
-def test_what_a_training_goes_on_from(best, damaged, step, aside, tmp_path):
+def test_what_a_training_resumes_from(best, damaged, step, aside, tmp_path):
     for n in (1, 2, 3, 4):
         state = _state()._replace(step=jnp.int32(n))
         checkpointing.save(tmp_path, state, Progress(step=n, best_step=best.get(n)), keep=9)

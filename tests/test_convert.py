@@ -222,7 +222,8 @@ SHARED = random_params(lambda key: Stacked(LSTM(M), 2, shared=True).init(key, I)
         (lambda: to_flax("lstm", {}), r"cell is 'lstm'; accepted are 'linen\.LSTMCell', "),
         (
             lambda: from_torch("lstm", {}),
-            r"^state_dict lacks weight_ih_l0; accepted is that of torch\.nn\.LSTM without proj_size$",
+            r"^state_dict lacks weight_ih_l0; accepted is that of torch\.nn\.LSTM without "
+            r"proj_size$",
         ),
         (
             lambda: from_torch("lstm", lstm_arrays(bias_hh_l1=None)),
@@ -258,7 +259,8 @@ SHARED = random_params(lambda key: Stacked(LSTM(M), 2, shared=True).init(key, I)
         ),
         (
             lambda: to_torch("lstm", SHARED),
-            r"lacks recurrent/kernel and has an unexpected .*; accepted is the tree of one lstm cell, "
+            r"lacks recurrent/kernel and has an unexpected .*; accepted is the tree of one lstm "
+            "cell, "
             r"or \{forward, backward\}, \{layer_0, \.\.\} of it$",
         ),
         (
@@ -281,7 +283,8 @@ SHARED = random_params(lambda key: Stacked(LSTM(M), 2, shared=True).init(key, I)
         ),
         (
             lambda: to_flax("linen.LSTMCell", stack("lstm")),
-            r"^params lacks input/kernel and has an unexpected layer_0/input/kernel; accepted is the "
+            r"^params lacks input/kernel and has an unexpected layer_0/input/kernel; accepted is "
+            "the "
             "tree of one lstm cell, input/kernel, recurrent/kernel, recurrent/bias$",
         ),
         (

@@ -1,4 +1,4 @@
-"""The two convolutions against loops and JAX's own gradients; normalization; the waves' geometry."""
+"""The two convolutions against loops and JAX's own gradients; normalization; waves."""
 
 import functools
 import itertools
@@ -207,7 +207,7 @@ def test_memory_convolution_gradient_equals_finite_differences(shape, kernel_siz
 
 @pytest.mark.parametrize(("shape", "kernel_size"), [((4,), 3), ((3,), 5), ((2, 3), 2)], ids=str)
 def test_memory_convolution_repeats_the_border(shape, kernel_size, x64):
-    # The same memory everywhere: any kernel whose entries sum to one must leave it, at the border too.
+    # Equal memory everywhere: any kernel whose entries sum to one must keep it, also at the border.
     _, q = memory_inputs(shape, kernel_size)
     memory = np.broadcast_to(np.array([1.0, -2.0, 3.0]), (B, *shape, M))
     assert_close(jit(memory_cells.memory_cell_convolution)(memory, q), memory)

@@ -1,4 +1,4 @@
-"""An accuracy of the algorithmic tasks is of symbols or of whole sequences; figures say which."""
+"""An accuracy of the algorithmic tasks is of symbols or of sequences; figures say which."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""cuDNN's LSTM against the deferred engine: with JAX's reference in place of the call, and on a device.
+"""cuDNN's LSTM against the deferred engine: with JAX's reference for the call, and on a device.
 
 On a machine with an NVIDIA device, what needs one runs with
 

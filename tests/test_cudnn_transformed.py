@@ -29,7 +29,7 @@ def over_members(loss):
 
 
 def over_examples(loss):
-    """The gradient of each example for itself, with shared parameters."""
+    """The gradient of each example on its own, with shared parameters."""
 
     def one(params, carry, x):
         expand = functools.partial(jax.tree.map, lambda leaf: leaf[None])

@@ -1,4 +1,4 @@
-"""Data files as people have them: archives under any name, other encodings, folders of other programs."""
+"""Data files as people have them: archives of any name, encodings, other programs' folders."""
 
 import bz2
 import codecs
@@ -107,7 +107,7 @@ def test_a_text_that_is_too_long_is_refused_before_it_is_read(tmp_path, monkeypa
             file.truncate(text.MAX_BYTES + 1)  # a hole: no disk is taken
     read = []
     monkeypatch.setattr(text, "read_at_most", lambda *args: read.append(args) or b"")
-    with pytest.raises(ValueError, match=r"long.txt' holds more text than is accepted: [\d,]+ byt"):
+    with pytest.raises(ValueError, match=r"long.txt' has over [\d,]+ bytes of text"):
         text.read_text(path)
     assert not read
 
@@ -174,7 +174,7 @@ def test_a_folder_that_cannot_be_written_is_read(tmp_path, monkeypatch, capsys):
     assert printed.out == ""
     assert re.search(
         rf"^{tmp_path}/prepared/mnist-\w+ cannot be written \([^\n]*Permission denied[^\n]*\): "
-        r"the files are read anew each time$",
+        r"the files are read again each time$",
         printed.err,
         re.MULTILINE,
     )
@@ -245,5 +245,7 @@ def test_what_is_no_damage_is_not_called_so(tmp_path, error, monkeypatch):
 def test_files_are_found_under_the_accepted_names_only(tmp_path):
     write_files(tmp_path, end="")
     (tmp_path / NAMES[0]).rename(tmp_path / "train.bin")
-    with pytest.raises(FileNotFoundError, match="but not train-images-idx3-ubyte; accepted: all f"):
+    with pytest.raises(
+        FileNotFoundError, match="but not train-images-idx3-ubyte; accepted are all f"
+    ):
         idx.find_files(tmp_path)

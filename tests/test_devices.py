@@ -35,7 +35,8 @@ RUN = (
     "--checkpoint_every=4",
     "--steps_per_call=2",
 )
-# Sums over a batch at every step; Fourier transforms, which XLA does not shard; a batch d times as large.
+# Sums over a batch at every step; Fourier transforms, which XLA does not shard; a batch d times as
+# large.
 CHATTY = ("bn_lstm", "urnn", "dilated")
 
 
@@ -63,7 +64,8 @@ def on_devices(request, environment, tmp_path_factory):
 
 
 def test_what_eight_devices_compute_is_what_one_does(on_devices):
-    # A shift before batch normalization has no gradient but rounding errors, of which Adam makes steps.
+    # A shift before batch normalization has no gradient but rounding errors, of which Adam makes
+    # steps.
     errors = {case: line["error"] for case, line in on_devices.items()}
     assert {
         case: error
@@ -146,7 +148,7 @@ def state(workdir):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_other_processes_and_devices(two, program, tmp_path):
+def test_a_run_resumes_with_other_processes_and_devices(two, program, tmp_path):
     alone, moved = tmp_path / "alone", tmp_path / "moved"
     program("train", *RUN, "--num_steps=12", f"--workdir={alone}")
 

@@ -18,7 +18,7 @@ SMALL = (
 
 
 class Clock:
-    """Stands in for time.monotonic."""
+    """Replaces time.monotonic."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0
@@ -105,8 +105,8 @@ def test_a_target_that_was_reached_once_is_told_so():
 
     told = describe_target(TASK, {"units_to_target": None, "best_metric": 0.998, "test": {}})
     assert told == (
-        "samples to 99 % accuracy in two evaluations in a row: not reached; the best evaluation had "
-        "accuracy 99.80 %"
+        "samples to 99 % accuracy in two evaluations in a row: not reached; the best evaluation "
+        "had accuracy 99.80 %"
     )
     told = describe_target(TASK, {"units_to_target": 12000, "best_metric": 0.998, "test": {}})
     assert told == "samples to 99 % accuracy in two evaluations in a row: 12,000"

@@ -100,5 +100,5 @@ def test_what_is_no_json_is_refused(tmp_path, text):
     directory = RunDirectory(tmp_path)
     line = '{"step": 2, "samples": 1, "seconds": 1, "train": {"loss": %s}}\n'
     directory.metrics.write_text(line % text + line % 1.0)
-    with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged: line 1"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged in line 1;"):
         directory.read_metrics()

@@ -1,4 +1,4 @@
-"""The short form of `python -m scripts.endurance`, and what it stands on."""
+"""The short form of `python -m scripts.endurance`, and its parts."""
 
 import pathlib
 import random
@@ -89,7 +89,7 @@ def test_programs_that_read_name_the_damage_and_move_nothing(pair, program):
     assert sorted(run.path.rglob("*")) == before
     ran = program("train", f"--workdir={run.path}")
     assert f"checkpoint {last} is damaged: {name} differs" in ran.stdout
-    assert f"it is now {last.name}.damaged; going on from step " in ran.stdout
+    assert f"it is now {last.name}.damaged; resuming from step " in ran.stdout
     check_same(pair[0], pair[1])
 
 
@@ -132,7 +132,7 @@ def test_a_plan_is_a_function_of_its_seed():
 CHOSEN = settings.resolve({"task": "memorization", "num_symbols": 2, "alphabet_size": 3}, None)
 
 
-def test_a_folder_whose_claim_was_cut_off_is_claimed_again(tmp_path):
+def test_a_folder_whose_claim_was_interrupted_is_claimed_again(tmp_path):
     task, run = memorization(**CHOSEN.task_settings), RunDirectory(tmp_path / "run")
     run.path.mkdir()
     (run.path / "config.json.tmp").write_text('{"task": "mem')

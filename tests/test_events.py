@@ -73,7 +73,7 @@ def test_after_a_resumption_both_tell_the_same(directory, damage):
     _write(directory, 0, 14)
     (file,) = directory.path.glob("events.out.tfevents.*")
     match damage:
-        case "later":  # than where it goes on from
+        case "later":  # than the step it resumes from
             _write(directory, 14, 20)
         case "cut":
             file.write_bytes(file.read_bytes()[:200])

@@ -1,4 +1,4 @@
-"""What Flax's users expect of a module: train() and eval(), rngs, reverse and keep_order, the last output."""
+"""What Flax users expect: train() and eval(), rngs, reverse and keep_order, the last output."""
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ def test_a_model_that_draws_nothing_keeps_no_stream():
     "cell", [Zoneout(LSTM(M), hidden=0.5), RecurrentDropout(LSTM(M), rate=0.5)]
 )
 def test_cells_that_draw_are_refused_inside_flax_rnn(cell):
-    message = "draws masks in training, which flax's RNN does not hand on; accepted are cells that"
+    message = "draws masks in training; accepted in flax's RNN are cells that draw nothing"
     with pytest.raises(ValueError, match=message):
         nn.RNN(linen.Cell(cell))
     with pytest.raises(ValueError, match=message):
@@ -128,9 +128,9 @@ def test_return_last_is_the_output_that_has_seen_all(model, lengths):
 @pytest.mark.parametrize("option", ["reverse", "return_last"])
 def test_a_stream_has_no_reverse_and_no_last_output(option):
     module = linen.Recurrent(LSTM(M))
-    with pytest.raises(ValueError, match="flush is False, with reverse or return_last"):
+    with pytest.raises(ValueError, match="flush is False; accepted with reverse or return_last"):
         module.init(jax.random.key(0), XS, flush=False, **{option: True})
-    with pytest.raises(ValueError, match="flush is False, with reverse or return_last"):
+    with pytest.raises(ValueError, match="flush is False; accepted with reverse or return_last"):
         Recurrent(LSTM(M), I, rngs=nnx.Rngs(0))(XS, flush=False, **{option: True})
 
 

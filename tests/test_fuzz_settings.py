@@ -130,7 +130,7 @@ def test_a_setting_of_the_wrong_kind_or_size(name, value, message):
 HOSTILE = {
     "huge": (["--task=addition", f"--seed={10**30}"], "error: seed is 1000"),
     "float": (["--task=addition", "--features=nan"], "flag --features=nan: invalid literal"),
-    "pipe": (["--task=char_lm", "--data_path={folder}/pipe"], "is not a file; accepted: a reada"),
+    "pipe": (["--task=char_lm", "--data_path={folder}/pipe"], "is not a file; accepted is a reada"),
     "flags": (["--flagfile={folder}/bytes"], "error: a --flagfile cannot be read"),
 }
 

@@ -1,4 +1,4 @@
-"""Generation: waves against whole sequences, greedy and sampled continuations, refusals."""
+"""Generation: waves against sequences at once, greedy and sampled continuations, refusals."""
 
 import functools
 import math
@@ -182,14 +182,14 @@ REFUSED = [
     (tiny(), {"prompt": np.zeros((0, 2), np.int32)}, "prompt has shape (0, 2); accepted is [T, B]"),
     (tiny(), {"prompt": np.zeros((3,), np.int32)}, "prompt has shape (3,); accepted is [T, B]"),
     (tiny(), {"prompt": np.zeros((3, 2))}, "prompt has dtype float64; accepted are integers"),
-    (tiny(), {"prompt": np.array([[1, 5]])}, "prompt has tokens from 1 to 5; accepted are 0 to 4"),
-    (tiny(), {"prompt": np.array([[-1, 4]])}, "prompt has tokens from -1 to 4; accepted"),
+    (tiny(), {"prompt": np.array([[1, 5]])}, "prompt has tokens 1 to 5; accepted are 0 to 4"),
+    (tiny(), {"prompt": np.array([[-1, 4]])}, "prompt has tokens -1 to 4; accepted"),
     (tiny(), {"num_tokens": 0}, "num_tokens is 0; accepted are integers >= 1"),
     (tiny(), {"temperature": -1.0}, "temperature is -1.0; accepted are numbers >= 0"),
     (tiny(), {"temperature": math.nan}, "temperature is nan; accepted are numbers >= 0"),
     (tiny(), {"top_k": 0}, "top_k is 0; accepted are None and 1 to 5"),
     (tiny(), {"top_k": 6}, "top_k is 6; accepted are None and 1 to 5"),
-    (tiny(), {"key": None}, "sampling needs a key; temperature 0 does not"),
+    (tiny(), {"key": None}, "key is None; accepted with a temperature > 0 is a PRNG key"),
 ]
 
 
@@ -202,7 +202,9 @@ def test_refuses_what_cannot_be_generated(network, changed, text):
 
 def test_a_token_step_through_layer_normalization_is_refused():
     cell = TensorizedLSTM(M, (3,), normalization="layer")
-    with pytest.raises(ValueError, match="normalization 'layer' at depth > 1 is not causal"):
+    with pytest.raises(
+        ValueError, match="normalization is 'layer', which is not causal at depth > 1"
+    ):
         cell.token_step({}, cell.init_token_carry(B), jnp.zeros((B, I)))
 
 

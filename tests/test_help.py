@@ -76,7 +76,10 @@ def test_a_model_is_described_alone(capsys):
     ("args", "message"),
     [
         (["--list_presets", "--task=adition"], "task is 'adition'; did you mean addition? accept"),
-        (["--list_presets", "--task=digits", "--model=trnn"], "no preset is of task digits, model"),
+        (
+            ["--list_presets", "--task=digits", "--model=trnn"],
+            "task digits, model trnn has no preset; accepted",
+        ),
         (["--list_models", "--model=grru"], "model is 'grru'; did you mean gru? accepted are"),
         (["--task=memorisation"], "task is 'memorisation'; did you mean memorization? accepted"),
         (["--task=addition", "--model=ltsm"], "model is 'ltsm'; did you mean "),

@@ -37,27 +37,31 @@ def test_reads_what_was_written(tmp_path, end):
 def bad_images():
     good = encode(IMAGES)
     return {
-        "empty": (b"", "empty file; accepted: an IDX file"),
-        "no header": (good[:9], "truncated, 9 bytes in all; accepted: a header of 16"),
+        "empty": (b"", "empty file; accepted is an IDX file"),
+        "no header": (good[:9], "truncated, 9 bytes in all; accepted is a header of 16"),
         "header alone": (
             good[:16],
             "truncated(, 0 bytes after| or too large, the header announces 5488 )",
         ),
         "truncated": (
             good[:-1],
-            "truncated, 5487 bytes after the header; accepted: 5488 for its 7",
+            "truncated, 5487 bytes after the header; accepted are 5488 for its 7",
         ),
         "too long": (
             good + b"x",
-            "more than 5488 bytes after the header; accepted: 5488 for its 7",
+            "more than 5488 bytes after the header; accepted are 5488 for its 7",
         ),
-        "labels": (encode(np.zeros(99, np.uint8)), "magic number 2049; accepted: 2051"),
-        "text": (b"<html>not an IDX file</html>", "magic number 1013478509; accepted: 2051"),
-        "side": (encode(IMAGES[:, :, :27]), r"images of \[28, 27\] pixels; accepted: \[28, 28\]"),
-        "none": (encode(IMAGES[:0]), "no items; accepted: at least one"),
+        "labels": (encode(np.zeros(99, np.uint8)), "magic number 2049; accepted is 2051"),
+        "text": (b"<html>not an IDX file</html>", "magic number 1013478509; accepted is 2051"),
+        "side": (
+            encode(IMAGES[:, :, :27]),
+            r"images of \[28, 27\] pixels; accepted are \[28, 28\]",
+        ),
+        "none": (encode(IMAGES[:0]), "no items; accepted is at least one"),
         "huge": (
             good[:4] + b"\xff" * 4 + good[8:],
-            "truncated or too large, the header announces 3367254359280 bytes; accepted: at most ",
+            "truncated or too large, the header announces 3367254359280 bytes; accepted is at "
+            "most ",
         ),
     }
 
@@ -76,7 +80,7 @@ def test_bad_images_are_refused_in_one_line(tmp_path, kind, end):
 def test_images_in_place_of_labels_are_refused(tmp_path):
     path = write(tmp_path, "l", encode(IMAGES))
     with pytest.raises(
-        ValueError, match=r"l: magic number 2051; accepted: 2049 \(.* 1 dimension\)"
+        ValueError, match=r"l: magic number 2051; accepted is 2049 \(.* 1 dimension\)"
     ):
         idx.read_idx(path, ())
 
@@ -111,7 +115,7 @@ def test_memory_is_bounded_by_what_the_header_may_announce(tmp_path):
     try:
         with pytest.raises(ValueError, match="more than 7 bytes"):
             idx.read_idx(bomb, ())
-        with pytest.raises(ValueError, match="announces 2147483648 bytes; accepted: at most 18 "):
+        with pytest.raises(ValueError, match="announces 2147483648 bytes; accepted is at most 18 "):
             idx.read_idx(liar, ())
         with pytest.raises(ValueError, match=r"announces 1073741825 bytes; .* at most 1073741824 "):
             idx.read_idx(giant, ())
@@ -122,11 +126,11 @@ def test_memory_is_bounded_by_what_the_header_may_announce(tmp_path):
 
 def test_counts_and_labels_are_checked(tmp_path):
     images = write(tmp_path, "i", encode(IMAGES))
-    with pytest.raises(ValueError, match=r"l: 6 labels for the 7 images of .*i; accepted: one"):
+    with pytest.raises(ValueError, match=r"l: 6 labels for the 7 images of .*i; accepted is one"):
         idx.read_split(images, write(tmp_path, "l", encode(LABELS[:6])))
     labels = LABELS.copy()
     labels[4] = 10
-    with pytest.raises(ValueError, match=r"l: label 10 of example 4 .*; accepted: 0 to 9"):
+    with pytest.raises(ValueError, match=r"l: label 10 of example 4 .*; accepted are 0 to 9"):
         idx.read_split(images, write(tmp_path, "l", encode(labels)))
 
 
@@ -151,6 +155,6 @@ def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(
         FileNotFoundError,
         match=rf"^{tmp_path} has train-images-idx3-ubyte.gz, but not train-labels-idx1-ubyte, "
-        r"t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte; accepted: all four files[^\n]*$",
+        r"t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte; accepted are all four files[^\n]*$",
     ):
         idx.find_files(tmp_path)

@@ -210,13 +210,13 @@ def test_digits_need_no_files():
     [
         (
             {"batch_size": 94},
-            "batch_size is 94; accepted are 1 to 93, the number of training images",
+            "batch_size is 94; accepted are 1 to 93, the training images",
         ),
         ({"batch_size": 0}, "batch_size is 0; accepted are 1 to 93"),
         ({"eval_batch_size": 0}, "eval_batch_size is 0; accepted are integers >= 1"),
-        ({"valid_fraction": 0.0}, "valid_fraction=0.0 holds out 0 of 103 .*accepted: 1 to 102"),
-        ({"valid_fraction": 1.0}, "valid_fraction=1.0 holds out 103 of 103 .*accepted: 1 to 102"),
-        ({"valid_fraction": -0.5}, "valid_fraction=-0.5 holds out -52 of 103"),
+        ({"valid_fraction": 0.0}, "valid_fraction is 0.0, 0 of 103 .*accepted are 1 to 102"),
+        ({"valid_fraction": 1.0}, "valid_fraction is 1.0, 103 of 103 .*accepted are 1 to 102"),
+        ({"valid_fraction": -0.5}, "valid_fraction is -0.5, -52 of 103"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(settings, message):
@@ -225,17 +225,17 @@ def test_bad_settings_are_refused_in_one_line(settings, message):
 
 
 def test_bad_names_and_images_are_refused():
-    with pytest.raises(ValueError, match="unknown image task 'cifar'; accepted: mnist, pmnist, "):
+    with pytest.raises(ValueError, match="name is 'cifar'; accepted are mnist, pmnist, "):
         images.load("cifar")
     task = make()
     for call in (
         lambda: task.eval_batch(task.data, KEY, "train", 0, 0),
         lambda: task.num_eval_batches("train", 0),
     ):
-        with pytest.raises(ValueError, match="unknown split 'train'; accepted: valid, test"):
+        with pytest.raises(ValueError, match="split is 'train'; accepted are valid, test"):
             call()
     blank = np.full((9, 4, 5), 3, np.uint8), np.zeros(9, np.int32)
-    with pytest.raises(ValueError, match="all training pixels of blank are 3; accepted: not all"):
+    with pytest.raises(ValueError, match="all training pixels of blank are 3; accepted are pixels"):
         images.from_arrays("blank", blank, TEST, batch_size=2)
 
 

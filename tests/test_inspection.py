@@ -57,7 +57,7 @@ def test_the_diagonal_of_a_tensor(run):
 def test_what_cannot_be_looked_into_is_refused_by_name(run):
     params, inputs, trace = run
     assert inspection.cell_of(Network(Dropout(LSTM(3), input_rate=0.5), 4, 4)) == LSTM(3)
-    with pytest.raises(ValueError, match="the model is a Stacked; accepted to look into are"):
+    with pytest.raises(ValueError, match="the model is a Stacked; accepted are"):
         inspection.cell_of(Network(Stacked(LSTM(3), 2), 4, 4))
     with pytest.raises(ValueError, match="GRU has no memory-cell convolution"):
         inspection.memory_kernels(GRU(3), params, inputs, trace.carry)

@@ -1,4 +1,4 @@
-"""The best parameters of a training, kept while it goes on."""
+"""The best parameters of a training, kept while it continues."""
 
 import functools
 
@@ -56,7 +56,7 @@ def test_its_parameters_outlive_the_training_and_evaluate_to_its_metrics(kept):
     assert found == pytest.approx(best.valid, rel=1e-6)
 
 
-def test_a_training_that_goes_on_goes_on_with_its_best(kept):
+def test_a_training_that_resumes_continues_with_its_best(kept):
     best = last = None
     for report in fit(NETWORK, TASK, SETTINGS):
         best, last = keep_best(best, report), report

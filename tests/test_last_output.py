@@ -1,4 +1,4 @@
-"""What is read out of a sequence as a whole: every feature where it has seen all of it."""
+"""What is read out of an entire sequence: every feature where it has seen all of it."""
 
 import jax
 import jax.numpy as jnp

@@ -144,7 +144,7 @@ def test_refuses_a_cell_with_delay_inside_flax_rnn():
 @pytest.mark.parametrize(
     ("shape", "dtype", "message"),
     [
-        ((B, T), "int32", "input_size is None; for integer inputs it is the number of tokens"),
+        ((B, T), "int32", "input_size is None; accepted with integer inputs is the number of"),
         ((B, T), "float32", r"inputs are float32 \(2, 5\); accepted are float \[B, T, I\] and int"),
         ((B, T, I), "int32", r"inputs are int32 \(2, 5, 2\); accepted are float"),
     ],

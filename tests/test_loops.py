@@ -1,4 +1,4 @@
-"""What a step of a loop does, read from what compilers told (recorded, see accelerators/record.py)."""
+"""What a step of a loop does, read from compilers' output (recorded: accelerators/record.py)."""
 
 import gzip
 import json
@@ -16,7 +16,8 @@ FOUND = {
         (("forward", 52, 52, 0), (11, 1, 3, 1, 0)),
         (("backward", 52, 52, 0), (7, 1, 0, 1, 0)),
     ],
-    # The T steps and the L - 1 that flush; those back in chunks, each with weight gradients behind it.
+    # The T steps and the L - 1 that flush; those back in chunks, each with weight gradients behind
+    # it.
     "tlstm-2d h200": [
         (("outside", 1, 1, 0), (47, 7, 4, 2, 1)),
         (("forward", 52, 52, 0), (23, 23, 6, 2, 1)),

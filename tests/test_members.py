@@ -116,7 +116,7 @@ def test_members_are_the_runs_alone_after_twenty_steps_in_double_precision(x64, 
         own_settings = dataclasses.replace(own_settings, eval_every=20, steps_per_call=20)
         state = training.init_state(own, task, own_settings, jax.random.key(SEEDS[n]))
         chex.assert_trees_all_close(members.member(start, n).params, state.params, rtol=1e-6)
-        # From the same parameters: those of the start are float32, rounded by each program for itself.
+        # From the same parameters: initial ones are float32, which each program rounds differently.
         state = _double(state._replace(params=members.member(start, n).params))
         state, _ = training.train_call(own, task, own_settings, state, task.data)
         own_params = members.member(states, n).params
@@ -204,7 +204,7 @@ def test_a_member_that_runs_out_of_patience_stays_what_it_is():
     assert 0 not in reports[-1] and reports[-1][1].progress.step > stuck.progress.step
 
 
-def test_members_go_on_from_saved_states_as_if_they_had_not_stopped():
+def test_members_resume_from_saved_states_as_if_they_had_not_stopped():
     task = _task("memorization", None)
     network, overrides, _ = _runs("lstm", task)
     fit = functools.partial(

@@ -1,4 +1,4 @@
-"""What training keeps of a task that is gone: nothing of its data, and programs for the next of its shape."""
+"""What training keeps of a deleted task: no data, but programs for the next one like it."""
 
 import gc
 import weakref

@@ -30,12 +30,12 @@ from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
 from tlstm_jax.overrides import override
 
-ONE_STATE = "has one state for its products and its memory; accepted by RecurrentDropout are cells"
+ONE_STATE = "has one state for its products and memory; accepted by RecurrentDropout are cells"
 BOTH = Bidirectional(R, R)
 SETTINGS = [
     (
         lambda: Zoneout(TLSTM, hidden=0.1),
-        "TensorizedLSTM has a delay of 2 steps; accepted by Zoneout are",
+        "TensorizedLSTM has a delay of 2; accepted by Zoneout are",
     ),
     (
         lambda: Zoneout(TensorizedLSTM(M, (1,)), hidden=0.1),
@@ -73,11 +73,11 @@ SETTINGS = [
     ),
     (
         lambda: LearnedCarry(TRNN),
-        "TensorizedRNN has a delay of 1 steps; accepted with a learned carry are cells without",
+        "TensorizedRNN has a delay of 1; accepted with a learned carry are cells without",
     ),
     (
         lambda: LearnedCarry(TensorizedLSTM(M, (1,))),
-        "the carry of TensorizedLSTM has integers; a learned one is of floats",
+        "the carry of TensorizedLSTM has integers; accepted as a learned one are floats",
     ),
     (
         lambda: LearnedCarry(L, engine="fast"),
@@ -89,8 +89,8 @@ SETTINGS = [
     (lambda: Chain(()), "layers is (); accepted are one or more cells or models"),
     (
         lambda: Chain((TRNN, L, BOTH)),
-        "Bidirectional is not causal, and its inputs are 1 steps late; accepted above layers with a "
-        "delay are causal ones",
+        "Bidirectional is not causal, and its inputs are 1 steps late; accepted above layers with "
+        "a delay are causal ones",
     ),
     (
         lambda: Chain((TLSTM, Residual(Chain((BOTH, TRNN))))),
@@ -101,7 +101,10 @@ SETTINGS = [
         "TensorizedLSTM is not causal, and its inputs are 2 steps late",
     ),
     (lambda: Stacked(Chain((L, G)), 0), "num_layers is 0; accepted are integers >= 1"),
-    (lambda: as_sequence(Chain((L,)), remat_every=2), "remat_every: accepted for cells only; set"),
+    (
+        lambda: as_sequence(Chain((L,)), remat_every=2),
+        "remat_every is given; accepted is that for cells",
+    ),
     (
         lambda: AnnealedHMLSTM(HMLSTM(M), anneal_steps=0),
         "anneal_steps is 0; accepted are integers >= 1",
@@ -164,20 +167,20 @@ CALLS = [
     ),
     (
         lambda: apply(Bidirectional(TLSTM, TRNN), VECTORS, flush=False),
-        "a stream with delays of 2 and 1 steps in the two directions; accepted by Bidirectional are 0, "
-        "or whole sequences",
+        "the two directions have delays of 2 and 1; accepted by Bidirectional in a stream",
     ),
     (
         lambda: init(Stacked(AnnealedHMLSTM(HMLSTM(M, num_layers=2)), 2, shared=True)),
-        "AnnealedHMLSTM keeps a state beside its parameters; accepted with shared weights are models",
+        "AnnealedHMLSTM has a state besides its parameters; accepted with shared weights are "
+        "models",
     ),
     (
         lambda: LearnedCarry(L).init_carry(B),
-        "a learned carry is one of the parameters; accepted is params, not None",
+        "params is None; accepted with a learned carry are the parameters",
     ),
     (
         lambda: Stacked(LearnedCarry(L), 2).init_carry(B),
-        "a learned carry is one of the parameters; accepted is params, not None",
+        "params is None; accepted with a learned carry are the parameters",
     ),
     (
         lambda: override(SRU(M), {"highway": 1.0}),
@@ -241,7 +244,7 @@ DRAWING = {
 )
 def test_refuses_to_be_trained_without_a_key(name, model):
     model = as_sequence(model)
-    with pytest.raises(ValueError, match=f"^{name} draws masks in training; accepted is a key"):
+    with pytest.raises(ValueError, match=f"^key is None; accepted by {name}, which draws"):
         apply(model, VECTORS, train=True)
     apply(model, VECTORS, train=True, key=jax.random.key(0))
     apply(model, VECTORS)

@@ -1,4 +1,4 @@
-"""Every model against its independent version: whole, in segments, of many lengths, with resets."""
+"""Every model against its independent version: at once, in segments, with lengths and resets."""
 
 import jax
 import jax.numpy as jnp
@@ -51,9 +51,9 @@ def test_equals_its_independent_version_on_tokens(case, x64):
 
 
 @each(CAUSAL)
-def test_a_stream_may_be_cut_anywhere(case, x64):
-    for cut in range(STEPS + 1):
-        first = segment(case, 1, lengths=(cut, STEPS - cut))
+def test_a_stream_may_be_split_anywhere(case, x64):
+    for first_part in range(STEPS + 1):
+        first = segment(case, 1, lengths=(first_part, STEPS - first_part))
         check(case, first, segment(case, 2), segment(case, 3, flush=True))
 
 
@@ -100,7 +100,7 @@ def test_the_carry_behind_an_end_is_that_of_the_shorter_segment(case, x64):
 
 
 @each([case for case in MODELS if case.name != "bidirectional-late"])
-def test_resets_of_whole_sequences_start_examples_anew(case, x64):
+def test_resets_start_examples_again_with_flushing(case, x64):
     for at in range(STEPS):
         check(case, segment(case, 1, resets=[(at, 0), (STEPS - 1 - at, 1)], flush=True))
     resets = [(1, 0), (2, 0), (5, 0), (0, 1), (4, 1)]
@@ -134,7 +134,7 @@ def test_any_cuts_and_resets(case, x64):
 
 
 @each(CAUSAL)
-def test_token_by_token_gives_the_whole(case, x64):
+def test_token_by_token_gives_the_sequence(case, x64):
     params = on_device(model_params(case))
     carry, ys = case.model.init_token_carry(B, np.float64, params=params), []
     advance = jit(case.model.token_step)
@@ -160,7 +160,7 @@ def test_a_reset_drops_what_is_under_way_in_either_direction(x64):
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_the_backward_direction_begins_anew_with_every_segment(learned, x64):
+def test_the_backward_direction_is_reset_with_every_segment(learned, x64):
     model = Bidirectional(L, LearnedCarry(G) if learned else G)
     backward = model_oracles.learned_carry_gru if learned else gru
     case = ModelCase("segments", model, None)
@@ -179,7 +179,7 @@ def test_the_backward_direction_begins_anew_with_every_segment(learned, x64):
 
 @each([case for case in MODELS if not case.model.causal])
 def test_what_is_not_causal_does_not_go_token_by_token(case):
-    params, text = model_params(case), "Bidirectional is not causal: it cannot go token by token"
+    params, text = model_params(case), "Bidirectional is not causal; accepted token by token"
     with pytest.raises(ValueError, match=text):
         case.model.init_token_carry(B, params=params)
     with pytest.raises(ValueError, match=text):

@@ -43,7 +43,7 @@ def test_other_data_are_refused_wherever_they_lie(tmp_path, text):
     new.write_bytes(TEXT.replace(b"fox", b"FOX"))
     before = directory.config.read_text()
     with pytest.raises(
-        ValueError, match=r"the data of char_lm are not those that the run in .* beg"
+        ValueError, match=r"the data of char_lm differ; accepted are those that the run in .* beg"
     ):
         _claim(tmp_path, new)
     assert directory.config.read_text() == before
@@ -51,11 +51,11 @@ def test_other_data_are_refused_wherever_they_lie(tmp_path, text):
 
 def test_without_a_checksum_of_the_data_another_path_is_refused(tmp_path, text):
     _claim(tmp_path, text).data.unlink()
-    with pytest.raises(ValueError, match="already holds another run: its data_path is"):
+    with pytest.raises(ValueError, match="holds another run, whose data_path is"):
         _claim(tmp_path, shutil.copy(text, tmp_path / "copy.txt"))
 
 
-def test_a_sweep_goes_on_with_data_that_moved(tmp_path, text):
+def test_a_sweep_resumes_with_data_that_moved(tmp_path, text):
     given = {"task": "char_lm", "model": "lstm", "data_path": str(text), **SMALL}
     over = {"seed": [0, 1]}
     Sweep.make(given, None, over).claim(tmp_path / "sweep")
@@ -63,7 +63,7 @@ def test_a_sweep_goes_on_with_data_that_moved(tmp_path, text):
     moved.claim(tmp_path / "sweep")
     paths = [run.task_settings["data_path"] for run in Sweep.read(tmp_path / "sweep").runs]
     assert paths == [str(tmp_path / "moved.txt")] * 2
-    with pytest.raises(ValueError, match="already holds another sweep"):
+    with pytest.raises(ValueError, match="holds another sweep"):
         Sweep.make(given | {"batch_size": 3}, None, over).claim(tmp_path / "sweep")
 
 
@@ -83,9 +83,9 @@ def test_one_flag_makes_a_finished_run_longer_or_tells_it_where_its_data_are(
     ran = program("train", f"--workdir={workdir}", f"--data_path={new}", "--num_steps=10")
     assert "all steps done after 10 steps" in ran.stdout
     ran = program("train", f"--workdir={workdir}", "--features=9", code=1)
-    assert "already holds another run: its features is 4, here it is 9" in ran.stderr
+    assert "holds another run, whose features is 4, not 9; accepted" in ran.stderr
     ran = program("train", f"--workdir={workdir}", "--num_steps=4", code=1)
-    assert "its num_steps is 10, here it is 4" in ran.stderr
+    assert "whose num_steps is 10, not 4" in ran.stderr
 
 
 def test_a_folder_that_is_gone_in_mid_run_ends_it_with_an_error(start, tmp_path):

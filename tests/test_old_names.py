@@ -26,7 +26,7 @@ def test_a_run_of_then_is_the_same_run(tmp_path):
     directory.claim(run, task)
     write_json(directory.config, as_before(run))
     assert directory.read_config() == run and not directory.is_taken(run)
-    directory.claim(run, task)  # and goes on
+    directory.claim(run, task)  # and resumes
     assert "channels" not in json.loads(directory.config.read_text())["model_settings"]
 
 
@@ -67,4 +67,4 @@ def test_channels_is_an_alias_of_the_flag(program, tmp_path):
     program("train", *flags, f"--workdir={workdir}")
     assert RunDirectory(workdir).read_config().model_settings["features"] == 5
     ran = program("train", f"--workdir={workdir}", "--channels=6", code=1)
-    assert "already holds another run: its features is 5, here it is 6" in ran.stderr
+    assert "holds another run, whose features is 5, not 6; accepted" in ran.stderr

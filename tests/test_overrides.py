@@ -36,14 +36,23 @@ def with_bias(value, cell=L):
         (L, {"forget_bias": 2.0}, with_bias(2.0)),
         (Zoneout(L, hidden=0.1), {"forget_bias": 2.0}, Zoneout(with_bias(2.0), hidden=0.1)),
         (Network(L, 2, 3), {"forget_bias": 2.0}, Network(with_bias(2.0), 2, 3)),
-        (Chain((L, GRU(4), L)), {"forget_bias": 2.0}, Chain((with_bias(2.0), GRU(4), with_bias(2.0)))),
+        (
+            Chain((L, GRU(4), L)), {"forget_bias": 2.0},
+            Chain((with_bias(2.0), GRU(4), with_bias(2.0))),
+        ),
         (Chain((L, L)), {"input_scale": 2.0}, Chain((LSTM(4, input_scale=2.0), L))),
         (Stacked(L, 2), {"input_scale": 2.0}, Stacked(L, 2, input_scale=2.0)),
         (Bidirectional(L, L), {"input_scale": 2.0}, Bidirectional(*[LSTM(4, input_scale=2.0)] * 2)),
         (
-            Chain((Dropout(L, input_rate=0.3, output_rate=0.2), Dropout(L, input_rate=0.0, output_rate=0.1))),
+            Chain((
+                Dropout(L, input_rate=0.3, output_rate=0.2),
+                Dropout(L, input_rate=0.0, output_rate=0.1),
+            )),
             {"input_rate": 0.5, "output_rate": 0.4},
-            Chain((Dropout(L, input_rate=0.5, output_rate=0.4), Dropout(L, input_rate=0.0, output_rate=0.4))),
+            Chain((
+                Dropout(L, input_rate=0.5, output_rate=0.4),
+                Dropout(L, input_rate=0.0, output_rate=0.4),
+            )),
         ),
     ],
 )  # fmt: skip
@@ -107,7 +116,7 @@ def test_traced_floats_make_a_copy_that_cannot_be_hashed():
 
 @pytest.mark.parametrize("engine", ["deferred", "scan"])
 def test_a_gradient_of_a_model_with_traced_floats_is_that_of_its_settings(engine):
-    # The step does not read them; the gradient of the deferred engine keeps the whole cell.
+    # The step does not read them; the gradient of the deferred engine keeps the entire cell.
     def gradient(model):
         params, state = model.init(jax.random.key(0), 2)
 
@@ -128,7 +137,7 @@ def test_a_gradient_of_a_model_with_traced_floats_is_that_of_its_settings(engine
 
 @dataclasses.dataclass(frozen=True)
 class Plain:
-    """A cell of a user's own, with a float of the start, one of its steps, and one of both."""
+    """A user's own cell, with floats of the initialization, of its steps, and of both."""
 
     features: int
     at_start: float = 1.0
@@ -163,7 +172,7 @@ def test_what_can_be_traced_at_the_start_alone_is_found_in_any_cell():
 
 
 def test_the_highway_bias_of_an_sru_is_swept_run_by_run():
-    # x is multiplied with what follows from it, at every step.
+    # x is multiplied by what follows from it, at every step.
     assert "highway_bias" not in zoo.traced_settings("sru")
     task = memorization(2, 3, batch_size=4, eval_samples=8, eval_batch_size=8)
     settings = TrainSettings(num_steps=4, eval_every=2, checkpoint_every=4, steps_per_call=2)

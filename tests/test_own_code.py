@@ -1,4 +1,4 @@
-"""A user's own cell and task, module:name, wherever the zoo's names go; no file has them imported."""
+"""A user's own cell and task, module:name, wherever the zoo's names go; no file imports them."""
 
 import json
 import os
@@ -98,7 +98,7 @@ CANNOT = {
 }
 SETTINGS = {
     "OfNoSetting": "inner of model own_cells:OfNoSetting is dict[str, int] | None; accepted are",
-    "WithAnotherDefault": "depth of model own_cells:WithAnotherDefault has the default '3'; accepted",
+    "WithAnotherDefault": "depth of model own_cells:WithAnotherDefault has the default '3'; acc",
     "unannotated": "x of model own_cells:unannotated is without annotation; accepted are",
     "without_default": "depth of model own_cells:without_default has no default; accepted are",
     "anything": "model own_cells:anything takes **settings: int; accepted are named settings",
@@ -184,7 +184,7 @@ def test_flags_of_its_fields(own):
 def test_a_field_that_is_called_as_another_flag(own):
     for name, message in {
         "CalledAsAProgramsFlag": "preset of model X is a flag of the program; accepted are other",
-        "OfAnotherType": "reset of model X is of type int, and --reset is there already, of type str;",
+        "OfAnotherType": "reset of model X is of type int, and --reset is there already, of type s",
     }.items():
         kinds = zoo.setting_types(f"own_cells:{name}")
         last = {k: kinds[k] for k in zoo.own_settings(f"own_cells:{name}")[-1:]}
@@ -223,7 +223,7 @@ def test_what_a_file_says_alone_is_not_imported(missing, run_of_own_code, tmp_pa
     plan = {"points": [{}], "runs": [json.loads(run_of_own_code.config.read_text())]}
     (tmp_path / "sweep.json").write_text(json.dumps({**plan, "halving": None}))
     message = (
-        r"\.json names code, .*; accepted is --task=own_tasks:parity --model=own_cells:MGU, whe"
+        r"\.json names code, .*; accepted is --task=own_tasks:parity --model=own_cells:MGU, if "
     )
     for read in (
         lambda: runs.open(run_of_own_code, some),
@@ -234,9 +234,7 @@ def test_what_a_file_says_alone_is_not_imported(missing, run_of_own_code, tmp_pa
             read()
         assert all(f"{part} {NAMED[part]}" in str(refused.value) for part in missing)
     assert run_of_own_code.is_taken(chosen)
-    with pytest.raises(
-        ValueError, match=r"already holds another run: its task is own_tasks:parity"
-    ):
+    with pytest.raises(ValueError, match=r"holds another run, whose task is own_tasks:parity"):
         run_of_own_code.claim(chosen, settings.make_task("memorization", {}))
     assert not {"own_cells", "own_tasks"} & set(sys.modules)
 

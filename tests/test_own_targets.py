@@ -1,4 +1,4 @@
-"""Regression, CTC, and classes of sequences of different lengths: each learned by the loop as it is."""
+"""Regression, CTC, and classes of sequences of different lengths: the loop learns each."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""One program at a time writes to a folder; a killed one leaves it free; readers do not mind."""
+"""One program at a time writes to a folder; a kill frees it; readers are not affected."""
 
 import os
 import subprocess

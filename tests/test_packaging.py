@@ -1,4 +1,4 @@
-"""What is installed and uploaded: the source distribution, the description, extras that are not there."""
+"""What is installed and uploaded: the source distribution, the description, missing extras."""
 
 import json
 import pathlib

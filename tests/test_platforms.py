@@ -1,4 +1,4 @@
-"""What is computed otherwise on other platforms is the same: each platform's choices, run on this one."""
+"""What platforms compute differently is equal: each platform's choices, run on this one."""
 
 import dataclasses
 import itertools
@@ -26,7 +26,7 @@ SMALL = dataclasses.replace(platforms.CUDA_LOOP, unroll=2, weight_rows=2 * B)
 
 @pytest.fixture
 def pretend(monkeypatch):
-    """Has this platform compute with the choices of another."""
+    """Makes this platform compute with the choices of another."""
 
     def pretend(choices, loop):
         for name, chosen in (("choose", choices), ("choose_loop", loop)):

@@ -38,14 +38,16 @@ def test_every_preset_task_and_model_named_there_exists():
 
 
 def test_the_zoos_table_is_that_of_the_catalogue():
-    assert with_table(README) == README, "python -m scripts.readme writes it anew"
+    assert with_table(README) == README, "python -m scripts.readme writes it again"
     assert (
         README.count("| `lstm` | LSTM with forget gate | Gers, Schmidhuber and Cummins, *Learn")
         == 1
     )
     assert f"{len(zoo.MODELS)} models behind one interface" in README
     for wrong in (README.replace(END, ""), README + BEGIN):
-        with pytest.raises(ValueError, match=r"README\.md has not one <!-- models: "):
+        with pytest.raises(
+            ValueError, match=r"README\.md lacks its markers; accepted is one <!-- models: "
+        ):
             with_table(wrong)
 
 

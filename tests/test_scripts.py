@@ -168,6 +168,10 @@ def test_a_wrong_command_line_is_one_line(args, message, program, tmp_path):
 
 def test_evaluate_and_generate_say_what_is_missing(program, tmp_path):
     ran = program("evaluate", f"--workdir={tmp_path}", code=1)
-    assert ran.stderr == f"error: no run in {tmp_path}: it holds no config.json\n"
+    assert (
+        ran.stderr == f"error: {tmp_path} holds no config.json; accepted is the folder of a run\n"
+    )
     ran = program("generate", f"--workdir={tmp_path}", "--prompt=a", code=1)
-    assert ran.stderr == f"error: no run in {tmp_path}: it holds no config.json\n"
+    assert (
+        ran.stderr == f"error: {tmp_path} holds no config.json; accepted is the folder of a run\n"
+    )

@@ -215,7 +215,7 @@ def _sweep(*over, **options):
         (["features=log:4:8"], {"samples": 2}, "features is log:4:8; accepted are values"),
         (["seed=0,1"], {"halving": 2, "halving_steps": 7}, "halving_steps is 7; accepted are mul"),
         (["seed=0,1"], {"halving": 2, "halving_steps": 1000}, "halving_steps is 1000; accepted"),
-        (["seed=0,1"], {"samples": 3}, "samples is 3; accepted is that with a setting beside seed"),
+        (["seed=0,1"], {"samples": 3}, "samples is 3; accepted where only the seed is swept over"),
         (["seed=0,1"], {"search_seed": 3}, "search_seed is 3; accepted without samples is 0"),
         (["learning_rate=1e-3,1e-3"], {}, "learning_rate has 0.001 twice; accepted are"),
         (["weight_decay=0.1,0.2"], {}, "weight_decay is 0.1; accepted with optimizer adam is 0"),

@@ -223,11 +223,11 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_is_no_damage(tmp_path, mo
         return real(folder)
 
     monkeypatch.setattr(checksums, "problem", remove)
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint 4 in .*; there are 5$"):
+    with pytest.raises(FileNotFoundError, match=r"holds no checkpoint 4; accepted are 5$"):
         checkpointing.restore(tmp_path, _state(), step=4)
 
 
-def test_no_reader_sees_a_checkpoint_before_it_is_whole(tmp_path, monkeypatch):
+def test_no_reader_sees_a_checkpoint_before_it_is_complete(tmp_path, monkeypatch):
     _save_at(tmp_path, [1])
     real, seen = checksums.write, []
 

@@ -1,4 +1,4 @@
-"""What a sweep chooses and shows: by mean and spread over seeds, in the samples that each member saw."""
+"""What a sweep chooses and shows: by mean and spread over seeds, in samples seen by each member."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def test_halving_keeps_all_seeds_of_a_setting_or_none():
     assert halving.survivors(scores | {3: NAN}, [(0, 1), (2, 3)]) == [0, 1]
 
 
-def test_a_sweep_drops_whole_settings_and_ends_with_the_best_by_mean():
+def test_a_sweep_drops_entire_settings_and_ends_with_the_best_by_mean():
     task = memorization(2, 3, batch_size=4, eval_samples=30, eval_batch_size=10)
     settings = TrainSettings(num_steps=8, eval_every=2, checkpoint_every=4, steps_per_call=2)
     space = {"learning_rate": [1e-4, 1e-2], "features": [3, 4], "seed": [0, 1]}
@@ -163,7 +163,8 @@ def test_the_report_chooses_by_the_mean_and_has_a_table_of_settings(written):
 
 def test_members_of_other_batch_sizes_are_drawn_at_the_samples_that_they_saw(monkeypatch, written):
     given = {
-        "task": "memorization", "num_symbols": 2, "alphabet_size": 3, "model": "lstm", "num_steps": 10,
+        "task": "memorization", "num_symbols": 2, "alphabet_size": 3, "model": "lstm",
+        "num_steps": 10,
     }  # fmt: skip
     made = Sweep.make(given, None, {"batch_size": [15, 30]})
     assert made.units_per_step(made.groups()) == [15, 30]

@@ -40,7 +40,7 @@ def _rows(workdir):
     return [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
 
 
-def test_a_sweep_leaves_a_line_for_each_member_and_runs_that_go_on(program, whole, tmp_path):
+def test_a_sweep_leaves_a_line_for_each_member_and_runs_that_resume(program, whole, tmp_path):
     workdir, ran = whole
     rows = _rows(workdir)
     assert [(r["learning_rate"], r["features"], r["seed"]) for r in rows] == [
@@ -76,7 +76,7 @@ def test_a_member_is_the_run_alone(program, whole, tmp_path):
     assert _rows(workdir)[7]["test"]["loss"] == pytest.approx(results["test"]["loss"], rel=1e-3)
 
 
-def test_a_sweep_that_is_killed_goes_on_and_ends_the_same(start, program, whole, tmp_path):
+def test_a_sweep_that_is_killed_resumes_and_ends_the_same(start, program, whole, tmp_path):
     workdir = tmp_path / "killed"
     process = start("sweep", *SWEEP, f"--workdir={workdir}")
     # In the middle of the saving of step 10.
@@ -96,7 +96,7 @@ def test_a_sweep_that_is_killed_goes_on_and_ends_the_same(start, program, whole,
     assert "best member" in again.stdout and "step 40" not in again.stdout
 
 
-def test_a_sweep_whose_checkpoints_are_damaged_goes_on_and_ends_the_same(program, whole, tmp_path):
+def test_a_sweep_whose_checkpoints_are_damaged_resumes_and_ends_the_same(program, whole, tmp_path):
     workdir = tmp_path / "damaged"
     shutil.copytree(whole[0], workdir, symlinks=True)
     for name in ("results.jsonl", "stops.json", "members/2/results.json"):
@@ -109,13 +109,13 @@ def test_a_sweep_whose_checkpoints_are_damaged_goes_on_and_ends_the_same(program
                     file.truncate(100)
     ran = program("sweep", f"--workdir={workdir}")
     assert "2/checkpoints/40 is damaged: state/_METADATA differs from its checksum" in ran.stdout
-    assert "; going on from the beginning" in ran.stdout
+    assert "; starting from scratch" in ran.stdout
     ours, theirs = ([{**row, "seconds": 0} for row in _rows(w)] for w in (workdir, whole[0]))
     assert ours == theirs
     assert "is damaged" not in program("sweep", f"--workdir={workdir}").stdout
 
 
-def test_ctrl_c_saves_a_sweep_and_says_how_to_go_on(start, program, whole, tmp_path):
+def test_ctrl_c_saves_a_sweep_and_says_how_to_resume(start, program, whole, tmp_path):
     workdir = tmp_path / "stopped"
     command = [arg.replace("num_steps=40", "num_steps=400000") for arg in SWEEP]
     process = start("sweep", *command, f"--workdir={workdir}")
@@ -155,9 +155,12 @@ def test_successive_halving_on_the_command_line(program, tmp_path):
         (["--over=learning_rate=log:1e-3:1e-1"], "a range for random search"),
         (["--over=learning_rate=1e-3,-1"], "learning_rate is -1.0"),
         (["--over=features=0"], "features is 0"),
-        (["--over=seed=0", "--seed=1"], "--seed is given, and swept over"),
+        (["--over=seed=0", "--seed=1"], "--seed is given and swept over"),
         (["--over=seed=0", "--over=seed=1"], "over names seed twice"),
-        (["--over=seed=0", "--halving=2"], "halving and halving_steps are accepted together"),
+        (
+            ["--over=seed=0", "--halving=2"],
+            "halving is 2, halving_steps is None; accepted are both",
+        ),
         (["--over=depth=2"], "--depth is not a setting of task memorization, model lstm"),
     ],
 )
@@ -177,8 +180,8 @@ def test_a_folder_with_something_else_is_left_alone(program, whole, tmp_path):
     ran = program("sweep", *SWEEP, "--num_digits=3", f"--workdir={workdir}", code=1)
     assert "--num_digits is not a setting" in ran.stderr
     ran = program("sweep", *SWEEP, "--clip_norm=2", f"--workdir={workdir}", code=1)
-    assert "already holds another sweep" in ran.stderr
+    assert "holds another sweep; " in ran.stderr
     ran = program("sweep", *SWEEP[:-3], f"--workdir={tmp_path / 'new'}", code=1)
     assert "over is not given" in ran.stderr and not (tmp_path / "new").exists()
     ran = program("sweep", f"--workdir={tmp_path / 'nothing'}", code=1)
-    assert "no sweep in" in ran.stderr
+    assert "holds no sweep.json; " in ran.stderr

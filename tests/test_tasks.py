@@ -299,11 +299,11 @@ def test_what_a_task_lacks_is_named():
 
     for call, what in (
         (lambda t: t.train_batch(t.data, KEY, 0, 0), "train_batch and eval_batch"),
-        (lambda t: t.num_eval_batches("valid", 0), "data, but no num_examples"),
+        (lambda t: t.num_eval_batches("valid", 0), "has data and no num_examples"),
     ):
-        with pytest.raises(ValueError, match=f"^task Own has (no )?{what}"):
+        with pytest.raises(ValueError, match=f"^task Own (has no )?{what}"):
             call(Own((np.zeros(3),)))
-    with pytest.raises(ValueError, match=r"^task Own has no draw$"):
+    with pytest.raises(ValueError, match=r"^task Own has no draw; accepted are tasks with draw$"):
         Own(()).train_batch((), KEY, 0, 0)
     with pytest.raises(ValueError, match=r"^task object has no name, input_size, .*; accepted are"):
         check_task(object())

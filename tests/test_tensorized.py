@@ -1,4 +1,4 @@
-"""The tensorized cells: what they are identical with, causality, size, and a gradient that lasts."""
+"""The tensorized cells: what they are identical to, causality, size, a gradient that lasts."""
 
 import dataclasses
 import functools

@@ -37,10 +37,10 @@ def refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "/run: it holds no config.json"),
+        ([], "/run holds no config.json; accepted is"),
         (
             ["--features=3"],
-            "neither --task nor --preset is given; tasks are addition, memorization",
+            "neither --task nor --preset is given; accepted tasks are addition, memorization",
         ),
         (["--task=no"], "task is 'no'; accepted are addition"),
         (["--task=addition", "--model=no"], "model is 'no'; accepted are tlstm, trnn"),
@@ -129,9 +129,9 @@ def test_a_folder_that_holds_another_run(refused, tmp_path):
     directory, _ = _claim(tmp_path)
     before = directory.config.read_text()
     message = refused("--task=memorization", "--num_steps=40", "--features=7")
-    assert "already holds another run: its features is 100, here it is 7" in message
+    assert "holds another run, whose features is 100, not 7; accepted" in message
     message = refused("--task=addition")
-    assert "its task is memorization, here it is addition" in message
+    assert "whose task is memorization, not addition" in message
     assert directory.config.read_text() == before
 
 
@@ -139,10 +139,10 @@ def test_a_run_can_be_made_longer_at_a_constant_rate_only(tmp_path):
     _claim(tmp_path)
     directory, _ = _claim(tmp_path, num_steps=80)
     assert directory.read_config().train_settings["num_steps"] == 80
-    with pytest.raises(ValueError, match="its num_steps is 80, here it is 20"):
+    with pytest.raises(ValueError, match="whose num_steps is 80, not 20"):
         _claim(tmp_path, num_steps=20)
     _claim(tmp_path / "cosine", schedule="cosine")
-    with pytest.raises(ValueError, match="num_steps is 40, here it is 80"):
+    with pytest.raises(ValueError, match="num_steps is 40, not 80"):
         _claim(tmp_path / "cosine", num_steps=80, schedule="cosine")
 
 
@@ -150,7 +150,9 @@ def test_other_data_under_the_same_name(tmp_path):
     directory, _ = _claim(tmp_path)
     data = json.loads(directory.data.read_text())
     directory.data.write_text(json.dumps({**data, "sha256": "0" * 64}))
-    with pytest.raises(ValueError, match=r"are not those that the run in .* began with"):
+    with pytest.raises(
+        ValueError, match=r"differ; accepted are those that the run in .* began with"
+    ):
         _claim(tmp_path)
 
 

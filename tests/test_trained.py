@@ -1,4 +1,4 @@
-"""The trained models that come with the package: they reach what their cards say, on data that is fresh."""
+"""The trained models that come with the package reach what their cards say, on fresh data."""
 
 import io
 import json
@@ -80,7 +80,7 @@ def pairs(inputs):
 
 
 def test_addition_of_numbers_that_were_never_added_in_training():
-    """There are but 810,000 sums of 3 digits, so that fresh samples repeat what was trained on."""
+    """There are only 810,000 sums of 3 digits, so fresh samples repeat what was trained on."""
     model, params = zoo.load("addition")
     card = zoo.card("addition")
     task = fresh_task(card)
@@ -253,7 +253,8 @@ def test_other_weights_do_not_reach_the_figure(tmp_path, monkeypatch):
 
 
 def test_loading_needs_the_core_only():
-    code = "import sys; from tlstm_jax import zoo; zoo.load('memorization'); print(sorted(sys.modules))"
+    load = "import sys; from tlstm_jax import zoo; zoo.load('memorization')"
+    code = f"{load}; print(sorted(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert "'tlstm_jax.zoo'" in ran.stdout, ran.stderr
     for heavy in (

@@ -1,4 +1,4 @@
-"""Running a cell over time: whole sequences, streams, lengths, resets; against the slow twin."""
+"""Running a cell over time: sequences at once, streams, lengths, resets; against the reference."""
 
 import functools
 import re
@@ -93,7 +93,7 @@ def test_equals_the_reference_in_outputs_and_gradients(case, option, x64):
 
 
 @each(CASES)
-def test_a_stream_in_segments_is_one_whole_run(case, x64):
+def test_a_stream_in_segments_is_one_run(case, x64):
     # Every input of the stream is real, so that layer normalization, too, sees the same.
     cell, params = case.cell, cell_params(case.cell)
     xs = vectors(steps=T + cell.delay)
@@ -113,14 +113,14 @@ def test_a_stream_in_segments_is_one_whole_run(case, x64):
 
 
 @each(["lstm", "tlstm-3-k2"])
-def test_a_stream_may_be_cut_anywhere(case, x64):
+def test_a_stream_may_be_split_anywhere(case, x64):
     params, xs = on_device(cell_params(case.cell)), jnp.asarray(vectors())
     advance = jit(functools.partial(unroll, case.cell, flush=False))
     start = carry_under_way(case.cell)
     carry, ys = advance(params, start, xs)
-    for cut in range(1, T):
-        middle, first = advance(params, start, xs[:cut])
-        last, second = advance(params, middle, xs[cut:])
+    for at in range(1, T):
+        middle, first = advance(params, start, xs[:at])
+        last, second = advance(params, middle, xs[at:])
         assert_close((last, np.concatenate([first, second])), (carry, ys))
 
 
@@ -170,7 +170,7 @@ def test_lengths_are_clipped_to_the_steps(order, x64):
 
 
 @each(FEW)
-def test_reset_starts_one_example_anew_and_leaves_the_other(case, x64):
+def test_a_reset_resets_one_example_and_leaves_the_other(case, x64):
     cell, params, at = case.cell, cell_params(case.cell), 3
     xs = vectors(steps=at + T)
     reset = np.zeros(xs.shape[:2], bool)
@@ -178,13 +178,13 @@ def test_reset_starts_one_example_anew_and_leaves_the_other(case, x64):
     carry, ys = jit(functools.partial(unroll, cell))(
         on_device(params), cell.init_carry(B, jnp.float64), jnp.asarray(xs), reset=reset
     )
-    before, anew, other = (case.oracle(params, x) for x in (xs[:at], xs[at:, :1], xs[:, 1:]))
+    before, restarted, other = (case.oracle(params, x) for x in (xs[:at], xs[at:, :1], xs[:, 1:]))
     kept = max(at - cell.delay, 0)
     assert_close(ys[:kept, 0], before.ys[:kept, 0])
     assert not ys[kept:at, 0].any()  # still under way: dropped
-    assert_close(ys[at:, 0], anew.ys[:, 0])
+    assert_close(ys[at:, 0], restarted.ys[:, 0])
     assert_close(ys[:, 1:], other.ys)
-    assert_close([leaf[:1] for leaf in floats(carry)], list(anew.states[-1]))
+    assert_close([leaf[:1] for leaf in floats(carry)], list(restarted.states[-1]))
 
 
 def test_observe_shows_every_step_and_stands_still_behind_an_end(x64):

@@ -1,7 +1,8 @@
 """Gradients where inputs are zero: blanks, padding, dropped inputs, black pixels.
 
-A normalization divides by sqrt(variance + epsilon): by sqrt(epsilon) where all that it sees is equal, as a
-state and an input of zero make it. The loss is linear in y, since one of y^2 has no gradient at y = 0.
+A normalization divides by sqrt(variance + epsilon): by sqrt(epsilon) where all that it sees is
+equal, as a state and an input of zero make it. The loss is linear in y, since one of y^2 has no
+gradient at y = 0.
 """
 
 import functools
@@ -32,7 +33,7 @@ CASES |= NORMALIZED
 
 @functools.cache
 def program(case):
-    """(parameters, the norm of the loss's gradient by them, for inputs that are 0 outside a mask)."""
+    """(parameters, the norm of the loss's gradient by them, for inputs 0 outside a mask)."""
     name, settings = CASES[case]
     channels = 64 if name == "fs_lstm" else 16  # narrow, its gradients grow with any input
     model = zoo.make_model(name, features=channels, **settings)

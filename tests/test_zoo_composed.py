@@ -1,4 +1,4 @@
-"""The zoo's cells that are made of others: HM-LSTM, FS-LSTM, Grid LSTM, dilation, noise at rate 0."""
+"""The zoo's cells made of others: HM-LSTM, FS-LSTM, Grid LSTM, dilation, noise at rate 0."""
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def hm_params(*boundaries, layers=3):
 
 
 def as_lstm(layer, *inputs):
-    """An HM layer's LSTM, its input from these parts (side by side), without the boundary's column."""
+    """An HM layer's LSTM, with these parts side by side as input, without the boundary's column."""
     kernels = [layer[name]["kernel"][:, : 4 * M] for name in inputs]
     recurrent = {name: leaf[..., : 4 * M] for name, leaf in layer["recurrent"].items()}
     return {"input": {"kernel": np.concatenate(kernels)}, "recurrent": recurrent}

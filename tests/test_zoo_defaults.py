@@ -1,4 +1,4 @@
-"""The tensorized LSTM's defaults are what one should use; what was measured names its settings itself."""
+"""The tensorized LSTM's defaults are those to be used; measured presets name their settings."""
 
 import json
 
@@ -29,5 +29,5 @@ def test_channel_normalization_is_the_default_where_models_are_named():
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_what_was_measured_does_not_hang_on_the_default(name):
+def test_what_was_measured_does_not_depend_on_the_default(name):
     assert "normalization" in RECORDED[name]

@@ -1,4 +1,4 @@
-"""The zoo's cells: what they are identical with, in float64; the equations are in `tests.zoo_oracles`."""
+"""The zoo's cells: what they are identical to, in float64; equations are in `tests.zoo_oracles`."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Where the zoo's cells and models start: kernels, gates' biases, what is constant; how many parameters."""
+"""The zoo's initial parameters: kernels, gates' biases, constants; and their number."""
 
 import dataclasses
 import functools
@@ -224,8 +224,8 @@ def forget(size, value=1.0, blocks=4, at=1):
     return np.repeat(np.where(np.arange(blocks) == at, value, 0.0), size)
 
 
-# (model, its leaves that are constant: those of biases are 0, and of scales 1, if they are not here; None
-# says that they are drawn).
+# (model, its leaves that are constant: those of biases are 0, and of scales 1, if they are not
+# here; None says that they are drawn).
 F = forget(WIDE)
 CONSTANT = [
     *((cell(WIDE), {}) for cell in (LSTM1997, SkipRNN, UnitaryRNN, SRU, QRNN)),

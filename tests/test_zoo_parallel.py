@@ -1,4 +1,4 @@
-"""QRNN, SRU and WaveNet, in parallel over time: what they are identical with, and what they depend on."""
+"""QRNN, SRU and WaveNet, in parallel over time: what they are identical to and depend on."""
 
 import jax
 import jax.numpy as jnp

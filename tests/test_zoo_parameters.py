@@ -1,4 +1,4 @@
-"""How many parameters the zoo's cells and models have, and that a sweep can set where they start."""
+"""The zoo's numbers of parameters, and sweeps over their initialization."""
 
 import dataclasses
 import math
@@ -66,7 +66,8 @@ def test_overrides_replace_initial_settings_under_vmap(model, floats):
 
 
 def test_a_sweep_decomposes_one_matrix_at_a_time():
-    # Many batched decompositions in one program can deadlock, all of XLA's threads on a CPU waiting.
+    # Many batched decompositions in one program can deadlock, all of XLA's threads on a CPU
+    # waiting.
     keys = jax.random.split(jax.random.key(0), 7)
     program = jax.make_jaxpr(jax.vmap(lambda key: HMLSTM(5).init(key, 4)))(keys)
     decomposed = re.findall(r":f32\[(\S+)\] \S+ = qr\[", str(program))

@@ -22,7 +22,8 @@ SMALL = {
     "bn_lstm": {"max_steps": 10},
     "wavenet": {"dilations": (1, 2, 4)},
 }
-# A blank is the same in the whole batch and has no variance: its running mean is good once weights rest.
+# A blank is the same throughout the batch and has no variance: its running mean is good once
+# weights hardly change.
 SCHEDULES = {"bn_lstm": "cosine"}
 MODELS = pytest.mark.parametrize("name", zoo.MODELS)
 
@@ -104,9 +105,9 @@ def test_what_is_around_a_model_trains(around):
         ("full_urnn", {"features": 5}, "features of a FullCapacityURNN is 5; accepted are even"),
         ("wavenet", {"zoneout_hidden": 0.1}, "zoneout_hidden is 0.1; accepted for WaveNet, which"),
         ("bn_lstm", {"learned_carry": True}, "learned_carry is True; accepted for BatchNormLSTM"),
-        ("rhn", {"recurrent_dropout": 0.1}, "RHN has one state for its products and its memory"),
+        ("rhn", {"recurrent_dropout": 0.1}, "RHN has one state for its products and memory"),
         ("gru", {"zoneout_memory": 0.1}, "GRU has no memory in its carry; accepted is memory=0"),
-        ("tlstm", {"learned_carry": True}, "TensorizedLSTM has a delay of 2 steps; accepted with"),
+        ("tlstm", {"learned_carry": True}, "TensorizedLSTM has a delay of 2; accepted with"),
         ("gru", {"reset": "never"}, "reset is 'never'; accepted are before, after"),
         ("dilated", {"cell": "rhn"}, "cell is 'rhn'; accepted are elman, gru, lstm"),
         ("qrnn", {"pooling": "o"}, "pooling is 'o'; accepted are f, fo, ifo"),

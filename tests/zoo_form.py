@@ -1,9 +1,9 @@
 """What a reference of the zoo computed, compared with the same model of this library.
 
-Needs neither torch nor a reference: a run is a dict of arrays made by `peers/record_zoo.py`, live or
-recorded. Weights and gradients have the names of our parameters: "params/recurrent/kernel",
-"grad/recurrent/kernel"; states come in the order of our carry: "state0/0" and "grad_state0/0" first,
-"stateN/0" and "wanted_stateN/0" last.
+Needs neither torch nor a reference: a run is a dict of arrays made by `peers/record_zoo.py`, live
+or recorded. Weights and gradients have the names of our parameters: "params/recurrent/kernel",
+"grad/recurrent/kernel"; states come in the order of our carry: "state0/0" and "grad_state0/0"
+first, "stateN/0" and "wanted_stateN/0" last.
 """
 
 import importlib
@@ -47,8 +47,8 @@ MODELS = {
     "sru": ("models.sru", "SRU"),
     "wavenet": ("models.wavenet", "WaveNet"),
 }
-# Of float64 and float32 runs, relative to an array's largest number: what two orders of the same sums
-# leave in the small numbers of an array hangs on the machine.
+# Of float64 and float32 runs, relative to an array's largest number: how much two orders of the
+# same sums differ in an array's small numbers depends on the machine.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 
 

@@ -185,7 +185,7 @@ def norm_gates_update(params, pre_activations, c, epsilon=1e-5):
 
 
 def gate_norm_lstm_step(params, x, h, c):
-    """a = x W + h U + b, then `norm_gates_update` with an epsilon of 1e-3; x None: no first term."""
+    """a = x W + h U + b, then `norm_gates_update` with epsilon 1e-3; x None: no first term."""
     a = h @ params["recurrent"]["kernel"] + params["recurrent"]["bias"]
     if x is not None:
         a = a + project(params["input"], x)

@@ -1,6 +1,6 @@
 """Recurrent networks in JAX, centred on the tensorized LSTM (He et al., NIPS 2017).
 
-A training yields a report after every compiled call; `keep_best` keeps the parameters of the best evaluation:
+A training yields a report after every compiled call; `keep_best` keeps the best parameters:
 
     task = memorization(num_symbols=5, alphabet_size=8)  # of tlstm_jax.tasks.memorization
     cell = TensorizedLSTM(60, (3,), normalization="channel", input_scale=1.0)

@@ -1,4 +1,4 @@
-"""tlstm_jax.tasks and tlstm_jax.scripts in a checkout, where their folders lie beside this one's."""
+"""tlstm_jax.tasks and tlstm_jax.scripts in a checkout, where their folders are beside this one."""
 
 import importlib.abc
 import importlib.machinery
@@ -12,7 +12,7 @@ NAMES = ("tlstm_jax.tasks", "tlstm_jax.scripts")
 
 
 class BesideFinder(importlib.abc.MetaPathFinder):
-    """Finds the two packages, and nothing else, in the folder that holds this package."""
+    """Finds these two packages, and nothing else, in the folder that holds this package."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -24,7 +24,7 @@ class BesideFinder(importlib.abc.MetaPathFinder):
 
 
 def find_beside() -> None:
-    """Lets the two be imported, unless they are installed."""
+    """Makes the two importable, unless they are installed."""
     installed = (pathlib.Path(__file__).parent / "tasks").is_dir()
     if not installed and not any(isinstance(finder, BesideFinder) for finder in sys.meta_path):
         # First, so that an editable installation of another checkout does not give its own.

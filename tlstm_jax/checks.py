@@ -1,7 +1,7 @@
-"""What a cell or model is given, held against its own shapes: errors where it comes in, in one line.
+"""Checks what a cell or model is given against its own shapes, at the border: errors of one line.
 
-Shapes and dtypes alone are read, from `init` and `init_carry` under `jax.eval_shape`: nothing is computed,
-and what is compiled stays the same. Sizes that are not known (symbolic ones) are not compared.
+Only shapes and dtypes are read, from `init` and `init_carry` under `jax.eval_shape`: nothing is
+computed, and compiled programs stay the same. Unknown (symbolic) sizes are not compared.
 """
 
 import functools
@@ -22,7 +22,8 @@ def check_model(name: str, model: Any) -> None:
     """Raises ValueError unless `model` is a Cell or a SequenceModel."""
     if not (_has(model, "step") or _has(model, "apply")):
         raise ValueError(
-            f"{name} is {_described(model)}; accepted are cells and models of tlstm_jax, or of its protocols"
+            f"{name} is {_described(model)}; accepted are cells and models of tlstm_jax, or of its "
+            "protocols"
         )
 
 
@@ -44,10 +45,10 @@ def check_call(
     *,
     state: State = None,
 ) -> tuple[Array | None, Array | None]:
-    """Checks what `model` is called with; see `tlstm_jax.unroll.unroll` for the arguments.
+    """Checks what `model` is called with; see `tlstm_jax.unroll` for the arguments.
 
     Returns:
-      (lengths, reset), which may be given as lists, as arrays.
+      (lengths, reset) as arrays; they may be given as lists.
 
     Raises:
       ValueError: something has another shape, kind or structure than the model's own.
@@ -76,8 +77,8 @@ def check_carry(
     """Raises ValueError unless `carry` is one of the model's for a batch of that size.
 
     Args:
-      size: the number of inputs, without which a model's carry, unlike a cell's, is not known.
-      name: what it is called.
+      size: the number of inputs, which a model's carry, unlike a cell's, may depend on.
+      name: what the message calls it.
     """
     if size is None and hasattr(model, "apply"):
         return
@@ -88,10 +89,11 @@ def check_carry(
 
 
 def check_inputs(xs: Array, lengths: Any, reset: Any) -> tuple[Array | None, Array | None]:
-    """Raises ValueError unless inputs are those of `unroll`; returns lengths and reset as arrays."""
+    """Raises ValueError unless inputs suit `unroll`; returns lengths and reset as arrays."""
     if not (hasattr(xs, "shape") and hasattr(xs, "dtype")):
         raise ValueError(
-            f"xs is a {type(xs).__name__}; accepted are arrays, [T, B, I] of floats and [T, B] of integers"
+            f"xs is a {type(xs).__name__}; accepted are arrays, [T, B, I] of floats and [T, B] of "
+            "integers"
         )
     if jnp.issubdtype(xs.dtype, jnp.complexfloating):
         raise ValueError(f"xs has dtype {xs.dtype}; accepted are floats and integers")
@@ -115,7 +117,7 @@ def check_tree(
     """Raises ValueError unless `given` has the names, shapes and kinds of `own`.
 
     Args:
-      optional: entries that `given` may have besides.
+      optional: entries that `given` may have in addition.
     """
     if isinstance(given, Mapping) and optional:
         given = {key: value for key, value in given.items() if key not in optional}
@@ -179,7 +181,7 @@ def _listed(paths: list[str]) -> str:
 
 
 def _outline(tree: PyTree) -> str:
-    """A tree's names, down to where they are those of an array."""
+    """The names of a tree, down to its arrays."""
     if isinstance(tree, Mapping):
         return "{" + ", ".join(f"{key}: {_outline(value)}" for key, value in tree.items()) + "}"
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
@@ -198,7 +200,7 @@ def _optional(model: Cell | SequenceModel) -> tuple[str, ...]:
 
 
 def recall(function: Callable[..., Any], model: Cell | SequenceModel, *sizes: Any) -> Any:
-    """`function`, one of an lru_cache, of these arguments; anew where the model cannot be hashed."""
+    """The lru_cached `function` of these arguments; recomputed if the model cannot be hashed."""
     try:
         hash((model, *sizes))
     except TypeError:
@@ -224,7 +226,7 @@ def _init_carry(model: Cell | SequenceModel, size: int | None, batch_size: Any) 
 
 @functools.lru_cache(maxsize=256)
 def _input_axis(model: Cell | SequenceModel) -> tuple[str, int] | None:
-    """A parameter and its axis that is as long as there are inputs; None if there is none."""
+    """A parameter and its axis whose size is the number of inputs; None if there is none."""
     first, second = (_leaves(recall(_init, model, size)[0]) for size in _PROBES)
     for path, leaf in first.items():
         for axis, sizes in enumerate(zip(leaf.shape, second[path].shape, strict=True)):

@@ -1,7 +1,7 @@
 """Weights in and out: from torch's recurrent modules and from Flax's cells, and back.
 
-The functions work on mappings of names to arrays and import neither torch nor Flax. What they return
-shares no memory with what they were given.
+The functions work on mappings of names to arrays and import neither torch nor Flax. What they
+return shares no memory with what they were given.
 
     params = from_torch("lstm", {k: v.numpy() for k, v in module.state_dict().items()})
     module.load_state_dict({k: torch.from_numpy(v) for k, v in to_torch("lstm", params).items()})
@@ -9,7 +9,7 @@ shares no memory with what they were given.
     params = from_flax("linen.LSTMCell", variables["params"])
     nnx.update(cell, to_flax("nnx.LSTMCell", params))
 
-Activations are no weights: the peers have to have their default ones.
+Activations are not converted: the peers must have their default ones.
 """
 
 import re
@@ -46,8 +46,8 @@ FLAX = {
 def from_torch(kind: str, state_dict: Arrays) -> Params:
     """The parameters of a torch module.
 
-    torch has two biases where one would do; here is their sum. The GRU's candidate keeps both, as the
-    recurrent one is inside the product with r.
+    torch has two biases where one would do; here they are summed. The GRU's candidate keeps both,
+    as the recurrent one is inside the product with r.
 
     >>> weights = {"weight_ih_l0": np.ones((12, 2)), "weight_hh_l0": np.ones((12, 3))}
     >>> jax.tree.map(np.shape, from_torch("lstm", weights))
@@ -56,14 +56,14 @@ def from_torch(kind: str, state_dict: Arrays) -> Params:
     Args:
       kind: "lstm", "gru" or "rnn" (with tanh), for torch.nn.LSTM, torch.nn.LSTMCell and so on.
       state_dict: the module's: "weight_ih_l0" [Z, I], "weight_hh_l0" [Z, M], "bias_ih_l0" [Z],
-        "bias_hh_l0" [Z], where Z is 4M, 3M or M; "_l1" .. of further layers, "_reverse" behind the
-        names of the second direction, no "_l0" in a one-step module. Without biases (bias=False)
-        they are zero.
+        "bias_hh_l0" [Z], where Z is 4M, 3M or M; "_l1" .. of further layers, "_reverse" appended
+        for the second direction, no "_l0" in a one-step module. Without biases (bias=False) they
+        are zero.
 
     Returns:
-      The tree of `LSTM`, `GRU` or `Elman`; of a bidirectional module {"forward": .., "backward": ..};
-      of several layers {"layer_0": .., "layer_1": .., ..} of either, as in `Stacked`. NumPy arrays
-      from NumPy arrays, jax arrays from jax arrays, in the dtypes of the weights.
+      The tree of `LSTM`, `GRU` or `Elman`; of a bidirectional module {"forward": .., "backward":
+      ..}; of several layers {"layer_0": .., "layer_1": .., ..} of either, as in `Stacked`. NumPy
+      arrays from NumPy arrays, jax arrays from jax arrays, in the dtypes of the weights.
 
     Raises:
       ValueError: for another kind, missing or unexpected names (among them "weight_hr", which comes
@@ -107,8 +107,8 @@ def to_torch(kind: str, params: Params) -> dict[str, np.ndarray]:
       params: a tree as `from_torch` returns it.
 
     Returns:
-      NumPy arrays under torch's names ("weight_ih_l0" ..; those of a one-step module have no "_l0"),
-      in the dtypes of the parameters. "bias_hh" is zero but for the GRU's candidate.
+      NumPy arrays under torch's names ("weight_ih_l0" ..; those of a one-step module have no
+      "_l0"), in the dtypes of the parameters. "bias_hh" is zero except for the GRU's candidate.
 
     Raises:
       ValueError: for another kind, missing or unexpected names (among them those of a stack with
@@ -159,12 +159,13 @@ def from_flax(cell: str, params: Params) -> Params:
     Args:
       cell: "linen." or "nnx." and "LSTMCell", "OptimizedLSTMCell", "GRUCell" or "SimpleCell".
       params: of linen, variables["params"] (in those of an nn.RNN, what is below "cell"); of nnx,
-        nnx.to_pure_dict(nnx.state(cell, nnx.Param)). Kernels [I, M] and [M, M] and biases [M] of every
-        gate, or those of all gates side by side.
+        nnx.to_pure_dict(nnx.state(cell, nnx.Param)). Kernels [I, M] and [M, M] and biases [M] of
+        every gate, or those of all gates side by side.
 
     Returns:
       The tree of `LSTM`, `GRU` or `Elman`; the recurrent bias, which nnx.GRUCell does not have, is
-      zero. NumPy arrays from NumPy arrays, jax arrays from jax arrays, in the dtypes of the weights.
+      zero. NumPy arrays from NumPy arrays, jax arrays from jax arrays, in the dtypes of the
+      weights.
 
     Raises:
       ValueError: for another cell, missing or unexpected names, and shapes that do not fit.
@@ -220,7 +221,7 @@ def to_flax(cell: str, params: Params) -> Params:
 
 
 def _flax_cell(cell: str) -> tuple[str, dict[str, list[str]]]:
-    """Its kind, and our entries with the cell's entries of which they consist."""
+    """Its kind, and our entries with the cell's entries that they consist of."""
     _check_setting("cell", cell, FLAX)
     kind, *layers = FLAX[cell]
     sources = {}
@@ -231,7 +232,7 @@ def _flax_cell(cell: str) -> tuple[str, dict[str, list[str]]]:
 
 
 class _Place(NamedTuple):
-    """Of one cell: what is before our names, and behind torch's."""
+    """Of one cell: the prefix of our names, and the suffix of torch's."""
 
     path: str
     suffix: str
@@ -290,7 +291,7 @@ def _check_setting(name: str, given: str, accepted: Collection[str]) -> None:
 
 
 def _check_names(owner: str, arrays: Arrays, names: Collection[str], accepted: str) -> None:
-    """That there are these names only, each of a matrix or, of a bias, a vector."""
+    """Raises ValueError unless these are the names, of matrices or, for biases, vectors."""
     missing = [f"lacks {name}" for name in names if name not in arrays]
     unexpected = [f"has an unexpected {name}" for name in arrays if name not in names]
     if missing or unexpected:

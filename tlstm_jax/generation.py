@@ -1,7 +1,7 @@
 """Token-by-token generation.
 
-A network generates through `token_step` alone: each token passes every location of a tensorized cell
-once, in waves, with the same numbers as a run over the whole sequence.
+A network generates through `token_step` alone: each token passes every location of a tensorized
+cell once, in waves, with the same numbers as a run over the entire sequence.
 """
 
 import functools
@@ -19,7 +19,7 @@ from tlstm_jax.typing import Array, Carry, Params, State
 def read(
     network: Network, params: Params, state: State, carry: Carry, xs: Array
 ) -> tuple[Carry, Array]:
-    """Feeds xs ([T, B] tokens or [T, B, I] vectors) to the network one after the other.
+    """Feeds xs ([T, B] tokens or [T, B, I] vectors) to the network one by one.
 
     Args:
       carry: `network.init_token_carry(B, params=params)`, or what an earlier call returned.
@@ -79,8 +79,9 @@ def generate(
       [num_tokens, B] int32.
 
     Raises:
-      ValueError: the network is not causal or not over tokens, params are of another, the prompt is empty
-        or not of integers, a token of it is no class (seen outside of jit only), or a number is out of range.
+      ValueError: the network is not causal or not over tokens, params belong to another, the prompt
+        is empty or not of integers, one of its tokens is not a class (checked only outside of jit),
+        or a number is out of range.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -106,7 +107,7 @@ def generate(
         least, most = np.min(prompt), np.max(prompt)
         if least < 0 or most >= network.input_size:
             raise ValueError(
-                f"prompt has tokens from {least} to {most}; accepted are 0 to {network.input_size - 1}"
+                f"prompt has tokens {least} to {most}; accepted are 0 to {network.input_size - 1}"
             )
     if num_tokens < 1:
         raise ValueError(f"num_tokens is {num_tokens}; accepted are integers >= 1")
@@ -116,7 +117,7 @@ def generate(
         raise ValueError(f"top_k is {top_k}; accepted are None and 1 to {network.output_size}")
     if key is None:
         if temperature > 0:
-            raise ValueError("sampling needs a key; temperature 0 does not")
+            raise ValueError("key is None; accepted with a temperature > 0 is a PRNG key")
         key = jax.random.key(0)
     return _generate(network, params, state, prompt, key, num_tokens, temperature, top_k)
 
@@ -125,7 +126,7 @@ def sample(key: Array, logits: Array, *, temperature: float, top_k: int | None =
     """One token from each row of logits [B, V]: [B] int32. Temperature and top_k are static."""
     if temperature == 0:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    # From the largest on, and by a normal number, since an infinite quotient or 0 / 0 would be no choice.
+    # Relative to the largest, and divided by a normal number: inf and 0 / 0 could not be sampled.
     logits = logits - jnp.max(logits, axis=-1, keepdims=True)
     temperature = max(temperature, float(jnp.finfo(logits.dtype).tiny))
     if top_k is not None:

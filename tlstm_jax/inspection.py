@@ -20,24 +20,24 @@ class Trace(NamedTuple):
 
 
 def cell_of(network: Network) -> Cell:
-    """The cell of a network that is a single cell, with nothing or dropout around it.
+    """The cell of a network whose model is a single cell, or one with dropout around it.
 
     Raises:
-      ValueError: it is more than that.
+      ValueError: the model is more than that.
     """
     model = network.model
     while not hasattr(model, "step"):
         inner = getattr(model, "cell", None) or getattr(model, "model", None)
         if inner is None or type(model).__name__ not in ("CellModel", "Dropout"):
             raise ValueError(
-                f"the model is a {type(model).__name__}; accepted to look into are networks of a single cell"
+                f"the model is a {type(model).__name__}; accepted are networks of a single cell"
             )
         model = inner
     return model
 
 
 def trace(cell: Cell, params: Params, inputs: Array) -> Trace:
-    """Runs a cell from its first carry, and keeps its states.
+    """Runs a cell from its initial carry, and keeps its states.
 
     Args:
       cell: a Cell.
@@ -67,8 +67,8 @@ def memory_kernels(cell: TensorizedLSTM, params: Params, inputs: Array, carry: C
     """
     if not (isinstance(cell, TensorizedLSTM) and cell.memory_convolution):
         raise ValueError(
-            f"{type(cell).__name__} has no memory-cell convolution; accepted is a TensorizedLSTM with "
-            "memory_convolution=True"
+            f"{type(cell).__name__} has no memory-cell convolution; accepted is a TensorizedLSTM "
+            "with memory_convolution=True"
         )
     inputs = widened(inputs)
     late = zero_input(jnp.broadcast_to(inputs[:1], (cell.delay, *inputs.shape[1:])))

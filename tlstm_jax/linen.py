@@ -48,13 +48,13 @@ class Cell(nn.RNNCellBase):
         check_cell("cell", self.cell)
         if self.cell.delay:
             raise ValueError(
-                f"{type(self.cell).__name__} has a delay of {self.cell.delay} steps, so flax's RNN "
-                "would read outputs before they exist; accepted are cells without delay (else Recurrent)"
+                f"{type(self.cell).__name__} has a delay of {self.cell.delay}; accepted in flax's "
+                "RNN are cells without delay (others in Recurrent)"
             )
         if draws(self.cell):
             raise ValueError(
-                f"{type(self.cell).__name__} draws masks in training, which flax's RNN does not hand on; "
-                "accepted are cells that draw nothing (else Recurrent)"
+                f"{type(self.cell).__name__} draws masks in training; accepted in flax's RNN are "
+                "cells that draw nothing (others in Recurrent)"
             )
         super().__post_init__()
 
@@ -67,7 +67,7 @@ class Cell(nn.RNNCellBase):
         """
         if x.ndim != 2 or jnp.issubdtype(x.dtype, jnp.integer):
             raise ValueError(
-                f"x is {x.dtype} {x.shape}; accepted is float [B, I] (tokens: Recurrent)"
+                f"x is {x.dtype} {x.shape}; accepted is float [B, I] (tokens in Recurrent)"
             )
         params = _declare(self, lambda key: self.cell.init(key, x.shape[-1]))
         check_step(self.cell, params, carry, x)
@@ -75,7 +75,7 @@ class Cell(nn.RNNCellBase):
 
     @nn.nowrap
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Carry:
-        """`cell.init_carry(B)` for inputs of shape (B, I), as wide as the parameters; `rng` is not used.
+        """`cell.init_carry(B)` for inputs (B, I), as wide as the parameters; `rng` is not used.
 
         Raises:
           ValueError: input_shape has other than one batch axis.
@@ -94,9 +94,9 @@ class Cell(nn.RNNCellBase):
 class Recurrent(nn.Module):
     """A sequence model, or a cell over time, delay included: ys[:, t] answers inputs[:, t].
 
-    A model's running statistics, where it has any, are kept in the collection "state", which must be
-    mutable in training. Costs that it adds to the training loss are sown as "aux" in "intermediates".
-    A model that draws in training takes its key from the stream "dropout".
+    A model's running statistics, where it has any, are kept in the collection "state", which must
+    be mutable in training. Costs that it adds to the training loss are sown as "aux" in
+    "intermediates". A model that draws in training takes its key from the stream "dropout".
 
     >>> import jax, jax.numpy as jnp
     >>> from tlstm_jax import linen
@@ -115,7 +115,7 @@ class Recurrent(nn.Module):
       input_size: I, needed for tokens (their number); inferred from float inputs if None.
       time_major: whether inputs and outputs are [T, B, ..] rather than [B, T, ..].
       reverse: whether to go from each example's last input to its first.
-      keep_order: whether outputs of such a run are in the order of inputs, rather than as they were made.
+      keep_order: whether the outputs are then in the order of the inputs, not as computed.
     """
 
     model: SequenceModel | typing.Cell
@@ -150,20 +150,20 @@ class Recurrent(nn.Module):
             the parameters.
           seq_lengths: [B] int, how many of the T inputs belong to each example. Outputs beyond are
             zero, unlike those of flax's RNN.
-          return_carry: whether to return the state after each example's last real input as well. Of a model
-            with a delay that is not yet the state of its last output, which `return_last` gives.
-          return_last: whether to return each example's last output in place of all (`last_output`).
-          reverse, keep_order: in place of the attributes.
+          return_carry: whether to return the state after each example's last real input as well.
+            With a delay, that is not yet the state of the last output, which `return_last` gives.
+          return_last: whether to return only each example's last output (`last_output`).
+          reverse, keep_order: override the attributes.
           flush: whether the sequences end here. If not, these are segments of streams, and outputs
-            lag inputs by `model.delay`; see `tlstm_jax.unroll.unroll`.
+            lag inputs by `model.delay`; see `tlstm_jax.unroll`.
           train: as in `SequenceModel.apply`.
 
         Returns:
           ys [B, T, M], or [B, M] with `return_last`; or (carry, ys).
 
         Raises:
-          ValueError: inputs or seq_lengths have shapes that do not fit, a stream (flush=False) is to be
-            reversed or to have a last output, or inputs are integer and input_size is None.
+          ValueError: inputs or seq_lengths have shapes that do not fit, reverse or return_last is
+            asked for a stream (flush=False), or inputs are integer and input_size is None.
         """
         tokens = jnp.issubdtype(inputs.dtype, jnp.integer)
         if inputs.ndim != (2 if tokens else 3):
@@ -172,7 +172,9 @@ class Recurrent(nn.Module):
                 "integer [B, T]"
             )
         if tokens and self.input_size is None:
-            raise ValueError("input_size is None; for integer inputs it is the number of tokens")
+            raise ValueError(
+                "input_size is None; accepted with integer inputs is the number of tokens"
+            )
         model = as_sequence(self.model)
         size = self.input_size or inputs.shape[-1]
         params = _declare(self, lambda key: model.init(key, size)[0])
@@ -180,15 +182,13 @@ class Recurrent(nn.Module):
         reverse = self.reverse if reverse is None else reverse
         keep_order = self.keep_order if keep_order is None else keep_order
         if not flush and (reverse or return_last):
-            raise ValueError(
-                "flush is False, with reverse or return_last; accepted with these are whole sequences"
-            )
+            raise ValueError("flush is False; accepted with reverse or return_last is True")
         xs = inputs if self.time_major else jnp.swapaxes(inputs, 0, 1)
         seq_lengths, _ = check_inputs(xs, seq_lengths, None)
         xs = reversed_in_time(xs, seq_lengths) if reverse else xs
         if initial_carry is None:
             initial_carry = model.init_carry(xs.shape[1], carry_dtype(params), params=params)
-        # As flax's Dropout does, which takes the stream "params" where init was given no other.
+        # As flax's Dropout, which takes the stream "params" if init was given no other.
         has_key = self.has_rng("dropout") or self.is_initializing()
         key = self.make_rng("dropout") if train and has_key else None
         carry, ys, state, aux = model.apply(
@@ -213,7 +213,7 @@ class Recurrent(nn.Module):
         return (carry, ys) if return_carry else ys
 
     def _stored_state(self, init: Callable[[Array], Any]) -> nn.Variable | None:
-        """The model's state as a variable, None where it has none."""
+        """The model's state as a variable; None if it has none."""
         if not jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))):
             return None
         return self.variable("state", "model", lambda: init(self.make_rng("params")))

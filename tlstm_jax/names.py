@@ -1,8 +1,9 @@
-"""Names of models and tasks: what is said of one that nothing has, and those of a user's own modules.
+"""Names of models and tasks: what to say of unknown ones, and those of a user's own modules.
 
-`my_package.my_cells:MGU` is the class or function MGU of a module that Python can import. Its settings are
-its fields, or its parameters, each with an annotation and a default. Finding it imports the module, which
-runs it: call `find` and `parameters` with what a user has named, never with what only a file says.
+`my_package.my_cells:MGU` is the class or function MGU of a module that Python can import. Its
+settings are its fields, or its parameters, each with an annotation and a default. Finding it
+imports the module, which runs it: call `find` and `parameters` with names that the user gave, never
+with ones that only a file has.
 """
 
 import difflib
@@ -26,7 +27,7 @@ KINDS = {  # of settings, and what they are called
 
 
 def accepted(value: Any, names: Iterable[str]) -> str:
-    """The names that are accepted in place of `value`, behind the one that was perhaps meant."""
+    """The accepted names in place of `value`, first the one that was perhaps meant."""
     names = list(names)
     close = difflib.get_close_matches(value, names, n=1) if isinstance(value, str) else []
     meant = f"did you mean {close[0]}? " if close else ""
@@ -34,7 +35,7 @@ def accepted(value: Any, names: Iterable[str]) -> str:
 
 
 def is_own(name: Any) -> bool:
-    """Whether a name is of a user's own module; nothing is imported."""
+    """Whether a name is one in a user's own module; nothing is imported."""
     return isinstance(name, str) and ":" in name
 
 
@@ -54,14 +55,14 @@ def split(what: str, name: str) -> tuple[str, str]:
 
 
 def find(what: str, name: str) -> Callable[..., Any]:
-    """The class or function that is called `name`; imports its module.
+    """The class or function of this name; imports its module.
 
     Args:
       what: "model" or "task", for messages.
       name: as in my_package.my_cells:MGU.
 
     Raises:
-      ValueError: in one line, that the module cannot be imported, lacks it, or has something else there.
+      ValueError: the module cannot be imported, lacks it, or has something else of this name.
     """
     module, within = split(what, name)
     found = getattr(_import(what, name, module), within, None)
@@ -72,14 +73,15 @@ def find(what: str, name: str) -> Callable[..., Any]:
         )
     if not (inspect.isclass(found) or inspect.isfunction(found)):
         raise ValueError(
-            f"{what} is {name!r}, which is of type {type(found).__name__}; accepted are classes and functions"
+            f"{what} is {name!r}, which is of type {type(found).__name__}; accepted are classes "
+            "and functions"
         )
     if inspect.isclass(found) and not (
         hasattr(found, "__dataclass_fields__") and found.__hash__ is not None
     ):
         raise ValueError(
-            f"{what} is {name!r}; accepted are frozen dataclasses, @dataclasses.dataclass(frozen=True), "
-            "and functions"
+            f"{what} is {name!r}; accepted are frozen dataclasses, "
+            "@dataclasses.dataclass(frozen=True), and functions"
         )
     return found
 
@@ -94,8 +96,8 @@ def _import(what: str, name: str, module: str) -> types.ModuleType:
                 f"{what} is {name!r}, but module {module} needs {e.name}, which cannot be imported"
             ) from e
         raise ValueError(
-            f"{what} is {name!r}, but there is no module {e.name}; accepted are modules of this folder, of "
-            "folders in PYTHONPATH, and installed ones"
+            f"{what} is {name!r}, but there is no module {e.name}; accepted are modules of this "
+            "folder, of folders in PYTHONPATH, and installed ones"
         ) from None
     except Exception as e:
         at = traceback.extract_tb(e.__traceback__)[-1]
@@ -120,14 +122,14 @@ def _defined_in(module: str) -> list[str]:
 def parameters(
     what: str, name: str, *, untyped: Collection[str] = (), required: Collection[str] = ()
 ) -> dict[str, inspect.Parameter]:
-    """The settings of a user's own class or function, with types of KINDS or these or None.
+    """The settings of a user's own class or function, with types of KINDS, or these or None.
 
     Args:
-      untyped: settings whose type is not looked at.
+      untyped: settings whose type is not checked.
       required: settings that need no default.
 
     Raises:
-      ValueError: `find`'s, or in one line the parameter that cannot be a setting.
+      ValueError: as `find`, or a parameter cannot be a setting.
     """
     try:
         own = inspect.signature(find(what, name), eval_str=True).parameters
@@ -153,15 +155,15 @@ def parameters(
                 )
         elif key not in untyped and not _fits(parameter.default, kind):
             raise ValueError(
-                f"{key} of {what} {name} has the default {parameter.default!r}; accepted are values of "
-                f"{inspect.formatannotation(kind)}"
+                f"{key} of {what} {name} has the default {parameter.default!r}; accepted are "
+                f"values of {inspect.formatannotation(kind)}"
             )
         checked[key] = parameter.replace(annotation=kind)
     return checked
 
 
 def plain(kind: Any) -> Any:
-    """The one of KINDS that an annotation is, or is with None; None: it is another."""
+    """The one of KINDS that an annotation is, perhaps with None; None if it is another."""
     return next((known for known in KINDS if kind in (known, known | None)), None)
 
 

@@ -63,7 +63,8 @@ class Network:
         """Raises ValueError, with the name of the part that is not causal, if there is one."""
         if not self.causal:
             raise ValueError(
-                f"{_not_causal(self.model)} is not causal: it cannot go token by token"
+                f"{_not_causal(self.model)} is not causal; accepted token by token are causal "
+                "models"
             )
 
     def check_params(self, params: Params) -> None:
@@ -103,14 +104,15 @@ class Network:
 
         Args:
           inputs: [T, B, I] float, or tokens [T, B].
-          last_only: read out one output of each example only: the last, and of what runs backwards in
-            time the first, which is its last (`last_output`).
+          last_only: read out only one output of each example, the one that has seen it entirely
+            (`last_output`).
 
         Returns:
           (carry, logits [T, B, V] or [1, B, V] float32, state, aux).
 
         Raises:
-          ValueError: params, carry, inputs, lengths or reset have shapes, kinds or names that do not fit.
+          ValueError: params, carry, inputs, lengths or reset have shapes, kinds or names that do
+            not fit.
         """
         lengths = None if lengths is None else widened(jnp.asarray(lengths))
         self.check_params(params)
@@ -143,7 +145,7 @@ class Network:
     def token_step(
         self, params: Params, state: State, carry: Carry, x: Array
     ) -> tuple[Carry, Array]:
-        """One token or vector x to the logits [B, V] that answer it, free of delay."""
+        """One token or vector x to the logits [B, V] that answer it, without delay."""
         carry, y = self.sequence.token_step(params["model"], state, carry, x)
         return carry, self.readout(params, y)
 

@@ -21,7 +21,7 @@ from tlstm_jax.typing import Array, Carry, PyTree, SequenceModel
 
 
 def arrays(tree: PyTree) -> PyTree:
-    """A tree of `nnx.Variable`s as one of arrays: `nnx.as_pure`, which older versions of flax have not.
+    """A tree of `nnx.Variable`s as one of arrays: `nnx.as_pure`, which older versions of flax lack.
 
     Example:
       >>> import jax
@@ -65,13 +65,13 @@ class Cell(nnx.RNNCellBase):
         check_cell("cell", cell)
         if cell.delay:
             raise ValueError(
-                f"{type(cell).__name__} has a delay of {cell.delay} steps, so flax's RNN "
-                "would read outputs before they exist; accepted are cells without delay (else Recurrent)"
+                f"{type(cell).__name__} has a delay of {cell.delay}; accepted in flax's RNN are "
+                "cells without delay (others in Recurrent)"
             )
         if draws(cell):
             raise ValueError(
-                f"{type(cell).__name__} draws masks in training, which flax's RNN does not hand on; "
-                "accepted are cells that draw nothing (else Recurrent)"
+                f"{type(cell).__name__} draws masks in training; accepted in flax's RNN are cells "
+                "that draw nothing (others in Recurrent)"
             )
         self.cell = cell
         self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), in_features)))
@@ -85,7 +85,7 @@ class Cell(nnx.RNNCellBase):
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: nnx.Rngs | nnx.RngStream | None = None
     ) -> Carry:
-        """`cell.init_carry(B)` for inputs of shape (B, I), as wide as the parameters; `rngs` is not used.
+        """`cell.init_carry(B)` for inputs (B, I), as wide as the parameters; `rngs` is not used.
 
         Raises:
           ValueError: input_shape has other than one batch axis.
@@ -103,8 +103,8 @@ class Cell(nnx.RNNCellBase):
 class Recurrent(nnx.Module):
     """A sequence model, or a cell over time, delay included: ys[:, t] answers inputs[:, t].
 
-    Costs that a model adds to the training loss are sown as "aux", an `nnx.Intermediate`: train such
-    a model inside `nnx.capture`.
+    Costs that a model adds to the training loss are sown as "aux", an `nnx.Intermediate`: train
+    such a model inside `nnx.capture`.
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
@@ -121,11 +121,11 @@ class Recurrent(nnx.Module):
       model: the SequenceModel (a Cell is lifted into one).
       time_major: whether inputs and outputs are [T, B, ..] rather than [B, T, ..].
       reverse: whether to go from each example's last input to its first.
-      keep_order: whether outputs of such a run are in the order of inputs, rather than as they were made.
-      deterministic: whether calls are not of a training, unless they say so; `train()` and `eval()` set it.
+      keep_order: whether the outputs are then in the order of the inputs, not as computed.
+      deterministic: whether calls are not training calls by default; set by `train()` and `eval()`.
       params: the model's parameters.
       state: its running statistics, `nnx.BatchStat`; () where it has none.
-      rngs: the stream of its masks, from `rngs`' stream "dropout"; None where it draws nothing.
+      rngs: the stream of its masks, from the stream "dropout" of `rngs`; None if it draws nothing.
     """
 
     def __init__(
@@ -170,23 +170,23 @@ class Recurrent(nnx.Module):
             the parameters.
           seq_lengths: [B] int, how many of the T inputs belong to each example. Outputs beyond are
             zero, unlike those of flax's RNN.
-          return_carry: whether to return the state after each example's last real input as well. Of a model
-            with a delay that is not yet the state of its last output, which `return_last` gives.
-          return_last: whether to return each example's last output in place of all (`last_output`).
-          reverse, keep_order: in place of the attributes.
+          return_carry: whether to return the state after each example's last real input as well.
+            With a delay, that is not yet the state of the last output, which `return_last` gives.
+          return_last: whether to return only each example's last output (`last_output`).
+          reverse, keep_order: override the attributes.
           flush: whether the sequences end here. If not, these are segments of streams, and outputs
-            lag inputs by `model.delay`; see `tlstm_jax.unroll.unroll`.
-          train: as in `SequenceModel.apply`; running statistics are updated. None is what the module was
-            set to, by `train()` and `eval()`, which set `deterministic`.
-          rngs: the stream "dropout" is the key of models that draw, when they are trained; None is the
+            lag inputs by `model.delay`; see `tlstm_jax.unroll`.
+          train: as in `SequenceModel.apply`; running statistics are updated. None: as `train()` or
+            `eval()` set it, by `deterministic`.
+          rngs: its stream "dropout" gives the key of models that draw, in training; None: the
             module's own.
 
         Returns:
           ys [B, T, M], or [B, M] with `return_last`; or (carry, ys).
 
         Raises:
-          ValueError: inputs or seq_lengths have shapes that do not fit, or a stream (flush=False) is to be
-            reversed or to have a last output.
+          ValueError: inputs or seq_lengths have shapes that do not fit, or reverse or return_last
+            is asked for a stream (flush=False).
         """
         if inputs.ndim != (2 if jnp.issubdtype(inputs.dtype, jnp.integer) else 3):
             raise ValueError(
@@ -199,9 +199,7 @@ class Recurrent(nnx.Module):
         reverse = self.reverse if reverse is None else reverse
         keep_order = self.keep_order if keep_order is None else keep_order
         if not flush and (reverse or return_last):
-            raise ValueError(
-                "flush is False, with reverse or return_last; accepted with these are whole sequences"
-            )
+            raise ValueError("flush is False; accepted with reverse or return_last is True")
         xs = inputs if self.time_major else jnp.swapaxes(inputs, 0, 1)
         seq_lengths, _ = check_inputs(xs, seq_lengths, None)
         xs = reversed_in_time(xs, seq_lengths) if reverse else xs

@@ -1,12 +1,12 @@
 """Float settings as traced values, so that a sweep can vmap over them.
 
-Settings are static: they are hashed, and a program is compiled for each. Whoever wants some of them traced
-makes a copy of the network or model inside of the traced function, once, at the top:
+Settings are static: they are hashed, and a program is compiled for each. To trace some of them,
+override them in a copy of the network or model inside the traced function, once, at the top:
 
     params, state = override(network, {"forget_bias": value}).init(key)
 
-Such a copy cannot be hashed, and is nothing that a jitted function could take as a static argument. What
-keeps results by its settings (`checks.recall`) computes them anew for it.
+Such a copy cannot be hashed, nor be a static argument of a jitted function. What caches results by
+settings (`checks.recall`) computes them again for it.
 """
 
 import copy
@@ -36,17 +36,17 @@ def overridable(model: Any) -> tuple[str, ...]:
 
 
 def override(model: T, floats: Floats | None) -> T:
-    """A copy of `model` with `floats` in place of its settings of these names, and of its parts'.
+    """A copy of `model` with `floats` in place of its settings of these names, and its parts'.
 
-    `input_scale` goes to where x comes in: to a part that has it and no further, and of layers on top of each
-    other to the first. What is not changed is not copied.
+    `input_scale` is set where x enters: in the outermost part that has it, and only in the first of
+    several layers. What is not changed is not copied.
 
     Args:
       model: a network, model, cell or other dataclass of settings.
       floats: scalars, traced or not; they are not checked as `model` checks its own.
 
     Raises:
-      ValueError: there is no float setting of such a name, or it is one that has to be static.
+      ValueError: a name is not that of a float setting, or of one that has to be static.
     """
     floats, names = floats or {}, overridable(model)
     if unknown := sorted(set(floats) - set(names)):
@@ -60,8 +60,8 @@ def override(model: T, floats: Floats | None) -> T:
 def initial(network: Any) -> frozenset[str]:
     """The settings of a `Network` that can be overridden in its `init`, and are read nowhere else.
 
-    These alone can be traced by `init` while `apply` has the network as it is. A setting that init does
-    not read, and one that a step reads, too, is none of them.
+    Only these can be traced by `init` while `apply` has the network as it is. Settings that init
+    does not read, or that a step reads as well, are not among them.
     """
     key = jax.random.key(0)
     xs = jnp.zeros((1, 1), jnp.int32) if network.tokens else jnp.zeros((1, 1, network.input_size))
@@ -80,10 +80,10 @@ def initial(network: Any) -> frozenset[str]:
 
 
 def plain(settings: Any) -> None:
-    """Makes Python's floats of float fields that were given as arrays, NumPy's or JAX's: settings are hashed.
+    """Converts float fields given as NumPy or JAX scalars to Python floats: settings are hashed.
 
     Raises:
-      ValueError: such a field is no number.
+      ValueError: such a field is not a number.
     """
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -98,11 +98,11 @@ def plain(settings: Any) -> None:
 def _read(
     function: Callable[[Floats], Any], names: Collection[str]
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Which floats `function` computes with; and which of them it cannot take when they are traced."""
+    """Which floats `function` computes with, and which of them it cannot take when traced."""
     try:
         floats = {name: jnp.float32(0.5) for name in sorted(names)}
         jaxpr = jax.make_jaxpr(function)(floats).jaxpr
-    except (TypeError, ValueError):  # it wants a number that is known
+    except (TypeError, ValueError):  # it needs a concrete number
         if len(names) == 1:
             return frozenset(names), frozenset(names)
         each = [_read(function, [name]) for name in names]
@@ -132,7 +132,7 @@ def _is_part(value: Any) -> bool:
 
 
 def _parts(model: Any) -> list[Any]:
-    """All that a dataclass is made of, without itself."""
+    """All parts of a dataclass, without itself."""
     found = []
     for field in dataclasses.fields(model):
         value = getattr(model, field.name)
@@ -159,7 +159,7 @@ def _copy(part: T, floats: Floats) -> T:
 
 
 def _with(part: T, changed: dict[str, Any]) -> T:
-    """`part` itself where nothing changes."""
+    """`part` with these fields changed; `part` itself if there are none."""
     old = {name: getattr(part, name) for name in changed}
     if all(_is_same(old[name], new) for name, new in changed.items()):
         return part

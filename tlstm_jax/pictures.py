@@ -22,8 +22,8 @@ def plot_curves(
     """Loss and metric over samples or characters seen.
 
     Args:
-      records: {unit: number, "train": {name: value}, "valid": the same or missing} for each report, as
-        in a run's metrics.jsonl.
+      records: {unit: number, "train": {name: value}, "valid": the same or missing} for each report,
+        as in a run's metrics.jsonl.
       labels: of metrics, in place of their names.
 
     Returns:
@@ -56,7 +56,7 @@ def plot_curves(
 
 
 def label(metric: str) -> str:
-    """What an axis is called."""
+    """The label of an axis."""
     return LABELS.get(metric, metric)
 
 
@@ -68,7 +68,7 @@ def format_units(axis: Any) -> None:
 
 
 def format_metric(axis: Any, metric: str) -> None:
-    """Accuracies in per cent."""
+    """Accuracies as percentages."""
     from matplotlib.ticker import PercentFormatter
 
     if metric.endswith("accuracy"):
@@ -112,12 +112,13 @@ def plot_states(
     """States while inputs are read: a panel for each location, a row for each of some channels.
 
     Args:
-      states: [S, P, M] of one example; P = 1 for a cell that is no tensor.
-      delays: [P], steps after which an input reaches a location (`convolution.wave_index`): its panel is
-        moved to the left by so many, so that a column is one input everywhere. None: a column is a step.
-      labels: what is read (and answered) in each column; not drawn where they are over 80.
+      states: [S, P, M] of one example; P = 1 for a cell without a tensor.
+      delays: [P], steps after which an input reaches a location (`convolution.wave_index`): its
+        panel is shifted left by as many, so that a column is one input everywhere. None: a column
+        is a step.
+      labels: what is read (and answered) in each column; not drawn if they are more than 80.
       pixels: of an image, drawn above and beside.
-      channels: how many, those that vary most.
+      channels: how many are drawn: those that vary most.
       title: of the picture.
 
     Returns:
@@ -153,11 +154,11 @@ def plot_kernels(
     pixels: Pixels | None = None,
     title: str = "",
 ) -> Any:
-    """The kernels of a memory-cell convolution over time: from where each location takes its memory.
+    """The kernels of a memory-cell convolution over time: where locations take their memory from.
 
     Args:
-      kernels: [S, P, K] of one example and one tensor axis, sums over K are 1; tap K // 2 is the location
-        itself, those before are nearer to the input.
+      kernels: [S, P, K] of one example and one tensor axis, sums over K are 1; tap K // 2 is the
+        location itself, those before are nearer to the input.
       delays, labels, pixels, title: as in `plot_states`.
 
     Returns:
@@ -199,7 +200,7 @@ def _aligned(values: np.ndarray, delays: Sequence[int] | None) -> np.ndarray:
 def _panels(
     T: int, P: int, height: float, pixels: Pixels | None, title: str
 ) -> tuple[Any, list[Any]]:
-    """A Figure with P panels of so many inches on top of each other; beside and above them, an image."""
+    """A Figure with P panels of this size in inches, and an image beside and above them."""
     width = min(12, max(6, 0.17 * T + 2))
     strips = 0 if pixels is None else 1
     figure = make_figure((width + 1.8 * strips, height * P + 1.2 + 0.3 * strips))
@@ -227,7 +228,7 @@ def _panels(
 
 
 def _label_columns(axis: Any, T: int, labels: Labels | None, name: str) -> None:
-    """Texts under the columns, a line for each kind, whose names stand on the left."""
+    """Texts under the columns, a line for each kind, with the kinds' names on the left."""
     if labels is not None and not isinstance(labels, Mapping):
         labels = {name: labels}
     columns = list(zip(*labels.values(), strict=True)) if labels else []
@@ -259,7 +260,8 @@ def plot_wave(waves: np.ndarray, *, steps: int) -> Any:
       steps: how many to draw.
 
     Returns:
-      A matplotlib Figure: the tensor after each step; "x2" stands in the locations that work on input 2.
+      A matplotlib Figure: the tensor after each step; "x2" marks the locations that work on input
+        2.
     """
     from matplotlib import colormaps
 
@@ -288,7 +290,7 @@ def plot_wave(waves: np.ndarray, *, steps: int) -> Any:
 
 
 def make_figure(size: tuple[float, float]) -> Any:
-    """A Figure of inches, which a notebook shows without pyplot and its state."""
+    """A Figure of this size in inches, which a notebook shows without pyplot and its state."""
     return _picture()(figsize=size, layout="constrained")
 
 
@@ -306,7 +308,7 @@ def _picture() -> type:
 
 
 def _tap(offset: int) -> str:
-    return {0: "itself", -1: "the location before", 1: "the one behind"}.get(offset, f"{offset:+d}")
+    return {0: "itself", -1: "the location before", 1: "the one after"}.get(offset, f"{offset:+d}")
 
 
 def _shades(number: int) -> Any:

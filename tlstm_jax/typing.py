@@ -33,18 +33,18 @@ class Cell(Protocol):
     A cell may also give its step in three parts, of which `step` is then the composition:
 
     * `project(params, x) -> z`: what depends on x alone, for inputs with any leading axes;
-    * `mix(params, carry, z) -> a`: where weight matrices meet the state, linear in the weights and
-      separate for every example;
+    * `mix(params, carry, z) -> a`: where weight matrices multiply the state, linear in the weights
+      and separate for every example;
     * `update(params, carry, a) -> (carry, y)`: the rest, without a state-weight product.
 
-    A projecting cell's inputs are projected for all steps at once, outside the loop over time.
+    The inputs of such a cell are projected for all steps at once, outside the loop over time.
 
     A cell whose parameters may have entries beside those that `init` makes names them in
     `optional_params`.
 
-    A cell that draws in training has `draw(key, num_steps, batch_size)`, a pytree of [T, B, ..]: masks,
-    say, made before the loop. Its `step`, `mix` and `update` then take that of their step as one more
-    argument, None outside training.
+    A cell that draws noise in training has `draw(key, num_steps, batch_size)`, a pytree of
+    [T, B, ..]: masks, say, drawn before the loop. Its `step`, `mix` and `update` then take the
+    noise of their step as one more argument, None outside training.
     """
 
     @property
@@ -72,7 +72,7 @@ class Cell(Protocol):
         """The carry of `token_step` before the first token."""
 
     def token_step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        """One whole token, free of delay: y answers this x. The same as `step` where delay is 0."""
+        """One token, without delay: y answers this x. The same as `step` where delay is 0."""
 
 
 @runtime_checkable
@@ -128,28 +128,26 @@ class SequenceModel(Protocol):
     def token_step(
         self, params: Params, state: State, carry: Carry, x: Array
     ) -> tuple[Carry, Array]:
-        """One whole token, free of delay."""
+        """One token, without delay."""
 
 
 class Batch(NamedTuple):
     """What a task hands to the training loop for one step.
 
-    The network reads `inputs`, and `lengths` and `reset` say how far and from where. Targets and mask are
-    the task's own: nothing but its `metrics` looks at them, so that they may be of any type and rank.
-    Integer targets of two axes are taken for classes, one for each output; others have B as their axis 1,
-    too, so that a batch can be spread over devices: [T, B, D] floats of a regression, or [1, B, N] labels
-    of CTC.
+    The network reads `inputs`, and `lengths` and `reset` say how far and from where. Targets and
+    mask are the task's own: only its `metrics` reads them, so they may be of any type and rank.
+    Integer targets with two axes are taken for classes, one for each output; others also have B as
+    axis 1, so that a batch can be sharded over devices: [T, B, D] floats for a regression, or
+    [1, B, N] labels for CTC.
     """
 
     inputs: Array  # [T, B, I] float32, or tokens [T, B] int32 (-1: the zero input)
     targets: (
         Array  # [T, B] int32 classes; [1, B] where only the last output is scored; or any other
     )
-    mask: (
-        Array  # like targets, bool: which outputs are scored; of other targets as `metrics` has it
-    )
+    mask: Array  # like targets, bool: which outputs are scored; or as `metrics` reads it
     lengths: Array | None = None  # [B] int32, None: every sequence fills all T steps
-    restart: Array | None = None  # [B] bool, streams only: examples whose carry starts over here
+    restart: Array | None = None  # [B] bool, streams only: examples whose carry is reset here
 
 
 class Task(Protocol):
@@ -161,25 +159,26 @@ class Task(Protocol):
     device once and hands back to the pure functions below, which run inside the compiled step. A
     training batch is a function of `(data, key, step)` alone, so that a run can resume anywhere.
 
-    What is learned is the task's own: training minimizes the mean of its metric "loss", whatever that
-    is made of. Classification with `tasks.scoring.score` (also of sequences of different `lengths`, one
-    class each with `last_only`), regression on float targets, and CTC are a few lines each;
+    The objective is the task's own: training minimizes the mean of its metric "loss", however it is
+    computed. Classification with `tasks.scoring.score` (also for sequences of different `lengths`,
+    with one class each if `last_only`), regression on float targets, and CTC are a few lines each;
     `tests/own_tasks.py` has one of each.
 
-    A task may also have an `outline`, itself without the arrays, hashable, equal to that of any task that has
-    the same batches for the same `data`: programs are then compiled for it, and keep no data.
+    A task may also have an `outline`: itself without the arrays, hashable, and equal to that of any
+    task with the same batches for the same `data`. Programs are then compiled for it, and keep no
+    data.
     """
 
     name: str
     input_size: int  # features of an input vector, or number of input tokens
-    output_size: int  # classes, or numbers that a readout gives
+    output_size: int  # number of classes, or of a readout's outputs
     tokens: bool  # inputs are integer tokens
-    stream: bool  # the carry goes on from one batch to the next, and outputs come `delay` late
-    last_only: bool  # only one output is scored, that has seen the whole sequence (`last_output`)
+    stream: bool  # the carry is kept from one batch to the next, and outputs come `delay` late
+    last_only: bool  # only the output that has seen the entire sequence is scored (`last_output`)
     batch_size: int
     unit: str  # what a run counts: "samples" or "characters"
     units_per_step: int
-    metric: str  # the entry of `metrics` that chooses the best checkpoint
+    metric: str  # the entry of `metrics` by which the best checkpoint is chosen
     maximize: bool
     target: float | None  # "units to target": first of two evaluations in a row that reach it
     data: PyTree
@@ -194,25 +193,25 @@ class Task(Protocol):
         """Batch `index` of `split`; a task on fresh samples draws them from `key`."""
 
     def metrics(self, logits: Array, batch: Batch) -> Sums:
-        """(sum, count) of each metric, "loss" (in nats, of a likelihood) among them.
+        """(sum, count) of each metric, among them "loss" (in nats, if it is a likelihood).
 
         Args:
-          logits: what the readout gives, [T, B, V] float32; [1, B, V] if `last_only`. Of a stream,
+          logits: the readout's outputs, [T, B, V] float32; [1, B, V] if `last_only`. In a stream,
             logits[t] answer the input `delay` steps earlier.
         """
 
-    # `fit`, `evaluate` and `sweep` ask for what stands above; the programs also for what is below.
+    # `fit`, `evaluate` and `sweep` need what is above; the programs also what is below.
 
     fresh: bool  # evaluations draw their samples from the key
-    autoregressive: bool  # targets are inputs that come later
-    vocabulary: Sequence[int] | None  # the bytes that tokens stand for, ascending
-    token_names: Sequence[str]  # what the input tokens are written as
-    class_names: Sequence[str]  # what the outputs are
+    autoregressive: bool  # targets are later inputs
+    vocabulary: Sequence[int] | None  # the bytes of the tokens, ascending
+    token_names: Sequence[str]  # how the input tokens are written
+    class_names: Sequence[str]  # names of the outputs
     metric_labels: Mapping[str, str]  # of metrics on learning curves, in place of their names
-    about: str  # a line for the screen on its data; "" for none
+    about: str  # a line on its data, for the screen; "" for none
 
     def notes(self, split: str) -> Mapping[str, int | float | str]:
-        """What belongs beside the metrics of `split`, by name: what they leave out, say."""
+        """What to show beside the metrics of `split`, by name: what they leave out, say."""
 
     def encode(self, prompt: str) -> np.ndarray:
         """The tokens of a prompt, int32 [T]; ValueError where it has none."""
@@ -221,7 +220,7 @@ class Task(Protocol):
         """One sequence of tokens [T] as text."""
 
     def answer(self, inputs: np.ndarray, outputs: np.ndarray) -> str:
-        """What a network answers to tokens [T], as text; outputs [T]: the likeliest class after each."""
+        """The answer to tokens [T], as text; outputs [T]: the likeliest class after each."""
 
     def picture(self, inputs: np.ndarray) -> np.ndarray | None:
         """One sequence of inputs [T, I] as an image [H, W], where they are one."""

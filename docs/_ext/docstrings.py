@@ -1,7 +1,7 @@
 """The library's docstrings as reStructuredText and as Markdown.
 
-They are plain text: names in single backticks, and equations in blocks that are indented. Neither of
-the two markups takes that as it is, since * is a product here, and a block's columns have to stay.
+They are plain text: names in single backticks, and equations in indented blocks. Neither markup
+takes that as it is, since * is a product here, and a block's columns must be kept.
 """
 
 import inspect
@@ -18,7 +18,7 @@ def _indent(line: str) -> int:
 
 
 def _prose(line: str, links: Mapping[str, str]) -> str:
-    """A line with its code marked as such, linked where it is a public name, and the rest escaped."""
+    """A line with its code marked as such, linked if it is a public name, and the rest escaped."""
 
     def marked(part: str) -> str:
         if not _CODE.fullmatch(part):

@@ -1,7 +1,7 @@
-"""Pages that are made when the site is built: the gallery of models, and the API reference.
+"""Pages generated when the site is built: the gallery of models, and the API reference.
 
-A page for each entry of `zoo.MODELS`, from its entry, its module's docstring, its settings and its row
-of docs/comparison.md; a page for each public module, with every name that it has.
+A page for each entry of `zoo.MODELS`, from the entry, its module's docstring, its settings and its
+row of docs/comparison.md; a page for each public module, with all its names.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ CURVES = {
     "lstm": ("pdigits-lstm", "mnist-small-lstm", "char-lm-lstm"),
     "stacked_lstm": ("pdigits-stacked",),
 }
-# Whose docstrings have a model's equations, where these are not the modules of its parts.
+# Modules whose docstrings have a model's equations, if these are not the modules of its parts.
 EQUATIONS = {
     "stacked_lstm": ("tlstm_jax.models.stacked", "tlstm_jax.cells.lstm"),
     "sru": ("tlstm_jax.cells.sru",),
@@ -56,7 +56,7 @@ def modules() -> tuple[str, ...]:
 
 
 def public_names(module: str) -> list[str]:
-    """What a module offers: its `__all__`, or else the classes, functions and constants defined there."""
+    """A module's names: `__all__`, or else the classes, functions and constants defined there."""
     it = importlib.import_module(module)
     if hasattr(it, "__all__"):
         return list(it.__all__)
@@ -70,7 +70,7 @@ def public_names(module: str) -> list[str]:
 
 @functools.cache
 def described() -> dict[str, str]:
-    """Where the reference describes each name: full name -> module, in the order of the reference."""
+    """Where the reference describes each name: full name -> module, in its order."""
     seen: dict[int, str] = {}
     places = {}
     for module in modules():
@@ -109,7 +109,8 @@ def front_page() -> str:
     lines = [
         "# API reference",
         "",
-        "The names of `tlstm_jax` itself; below, the modules that they come from, with all else that",
+        "The names of `tlstm_jax` itself; below, the modules that they come from, with all else "
+        "that",
         "is public.",
         "",
         "| `tlstm_jax.` | |",
@@ -253,7 +254,8 @@ def gallery_page(name: str) -> str:
         f"* {entry.checked};",
         "* a NumPy version of the equations, written apart from the code.",
         "",
-        "[What was checked](../checked.md) has the versions of the libraries, and where a model differs",
+        "[What was checked](../checked.md) has the versions of the libraries, and where a model "
+        "differs",
         "from its authors'.",
         *("", "## What it learned", ""),
     ]
@@ -284,7 +286,7 @@ def gallery_index() -> str:
 
 
 def pages() -> dict[str, str]:
-    """All pages that are made: path below docs -> text."""
+    """All generated pages: path below docs -> text."""
     made = {f"gallery/{name}.md": gallery_page(name) for name in zoo.MODELS}
     made |= {f"reference/{module}.rst": reference_page(module) for module in modules()}
     return made | {"gallery/index.md": gallery_index(), "reference/index.md": front_page()}
@@ -317,7 +319,7 @@ def _property(app: Any, what: str, name: str, it: Any, options: Any, lines: list
 
 
 def _outside(folder: pathlib.Path, text: str) -> str:
-    """Links to files of the repository that are no pages lead to the repository."""
+    """Links to files of the repository that are not pages lead to the repository."""
 
     def absolute(match: re.Match[str]) -> str:
         path = os.path.normpath(folder / match[2])

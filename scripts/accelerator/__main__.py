@@ -1,12 +1,13 @@
-"""The minutes with an accelerator: is it right there, how fast is it, and what is still to be trained.
+"""Uses some minutes with an accelerator: for equality checks, timings, and trainings that wait.
 
     python -m scripts.accelerator --out=runs/accelerator
     python -m scripts.accelerator --seconds=120 --small             # on the CPU, to try it
 
 In order, each part within its share of --seconds: every model's outputs, gradients, streams and
-generation against the CPU's, and a resume begun there; training steps in every form beside torch's and
-Flax's, then run time against depth; then the trainings in --runs go on from their latest checkpoints.
-Every row is in results.jsonl of --out as soon as it is known; one that fails says why, and the next is begun.
+generation against the CPU's, and the resume of a run begun there; training steps in every form
+beside torch's and Flax's, then run time against depth; then the trainings in --runs resume from
+their latest checkpoints. Every row is written to results.jsonl of --out at once; one that fails
+says why, and the next begins.
 """
 
 import importlib.metadata
@@ -20,10 +21,12 @@ from absl import flags
 from tlstm_jax.scripts import cli
 
 _OUT = cli.define_path_flag("out", "runs/accelerator", "Folder of results.jsonl.")
-_SECONDS = flags.DEFINE_float("seconds", 480.0, "For everything.", 1.0)
+_SECONDS = flags.DEFINE_float("seconds", 480.0, "Budget for everything.", 1.0)
 _SMALL = flags.DEFINE_bool("small", False, "Small sizes, as on a CPU.")
-_PARTS = flags.DEFINE_list("parts", ["equality", "speed", "trainings"], "Which, in this order.")
-_RUNS = flags.DEFINE_list("runs", [], "Folders of runs that are to go on.")
+_PARTS = flags.DEFINE_list(
+    "parts", ["equality", "speed", "trainings"], "Which parts to run, in this order."
+)
+_RUNS = flags.DEFINE_list("runs", [], "Folders of runs to resume.")
 SHARES = {"equality": 0.35, "speed": 0.5, "trainings": 0.15}
 
 

@@ -1,4 +1,4 @@
-"""Whether the device computes what the CPU does: every model, and a training that changes devices."""
+"""Whether the device equals the CPU: every model, and a training that changes devices."""
 
 import concurrent.futures
 import os
@@ -29,7 +29,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def models(record: Record, clock: Clock) -> None:
     """Outputs, gradients, streams and generation of every model, on the device and on the CPU.
 
-    Programs are traced one after the other, and compiled beside that on as many threads as there are cores.
+    Programs are traced one by one, and meanwhile compiled on as many threads as there are cores.
     """
     pending: dict[str, dict[str, Callable[[], Any]]] = {}
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -46,7 +46,7 @@ def models(record: Record, clock: Clock) -> None:
 
 
 def _programs(name: str, pool: concurrent.futures.Executor) -> dict[str, Callable[[], Any]]:
-    """What returns the results of a model, on the CPU, and on the device with two precisions."""
+    """A model's results as functions: on the CPU, and on the device with two precisions."""
     network = zoo.make_network(
         name,
         input_size=SIZE,
@@ -111,14 +111,14 @@ def _everything(network: Network) -> Callable[..., dict[str, PyTree]]:
 
 
 def _apart(found: PyTree, expected: PyTree) -> float:
-    """The largest difference of two trees' leaves, beside the largest number of the second."""
+    """The largest difference of two trees' leaves, relative to the largest number of the second."""
     pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True))
     scale = max(float(np.abs(b).max()) for _, b in pairs)
     return max(float(np.abs(a - b).max()) for a, b in pairs) / max(scale, 1e-30)
 
 
 def resume(record: Record) -> None:
-    """A training begun on the CPU goes on on the device, beside one that stays on the CPU."""
+    """A training begun on the CPU resumes on the device, beside one that stays on the CPU."""
     record.attempt("equality", "a resume begun on the CPU", _resume)
 
 

@@ -1,4 +1,4 @@
-"""Where results go as they come, and how much time is left."""
+"""Where results are written as they come, and how much time is left."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Record:
-    """Rows of a run, one JSON object a line; each is on the disk before the next is begun."""
+    """Rows of a run, one JSON object per line; each is on disk before the next begins."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
@@ -24,7 +24,7 @@ class Record:
         print(f"{part}: {name}: {told}", flush=True)
 
     def attempt(self, part: str, name: str, function: Callable[[], dict[str, Any]]) -> None:
-        """Adds what `function` returns; or why it failed, since what comes after it is worth having."""
+        """Adds what `function` returns, or why it failed: what follows is still worth having."""
         try:
             row = function()
         except Exception as e:

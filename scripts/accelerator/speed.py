@@ -35,7 +35,7 @@ class Form:
 
     Attributes:
       model: of a dtype.
-      operations, loop: what stands for the platform's own choices.
+      operations, loop: what replaces the platform's own choices.
       options: XLA's.
     """
 
@@ -46,7 +46,7 @@ class Form:
 
 
 def forms(size: Size) -> dict[str, Form]:
-    """By name, in the order of what is worth knowing most."""
+    """Forms by name, the most informative first."""
     _, M, T, L = size
 
     def tensor(*shape: int, engine: str = "deferred") -> Callable[[Any], SequenceModel]:
@@ -149,7 +149,7 @@ def _step(form: Form, dtype: Any, size: Size) -> Contender:
 
 @contextlib.contextmanager
 def _choices(form: Form) -> Iterator[None]:
-    """What is traced within is computed as `form` says."""
+    """A context in which programs are traced as `form` says."""
     with contextlib.ExitStack() as stack:
         for name, choices in (("choose", form.operations), ("choose_loop", form.loop)):
             if choices is not None:

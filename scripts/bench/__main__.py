@@ -3,8 +3,9 @@
     python -m scripts.bench
     python -m scripts.bench --sections=training --sizes=1,4 --seconds=20
 
-Prints a table; writes bench.json and, of section depth, bench.png into --output. The whole takes about
-twenty-five minutes on two cores, and means little on a machine that does other work at the same time.
+Prints a table; writes bench.json and, of section depth, bench.png into --output. It takes about
+twenty-five minutes on two cores, and means little on a machine that does other work at the same
+time.
 """
 
 import pathlib
@@ -82,7 +83,7 @@ def _peers() -> tuple[str, ...]:
     chosen = _accepted("peers", [p for p in _PEERS.value if p], PEERS)
     for peer in chosen:
         if not installed(peer):
-            raise ValueError(f"peer {peer} is not installed; pip install .[bench] brings it")
+            raise ValueError(f"peer {peer} is not installed; accepted after pip install .[bench]")
     return tuple(chosen)
 
 

@@ -17,7 +17,7 @@ PEERS = ("torch", "flax")
 
 
 def installed(peer: str) -> bool:
-    """Whether the package of a peer is there."""
+    """Whether the package of a peer is installed."""
     return importlib.util.find_spec(peer) is not None
 
 
@@ -28,7 +28,7 @@ def tlstm(M: int, shape: tuple[int, ...], **settings: Any) -> SequenceModel:
 
 
 def stacked(M: int, layers: int) -> SequenceModel:
-    """The stacked LSTM with separate weights, torch.nn.LSTM's equal."""
+    """The stacked LSTM with separate weights, equal to torch.nn.LSTM."""
     return Stacked(LSTM(M), layers)
 
 
@@ -96,11 +96,11 @@ def matrix_product(name: str, rows: int, inner: int, columns: int) -> Contender:
     """[rows, inner] x [inner, columns], float32."""
     a = jax.random.normal(jax.random.key(0), (rows, inner))
     b = jax.random.normal(jax.random.key(1), (inner, columns))
-    # As often as a model's steps, so that the weights are no colder than theirs.
+    # As often as a model's steps, so that the weights are as warm in the cache as theirs.
     repeat = max(20, int(3e9 // (2 * rows * inner * columns)))
 
     def products(a: Array, b: Array) -> Array:
-        # Each depends on the one before, lest they be made once.
+        # Each depends on the one before, so that they are not computed only once.
         def body(a: Array, _: None) -> tuple[Array, None]:
             out = a @ b
             return a.at[0, 0].set(out[0, 0] * 1e-9), None

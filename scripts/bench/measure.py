@@ -1,4 +1,4 @@
-"""Timing of functions beside one another, in turns, so that all meet the same noise."""
+"""Timing of functions in turns, so that all meet the same noise."""
 
 import dataclasses
 import time
@@ -45,7 +45,7 @@ class Contender:
 def in_turns(contenders: Sequence[Contender], *, seconds: float, least: int = 3) -> None:
     """Times all contenders one after the other, again and again, after one call each to warm up.
 
-    Each round is in another order: on a CPU what follows a library with threads of its own takes up to
+    Each round is in another order: on a CPU what follows a library with its own threads takes up to
     a fifth longer. Stops after about `seconds` in all, but not before `least` rounds.
     """
     for contender in contenders:

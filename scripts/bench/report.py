@@ -1,4 +1,4 @@
-"""Rows of a benchmark as a Markdown table, as JSON, and as the picture of run time against depth."""
+"""Rows of a benchmark as a Markdown table, as JSON, and as a plot of run time against depth."""
 
 import importlib.metadata
 import json
@@ -70,7 +70,7 @@ def line(row: Mapping[str, Any]) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """What was measured on: processor, cores, versions."""
+    """The machine and versions of a measurement: processor, cores, versions."""
     versions = {}
     for package in ("jax", "flax", "torch", "numpy"):
         try:

@@ -129,7 +129,7 @@ def lstm_cell(size: Size, peers: tuple[str, ...], seconds: float) -> Iterator[di
 
 
 def memory(B: int, T: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """Long sequences: peak memory and time with everything saved, and with every sqrt(T)-th carry."""
+    """Long sequences: peak memory and time, saving everything or every sqrt(T)-th carry."""
     M, L = 100, 3
     cell = TensorizedLSTM(M, (L,), kernel_size=KERNEL, normalization="channel")
     flops = c.tlstm_training_flops(B, M, T, (L,), KERNEL)

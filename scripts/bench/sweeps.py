@@ -31,7 +31,8 @@ MODELS: tuple[tuple[str, dict[str, Any]], ...] = (
 def sweeps(model: str, settings: dict[str, Any], seconds: float) -> Iterator[dict[str, Any]]:
     """Section sweep: MEMBERS members for STEPS steps, on memorization of 5 symbols with batch 16.
 
-    In turn they share one compiled program, which runs of other learning rates on their own would not.
+    In turn they share one compiled program, which runs of other learning rates on their own would
+    not.
     """
     task = memorization(5, 8, batch_size=16)
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}

@@ -1,4 +1,4 @@
-"""What a benchmark counts as work: products of weights at real inputs, on taps inside the tensor."""
+"""What counts as work: products of weights at real inputs, on taps inside the tensor."""
 
 import numpy as np
 

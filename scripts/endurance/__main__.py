@@ -1,8 +1,8 @@
-"""Trains while it is killed, its disk is full and its checkpoints are damaged: it must end the same.
+"""Kills a training, fills its disk and damages its checkpoints: it must end the same.
 
 python -m scripts.endurance                       # 50 kills, some minutes
 python -m scripts.endurance --kills=5 --saves=2 --full=1 --damages=2 --steps=200
-python -m scripts.endurance --memory              # instead: 20,000 steps whose memory must be flat
+python -m scripts.endurance --memory              # instead: 20,000 steps, memory must not grow
 """
 
 import pathlib
@@ -20,15 +20,15 @@ from tlstm_jax.scripts.endurance.starts import EnduranceError
 
 KILLS = flags.DEFINE_integer("kills", 50, "Times to kill it with SIGKILL.", lower_bound=0)
 SAVES = flags.DEFINE_integer(
-    "saves", 15, "Of these, at least so many inside the saving of a checkpoint.", lower_bound=0
+    "saves", 15, "Of these, the least number inside the saving of a checkpoint.", lower_bound=0
 )
 FULL = flags.DEFINE_integer("full", 5, "Times to let it run into a full disk.", lower_bound=0)
 DAMAGES = flags.DEFINE_integer("damages", 12, "Times to damage checkpoints.", lower_bound=0)
 STEPS = flags.DEFINE_integer(
-    "steps", None, "Of the run; 1,500, or 20,000 with --memory.", lower_bound=20
+    "steps", None, "Steps of the run; 1,500, or 20,000 with --memory.", lower_bound=20
 )
 MEMORY = flags.DEFINE_bool("memory", False, "Only watches the memory of a long run.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the moments and the damage.", *cli.INT32)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the moments and the damage.", *cli.INT32)
 WORKDIR = cli.define_path_flag("workdir", None, "A new folder to keep; a temporary one if unset.")
 
 
@@ -67,8 +67,8 @@ def _watch(folder: pathlib.Path) -> None:
         print(f"step {step:6d}: {size / 1024:.1f} MB")
     found = memory.trend(samples)
     print(
-        f"after {memory.WARM_UP:.0%} of the steps: {found.slope:.0f} kB per 1,000 steps; medians of the "
-        f"halves {found.first / 1024:.1f} and {found.second / 1024:.1f} MB"
+        f"after {memory.WARM_UP:.0%} of the steps: {found.slope:.0f} kB per 1,000 steps; medians "
+        f"of the halves {found.first / 1024:.1f} and {found.second / 1024:.1f} MB"
     )
     memory.check_flat(found)
     print("memory is flat")

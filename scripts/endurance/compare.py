@@ -14,7 +14,7 @@ from tlstm_jax.training import checkpointing
 
 
 def check_same(workdir: pathlib.Path, expected: pathlib.Path) -> int:
-    """Compares the last and the best TrainState, metrics.jsonl and results.json; the arrays compared.
+    """Compares the last and best TrainState, metrics.jsonl, results.json; the number of arrays.
 
     Raises:
       EnduranceError: the first difference.

@@ -7,7 +7,7 @@ KINDS = ("flipped bit", "truncated", "emptied", "removed")
 
 
 def damage(checkpoint: pathlib.Path, kind: str, rng: random.Random) -> str:
-    """Damages one file of a checkpoint; returns its name in there."""
+    """Damages one file of a checkpoint; returns its name there."""
     files = sorted(p for p in checkpoint.rglob("*") if p.is_file())
     path = rng.choice([p for p in files if p.stat().st_size])
     content = bytearray(path.read_bytes())

@@ -23,7 +23,7 @@ LIMITS = (1500, 6000, 20000, 200, 3000)  # bytes, which different files of a run
 
 
 class Plan(NamedTuple):
-    """How often what is done; see the flags."""
+    """How often each thing is done; see the flags."""
 
     kills: int
     saves: int
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     seed: int
 
     def events(self) -> list[str]:
-        """What ends each start, in an order that the seed gives; the claim of the folder comes first."""
+        """What ends each start, in an order given by the seed; first, the claim of the folder."""
         rng = random.Random(self.seed)
         claims = min(3, self.kills // 8)
         rest = self.kills - self.saves - claims
@@ -47,7 +47,7 @@ class Harness:
     """Carries out a plan in a folder of its own.
 
     Attributes:
-      counts: how often what was done.
+      counts: how often each thing was done.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Harness:
         self._tell(f"of {there} damaged: {', '.join(map(str, which))}; {kind}: {', '.join(names)}")
 
     def _look(self, start: Start) -> None:
-        """Sees that a start which came to its checkpoints has found all damage, and named it."""
+        """Checks that a start that read its checkpoints found all damage, and named it."""
         self.counts["starts that went on from a checkpoint"] += "resuming from step" in start.output
         for message, name in list(self._damaged.items()):
             named = message in start.output
@@ -168,7 +168,7 @@ class Harness:
                 self.counts["damaged checkpoints named"] += 1
                 self.counts["of these, by the damaged file"] += message + name in start.output
             moved = not pathlib.Path(message.split()[1]).exists()
-            if named or moved:  # moved alone: it was killed before it could tell
+            if named or moved:  # only moved: it was killed before it could say so
                 del self._damaged[message]
         if start.announced and self._damaged:
             raise EnduranceError(f"{next(iter(self._damaged))!r} was not found: {start.output!r}")

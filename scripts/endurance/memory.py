@@ -17,7 +17,7 @@ LONG = ("--eval_every=100", "--checkpoint_every=1000", "--steps_per_call=10")
 
 
 class Trend(NamedTuple):
-    """What became of the memory after the warm-up.
+    """The trend of the memory after the warm-up.
 
     Attributes:
       slope: kB per 1,000 steps, the median of the slopes between all pairs of tenths.
@@ -30,10 +30,10 @@ class Trend(NamedTuple):
 
 
 def held_kilobytes(process: int) -> int | None:
-    """What a process holds of the host's memory; None where the system does not say, or it is gone.
+    """The host memory of a process; None if the system does not say, or the process has ended.
 
-    That is its anonymous memory, in RAM or swapped out. Pages of files, as libraries, come and go with
-    what else the machine does.
+    That is its anonymous memory, in RAM or swapped out. Pages of files, such as libraries, come and
+    go with other work of the machine.
     """
     try:
         status = pathlib.Path(f"/proc/{process}/status").read_text()
@@ -57,7 +57,8 @@ def trend(samples: Sequence[tuple[int, int]]) -> Trend:
         raise EnduranceError(
             f"{len(set(steps))} samples after the warm-up; accepted are 20 or more"
         )
-    # Medians of tenths, so that what is taken for a picture or a checkpoint and given back does not count.
+    # Medians of tenths, so that memory for a picture or a checkpoint that is freed again does not
+    # count.
     x, y = (np.array([np.median(t) for t in np.array_split(a, 10)]) for a in (steps, sizes))
     slopes = [(y[j] - y[i]) / (x[j] - x[i]) for i in range(10) for j in range(i) if x[j] != x[i]]
     halves = np.array_split(sizes, 2)
@@ -68,12 +69,13 @@ def check_flat(found: Trend) -> None:
     """Raises EnduranceError if the memory grows."""
     if found.slope > MOST_SLOPE:
         raise EnduranceError(
-            f"memory grows by {found.slope:.0f} kB per 1,000 steps; accepted are up to {MOST_SLOPE:.0f}"
+            f"memory grows by {found.slope:.0f} kB per 1,000 steps; accepted are up to "
+            f"{MOST_SLOPE:.0f}"
         )
 
 
 def measure(folder: pathlib.Path, num_steps: int) -> list[tuple[int, int]]:
-    """Trains for so many steps; samples (step, kB), [] where the system does not tell.
+    """Trains for `num_steps`; returns samples (step, kB), [] if the system does not tell.
 
     Raises:
       EnduranceError: the run failed.

@@ -16,7 +16,7 @@ _POLL = 0.001
 
 
 class EnduranceError(Exception):
-    """Something came out differently than promised; one line."""
+    """Something is not as promised; one line."""
 
 
 class Start:
@@ -59,7 +59,7 @@ class Start:
 
     @property
     def announced(self) -> bool:
-        """Whether it has read its checkpoints, and said what it trains."""
+        """Whether it has read its checkpoints, and announced what it trains."""
         return " parameters, delay " in self.output
 
     def until(self, reached: Callable[[], bool]) -> bool:
@@ -75,7 +75,7 @@ class Start:
         return True
 
     def kill(self) -> None:
-        """SIGKILL; waits until it is gone."""
+        """Sends SIGKILL; waits until the process has ended."""
         self.process.kill()
         self.process.wait()
         self._reader.join()
@@ -89,7 +89,7 @@ class Start:
 
 
 def saving(checkpoints: pathlib.Path) -> set[tuple[str, int]]:
-    """What shows that a checkpoint is being written or removed, or was when the program died."""
+    """Files of a checkpoint that is being written or removed, or was when the program died."""
     found = set()
     with contextlib.suppress(FileNotFoundError), os.scandir(checkpoints) as entries:
         for entry in entries:
@@ -116,9 +116,9 @@ def moment(
     """When a start is to be killed.
 
     Args:
-      kind: "claim": as it makes its folder, or one of its small files; "training": within two seconds of
-        its first report; "save": as a checkpoint is written or removed; "any": whenever.
-      workdir: where the run lies, or will.
+      kind: "claim": as it makes its folder, or one of its small files; "training": within two
+        seconds of its first report; "save": as a checkpoint is written or removed; "any": whenever.
+      workdir: where the run is, or will be.
     """
     if kind == "claim":
         existed, before = workdir.exists(), writing(workdir)
@@ -135,7 +135,7 @@ def moment(
 
 
 def _grows(workdir: pathlib.Path, start: Start) -> Callable[[], bool]:
-    """Whether there is a report more; at first the log is cut back to where the start goes on from."""
+    """Whether there is a new report; the log is first truncated to the step of the resume."""
     metrics, fewest = workdir / "metrics.jsonl", 10**9
 
     def reached() -> bool:
@@ -150,7 +150,7 @@ def _grows(workdir: pathlib.Path, start: Start) -> Callable[[], bool]:
 
 
 def _nth_save(checkpoints: pathlib.Path, skipped: int) -> Callable[[], bool]:
-    """Whether a save is under way, behind `skipped` others of the same start."""
+    """Whether a save is in progress, after `skipped` others of the same start."""
     before, seen = saving(checkpoints), set()
 
     def reached() -> bool:

@@ -1,13 +1,14 @@
-"""Sweeps over hyperparameters and seeds; members that differ in seeds and floats only are trained as one.
+"""Sweeps over hyperparameters and seeds; members that differ only in seeds and floats train as one.
 
-python -m scripts.sweep --task=memorization --num_symbols=5 --over=learning_rate=1e-3,3e-3 --over=seed=0..3
+python -m scripts.sweep --task=memorization --over=learning_rate=1e-3,3e-3 --over=seed=0..3
 python -m scripts.sweep --task=pdigits --model=lstm --over=learning_rate=log:1e-4:1e-1 --samples=16
-python -m scripts.sweep --preset=memorization/quickstart --over=features=20,40 --halving=3 --halving_steps=100
-python -m scripts.sweep --workdir=runs/sweep        # goes on with the sweep that lies there
+python -m scripts.sweep --task=addition --over=features=20,40 --halving=2 --halving_steps=200
+python -m scripts.sweep --workdir=runs/sweep        # resumes the sweep there
 
-A folder holds a run directory for every member, as `scripts.train` makes them, and what all found:
-results.jsonl, results.csv, settings.csv (mean and spread over seeds, where they are swept over), sweep.png;
-`best` is the best setting's best member's, for `scripts.evaluate`, `scripts.generate` and `scripts.train`.
+The folder holds a run directory for every member, like those of `scripts.train`, and the results of
+all: results.jsonl, results.csv, settings.csv (mean and spread over seeds, if they are swept over),
+sweep.png; `best` is the run directory of the best setting's best member, for `scripts.evaluate`,
+`scripts.generate` and `scripts.train`.
 """
 
 import dataclasses
@@ -32,7 +33,7 @@ OVER = flags.DEFINE_multi_string(
 SAMPLES = flags.DEFINE_integer("samples", None, "Points of a random search; a grid if unset.", 1)
 SEARCH_SEED = flags.DEFINE_integer("search_seed", 0, "Of the random search.", 0)
 CHUNK = flags.DEFINE_integer("chunk", None, "Members trained at a time; all if unset.", 1)
-HALVING = flags.DEFINE_integer("halving", None, "Successive halving: one in so many goes on.", 2)
+HALVING = flags.DEFINE_integer("halving", None, "Successive halving: one in so many continues.", 2)
 HALVING_STEPS = flags.DEFINE_integer("halving_steps", None, "Steps before the first halving.", 1)
 flags.adopt_module_key_flags(settings)  # so that --help shows them
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the sweep; runs/sweep-.. by default.")
@@ -51,12 +52,10 @@ def main() -> int:
             given = moved
             for part, name in code.items():
                 if all(getattr(run_, part) != name for run_ in sweep.runs):
-                    raise ValueError(
-                        f"{part} is {name}, which is not in the sweep; accepted are its own"
-                    )
+                    raise ValueError(f"{part} is {name}; accepted are those of the sweep")
             if swept := given.keys() & sweep.points[0].keys():
                 raise ValueError(
-                    f"--{min(swept)} is given, and swept over; accepted is --workdir alone"
+                    f"--{min(swept)} is given and swept over; accepted is --workdir alone"
                 )
             runs = [changed(run_, given) for run_ in sweep.runs]
             sweep = dataclasses.replace(sweep, runs=runs)

@@ -1,4 +1,4 @@
-"""The members of a sweep, and the file that a sweep goes on from."""
+"""The members of a sweep, and the file that a sweep resumes from."""
 
 import dataclasses
 import json
@@ -24,12 +24,12 @@ from tlstm_jax.typing import Task
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """All that a sweep is a function of; plain values, for JSON.
+    """All settings that determine a sweep; plain values, for JSON.
 
     Attributes:
-      points: what each member has of the settings that were swept.
+      points: each member's values of the swept settings.
       runs: each member's run, as it would be alone.
-      halving: of successive halving; None: all members train to their end.
+      halving: of successive halving; None: all members are trained to the end.
     """
 
     points: list[dict[str, Any]]
@@ -48,22 +48,26 @@ class Sweep:
         halving: int | None = None,
         halving_steps: int | None = None,
     ) -> "Sweep":
-        """From flags; every member's settings are checked.
+        """A sweep from flags; every member's settings are checked.
 
         Raises:
-          ValueError: in one line, what was given and what is accepted.
+          ValueError: a flag or a member's setting is not accepted.
         """
         if not space:
-            raise ValueError("over is not given; accepted is --over=learning_rate=1e-3,3e-3, say")
+            raise ValueError(
+                "over is not given; accepted is name=values, as in learning_rate=1e-3,3e-3"
+            )
         if twice := sorted(set(space) & set(given)):
-            raise ValueError(f"--{twice[0]} is given, and swept over; accepted is one of them")
+            raise ValueError(f"--{twice[0]} is given and swept over; accepted is one of the two")
         if (halving is None) != (halving_steps is None):
-            raise ValueError("halving and halving_steps are accepted together only")
+            raise ValueError(
+                f"halving is {halving}, halving_steps is {halving_steps}; accepted are both or none"
+            )
         if samples is None and search_seed:
             raise ValueError(f"search_seed is {search_seed}; accepted without samples is 0")
         if samples is not None and not set(space) - {"seed"}:
             raise ValueError(
-                f"samples is {samples}; accepted is that with a setting beside seed to be drawn"
+                f"samples is {samples}; accepted where only the seed is swept over is None"
             )
         lengths = [
             len(values)
@@ -91,18 +95,20 @@ class Sweep:
 
     @classmethod
     def read(cls, workdir: pathlib.Path, named: Collection[str] = ()) -> "Sweep":
-        """The sweep that lies in a folder.
+        """The sweep in a folder.
 
         Args:
           named: the user's own tasks and models, as for `RunDirectory.read_config`.
 
         Raises:
-          FileNotFoundError: none does.
+          FileNotFoundError: there is none.
           ValueError: its file cannot be read, or names code that is not named.
         """
         path = workdir / "sweep.json"
         if not path.is_file():
-            raise FileNotFoundError(f"no sweep in {workdir}: it holds no sweep.json")
+            raise FileNotFoundError(
+                f"{workdir} holds no sweep.json; accepted is the folder of a sweep"
+            )
         there = read_json(path)
         try:
             for run in there["runs"]:
@@ -143,7 +149,7 @@ class Sweep:
         return set(self.halving.rungs(training.num_steps, training.eval_every))
 
     def is_taken(self, workdir: pathlib.Path) -> bool:
-        """Whether something else lies in a folder than this very sweep, or nothing."""
+        """Whether a folder holds something other than this very sweep."""
         path = workdir / "sweep.json"
         if path.is_file():
             return not self._is_in(path)
@@ -154,7 +160,7 @@ class Sweep:
         return _unplaced(own) == _unplaced(read_json(path))
 
     def claim(self, workdir: pathlib.Path) -> None:
-        """Makes the folder, or sees that it holds this very sweep or nothing.
+        """Makes the folder, or checks that it holds this very sweep or nothing.
 
         Raises:
           ValueError: it holds another sweep, or something else.
@@ -163,7 +169,7 @@ class Sweep:
         if path.is_file():
             if not self._is_in(path):
                 raise ValueError(
-                    f"{workdir} already holds another sweep; accepted are the same settings or another "
+                    f"{workdir} holds another sweep; accepted are the same settings or another "
                     "--workdir"
                 )
         elif workdir.exists() and not is_unclaimed(workdir, path):
@@ -192,7 +198,7 @@ class Sweep:
 
 
 def _without_idle(runs: list[RunSettings], space: Mapping[str, Any]) -> list[RunSettings]:
-    """The runs; a setting that has an effect in some members is off in those where it has none.
+    """The runs; a setting that has an effect only in some members is off in the others.
 
     So a sweep can be over dropout=0,0.1 with --variational_dropout, say.
     """
@@ -211,11 +217,11 @@ def _without_idle(runs: list[RunSettings], space: Mapping[str, Any]) -> list[Run
 
 
 def _unplaced(plan: Any) -> Any:
-    """A sweep's JSON without where its data lie: each member compares their checksum."""
+    """A sweep's JSON without the paths of its data: each member compares their checksum."""
     try:
         for run in plan["runs"]:
             for name in settings.PATHS & run["task_settings"].keys():
                 del run["task_settings"][name]
     except (KeyError, TypeError, AttributeError):
-        return None  # damaged, and so like nothing
+        return None  # damaged, and so equal to nothing
     return plan

@@ -1,4 +1,4 @@
-"""What a sweep leaves behind: a line for each member, a table, a picture, and the way to the best."""
+"""The results of a sweep: a line for each member, a table, a picture, and a link to the best."""
 
 import csv
 import io
@@ -29,8 +29,9 @@ def write_report(
 ) -> str:
     """Writes results.jsonl, results.csv, sweep.png and the link `best`; describes the best.
 
-    Members that differ in their seeds alone are one setting: the best is that with the best mean, and `best`
-    is its best member. Where there are such, settings.csv has the mean and the spread of each.
+    Members that differ only in their seeds are one setting: the best is that with the best mean,
+    and `best` is its best member. If seeds are swept over, settings.csv has each setting's mean and
+    spread.
 
     Args:
       units_per_step: what each member counts in a step.
@@ -46,7 +47,8 @@ def write_report(
     write_text(workdir / "results.csv", _csv(rows))
     if np.isnan(scores).all():
         raise ValueError(
-            f"no member has a {task.metric} that is a number; see {workdir / 'results.csv'}"
+            f"{task.metric} is NaN for all members in {workdir / 'results.csv'}; accepted is a "
+            "sweep with a finite member"
         )
     steps = sorted(set().union(*curves.valid.values()))
     figure = plot_sweep(
@@ -124,7 +126,9 @@ def _row(
     if not isinstance(test, dict) or not all(
         isinstance(v, int | float | None) for v in test.values()
     ):
-        raise ValueError(f"{directory.results} is damaged: test should hold names with numbers")
+        raise ValueError(
+            f"{directory.results} is damaged; accepted as its test are names with numbers"
+        )
     names = ("step", task.unit, f"best_{task.metric}", "best_step", "units_to_target", "seconds")
     values = ("step", "units", "best_metric", "best_step", "units_to_target", "seconds")
     return {

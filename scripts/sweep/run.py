@@ -1,4 +1,4 @@
-"""Trains a sweep's members in run directories of their own, so that it can go on after any interruption."""
+"""Trains a sweep's members in their own run directories, so that it can resume at any time."""
 
 import pathlib
 import time
@@ -20,14 +20,14 @@ from tlstm_jax.training import Report, checkpointing
 
 
 def run(workdir: pathlib.Path, sweep: Sweep, chunk: int | None) -> int:
-    """Trains what is not trained yet, and writes what all found; the exit code.
+    """Trains what is not trained yet, and writes the results; returns the exit code.
 
     Args:
       workdir: of the sweep.
       chunk: members trained at a time; all of a group if None.
 
     Raises:
-      ValueError, OSError: in one line, what was given and what is accepted.
+      ValueError, OSError: a setting or its data are not accepted, or a file cannot be written.
     """
     groups = sweep.groups()
     with owning(workdir, workdir / "sweep.json"):
@@ -39,7 +39,8 @@ def _run(workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group], chunk: in
     members = Members(workdir, sweep, groups)
     task = groups[0].task
     print(
-        f"{len(sweep.points)} members in {len(groups)} group{'s' * (len(groups) > 1)}, in {workdir}",
+        f"{len(sweep.points)} members in {len(groups)} group{'s' * (len(groups) > 1)}, in "
+        f"{workdir}",
         flush=True,
     )
     table = Table(sweep.points, task, members.curves)
@@ -77,7 +78,7 @@ def resuming(workdir: pathlib.Path, directories: Sequence[RunDirectory]) -> str:
 
 
 class Members:
-    """The run directories of a sweep's members, which are saved all at the same steps."""
+    """The run directories of a sweep's members, which are all saved at the same steps."""
 
     def __init__(self, workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group]) -> None:
         number, task = len(sweep.points), groups[0].task
@@ -99,7 +100,7 @@ class Members:
             before = checkpointing.steps(directory.checkpoints)
             last = cli.recover(directory.checkpoints) or 0
             if before != checkpointing.steps(directory.checkpoints):
-                self.curves.stop.pop(n, None)  # to be trained anew, from what is good
+                self.curves.stop.pop(n, None)  # to be trained again, from what is good
             self._read_curve(n, last)
             if last >= self._group[n].settings.num_steps:
                 self.curves.stop.setdefault(n, "all steps done")
@@ -117,7 +118,7 @@ class Members:
         return self._group[part.members[0]].members
 
     def load(self, group: Group) -> list[Saved]:
-        """The members' checkpoints of the last step that all have; their logs go on from there."""
+        """The checkpoints of the last step that all members have; logs continue from there."""
         training_ = [n for n in group.members if n not in self.curves.stop]
         steps = {n: checkpointing.steps(self.directories[n].checkpoints) for n in training_}
         step = min((max(there, default=0) for there in steps.values()), default=0)
@@ -158,9 +159,9 @@ class Members:
             write_json(self._stops, self.curves.stop)
 
     def _save(self, n: int, latest: Saved) -> None:
-        """The best state since the last time, and the latest."""
+        """Saves the best state since the last time, and the latest."""
         for state, progress in filter(None, (self._best.pop(n, None), latest)):
-            # The latest of the time before, too: other members may not have come further.
+            # Keeps the one before, too: other members may not have got further.
             checkpointing.save(self.directories[n].checkpoints, state, progress, keep=3)
 
     def close(self) -> None:
@@ -169,7 +170,7 @@ class Members:
         self._logs.clear()
 
     def finish(self) -> None:
-        """Every member's results.json, from the test split; none for members without a checkpoint."""
+        """Writes every member's results.json, from the test split; none if it has no checkpoint."""
         print("evaluating the members on the test split", flush=True)
         for n, directory in enumerate(self.directories):
             group = self._group[n]
@@ -183,7 +184,5 @@ def _read_stops(path: pathlib.Path) -> dict[int, str]:
     if not isinstance(stops, dict) or not all(
         n.isdecimal() and isinstance(why, str) for n, why in stops.items()
     ):
-        raise ValueError(
-            f"{path} is damaged: it should hold members' numbers, and why each stopped"
-        )
+        raise ValueError(f"{path} is damaged; accepted are members' numbers, and why each stopped")
     return {int(n): why for n, why in stops.items()}

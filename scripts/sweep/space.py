@@ -1,4 +1,4 @@
-"""What a sweep is over, as it stands on the command line."""
+"""What a sweep is over, as given on the command line."""
 
 import re
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ def parse(texts: Sequence[str]) -> dict[str, Any]:
     """--over's arguments: setting -> values, each as its own flag reads it, or a range.
 
     Raises:
-      ValueError: what cannot be read, with what can.
+      ValueError: a setting or its values are not accepted.
     """
     space: dict[str, Any] = {}
     for text in texts:
         name, equals, spec = text.partition("=")
-        name = "features" if name == "channels" else name  # as the flag's alias
+        name = "features" if name == "channels" else name  # like the flag's alias
         if not equals or not spec:
             raise ValueError(
                 f"over is {text!r}; accepted is name=values, as in learning_rate=1e-3,3e-3"
@@ -41,7 +41,7 @@ def _values(name: str, spec: str) -> Any:
     parser = flags.FLAGS[name].parser
     if kind in _RANGES:
         if not isinstance(parser, flags.FloatParser):
-            raise ValueError(f"{name} is {spec}; accepted are values: it is no float")
+            raise ValueError(f"{name} is {spec}; accepted are values, since it is not a float")
         try:
             low, high = map(float, bounds)
         except ValueError:
@@ -61,4 +61,4 @@ def _values(name: str, spec: str) -> Any:
     try:
         return [parser.parse(value) for value in spec.split(",")]
     except (ValueError, TypeError) as e:
-        raise ValueError(f"{name} is {spec}: {e}") from None
+        raise ValueError(f"{name} is {spec} ({e}); accepted are values of its flag") from None

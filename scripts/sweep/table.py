@@ -19,7 +19,7 @@ ROWS = 20  # of the live table; the best settings
 
 
 class Table:
-    """Shows reports between `with` and its end: the mean and spread over seeds, where they are swept over."""
+    """Shows reports, as a context manager; with mean and spread over seeds, if these are swept."""
 
     def __init__(self, points: Sequence[Mapping[str, Any]], task: Task, curves: Curves) -> None:
         self._points, self._task, self._curves = points, task, curves
@@ -38,7 +38,7 @@ class Table:
             self._live.stop()
 
     def show(self, reports: Mapping[int, Report], members: Sequence[int]) -> None:
-        """The reports of one call; `members` are those of their whole group."""
+        """The reports of one call; `members` are all of their group."""
         self._last |= reports
         if self._console.is_terminal:
             self._live.update(self._table(), refresh=True)
@@ -53,7 +53,7 @@ class Table:
             print(f"{head}; best so far: {self._best()}", flush=True)
 
     def _group(self, members: Sequence[int]) -> str:
-        """What a group's members have in common that others have not."""
+        """What a group's members have in common that others do not have."""
         first = self._points[members[0]]
         common = {
             name: value
@@ -73,7 +73,8 @@ class Table:
         if best.best is None:
             return "none has a number"
         if not self._seeds:
-            return f"{self._number(best)}, member {best.best} ({self._settings(self._points[best.best])})"
+            settings = self._settings(self._points[best.best])
+            return f"{self._number(best)}, member {best.best} ({settings})"
         of = f" of {self._settings(best.point)}" if best.point else ""
         return f"{self._number(best)}, {len(best.members)} seeds{of}"
 

@@ -1,11 +1,11 @@
 """MNIST and Fashion-MNIST from IDX files, through tensorflow-datasets without TensorFlow.
 
-`load` looks for the four IDX files in `data_dir/<name>`, in torchvision's folder and in `data_dir`, each
-also in `raw`; without any, and with nothing prepared earlier, it downloads them to `data_dir/<name>`. The
-first time it prepares them with a builder of its own; thereafter it reads the preparation, kept in
-`data_dir/prepared` under a fingerprint of the files, so that one is never taken for another. Where it
-cannot be kept, the files are read each time. Files that lie in `data_dir` itself count as whichever
-dataset is asked for.
+`load` looks for the four IDX files in `data_dir/<name>`, in torchvision's folder and in `data_dir`,
+each also in `raw`; without any, and with nothing prepared earlier, it downloads them to
+`data_dir/<name>`. The first time it prepares them with its own builder; from then on it reads the
+preparation, kept in `data_dir/prepared` under a fingerprint of the files, so that one is never
+taken for another. If it cannot be kept, the files are read each time. Files in `data_dir` itself
+count as whichever dataset is asked for.
 
 The download was tried against a local HTTP server only, never against the hosts in `SOURCES`; the
 sizes and checksums are those that tensorflow-datasets records for these files.
@@ -128,7 +128,7 @@ def load(name: str, data_dir: str | os.PathLike, *, source: Source | None = None
 
     Args:
       name: "mnist" or "fashion_mnist".
-      data_dir: where the IDX files lie or are downloaded to, and where the preparation is kept.
+      data_dir: where the IDX files are or are downloaded to, and where the preparation is kept.
       source: where to download from; None: `SOURCES[name]`.
 
     Returns:
@@ -136,22 +136,22 @@ def load(name: str, data_dir: str | os.PathLike, *, source: Source | None = None
 
     Raises:
       FileNotFoundError: some of the files are missing, or all of them and the download failed.
-      ImportError: there is nothing but a preparation, and array_record cannot be imported.
+      ImportError: there is only a preparation, and array_record cannot be imported.
       ValueError: a file is damaged, a download has another checksum, or there are no files but
         several preparations.
     """
     if name not in SOURCES:
-        raise ValueError(f"unknown dataset {name!r}; accepted: {', '.join(SOURCES)}")
+        raise ValueError(f"name is {name!r}; accepted are {', '.join(SOURCES)}")
     data_dir = Path(data_dir).expanduser()
     if data_dir.exists() and not data_dir.is_dir():
-        raise NotADirectoryError(f"data_dir={data_dir} is a file; accepted: a directory")
+        raise NotADirectoryError(f"data_dir is {data_dir}, a file; accepted is a directory")
     files = _find_files(name, data_dir)
     if not files:
         prepared = [path for path in data_dir.glob(f"prepared/{name}-*") if _is_prepared(path)]
         if len(prepared) > 1:
             raise ValueError(
-                f"no IDX files of {name} in {data_dir}, and several preparations "
-                f"({', '.join(sorted(map(str, prepared)))}); accepted: the files, or only one"
+                f"{data_dir} has no IDX files of {name}, and several preparations "
+                f"({', '.join(sorted(map(str, prepared)))}); accepted are the files, or only one"
             )
         if prepared:
             return _read(prepared[0])
@@ -170,7 +170,7 @@ def load(name: str, data_dir: str | os.PathLike, *, source: Source | None = None
     except (OSError, ImportError) as error:  # a read-only folder, a full disk, no array_record
         why = " ".join(str(error).split())
         print(
-            f"{directory} cannot be written ({why}): the files are read anew each time",
+            f"{directory} cannot be written ({why}): the files are read again each time",
             file=sys.stderr,
         )
     return splits
@@ -192,13 +192,13 @@ def download(source: Source, directory: Path) -> None:
                 content = response.read(size + 1)
         except (OSError, http.client.HTTPException) as error:
             raise FileNotFoundError(
-                f"no IDX files, and {url} cannot be downloaded ({error}); accepted: "
-                f"{', '.join(source.files)}, also without .gz, in {directory}"
+                f"{directory} has no IDX files, and {url} cannot be downloaded ({error}); "
+                f"accepted are {', '.join(source.files)}, also without .gz"
             ) from error
         digest = hashlib.sha256(content).hexdigest()
         if (len(content), digest) != (size, sha256):
             raise ValueError(
-                f"{url}: {len(content)} bytes read, SHA-256 {digest}; accepted: {size} bytes, "
+                f"{url}: {len(content)} bytes read, SHA-256 {digest}; accepted are {size} bytes, "
                 f"{sha256}"
             )
         contents[name] = content
@@ -261,16 +261,16 @@ def _read(directory: Path) -> Splits:
     except Exception as error:  # a damaged preparation can make its reader raise anything
         why = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"{directory} is damaged ({why}); delete it to have it prepared anew"
+            f"{directory} is damaged ({why}); accepted is none: delete it, and it is prepared again"
         ) from error
 
 
 def _read_part(records: Sequence[Mapping[str, np.ndarray]]) -> idx.Split:
     if len(records) > _MAX_EXAMPLES:  # as its metadata say
-        raise ValueError(f"{len(records)} examples; accepted: up to {_MAX_EXAMPLES}")
+        raise ValueError(f"{len(records)} examples; accepted are up to {_MAX_EXAMPLES}")
     examples = records.__getitems__(range(len(records)))  # far faster than one by one
     images, labels = zip(*((e["image"], e["label"]) for e in examples), strict=True)
     labels = np.array(labels, np.int32)
     if labels.min() < 0 or labels.max() >= idx.CLASSES:
-        raise ValueError(f"a label out of range; accepted: 0 to {idx.CLASSES - 1}")
+        raise ValueError(f"a label is out of range; accepted are 0 to {idx.CLASSES - 1}")
     return np.stack(images), labels

@@ -1,4 +1,4 @@
-"""What bytes are that are no text, told by how they begin."""
+"""What bytes are that are not text, told by how they begin."""
 
 import codecs
 
@@ -16,14 +16,15 @@ _KINDS = {  # how the content begins -> what it is, and what to do
 }
 _BZIP2_BLOCK = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")  # at byte 4; "BZh" alone may begin a text
 _TAR = (257, b"ustar")
-_SAMPLE = 2**16  # bytes that are looked at for an encoding
+_SAMPLE = 2**16  # bytes that are examined for an encoding
 _FEW = 64  # bytes that tell nothing of an encoding
 
 
 def not_text(content: bytes) -> str | None:
-    """What `content` is, and what to do with it, as a clause; None where nothing speaks against a text.
+    """What `content` is, and what to do with it, as a clause; None if it may be a text.
 
-    Known are archives, PDF, and UTF-16 and UTF-32, with a byte order mark or mostly of Latin letters.
+    Archives, PDF, UTF-16 and UTF-32 are known, the last two with a byte order mark or mostly Latin
+    letters.
     """
     start, mark = _TAR
     if content[start : start + len(mark)] == mark:

@@ -27,8 +27,8 @@ _DEFLATE_RATIO = 1032  # deflate cannot compress better than this
 def find_files(directory: Path) -> dict[str, Path]:
     """The four files of a dataset by the names in `FILES`, {} where there are none.
 
-    Accepted are `train-images-idx3-ubyte` and `train-images.idx3-ubyte`, with or without `.gz`, also in
-    a folder of such a name; of several, the first in this order is taken.
+    Accepted are `train-images-idx3-ubyte` and `train-images.idx3-ubyte`, with or without `.gz`,
+    also in a folder of such a name; of several, the first in this order is taken.
 
     Raises:
       FileNotFoundError: some of the four are there, but not all.
@@ -45,7 +45,7 @@ def find_files(directory: Path) -> dict[str, Path]:
     if found and missing:
         raise FileNotFoundError(
             f"{directory} has {', '.join(path.name for path in found.values())}, but not "
-            f"{', '.join(missing)}; accepted: all four files, plain or with .gz"
+            f"{', '.join(missing)}; accepted are all four files, plain or with .gz"
         )
     return found
 
@@ -61,26 +61,26 @@ def read_split(images_path: Path, labels_path: Path) -> Split:
     if len(images) != len(labels):
         raise ValueError(
             f"{labels_path}: {len(labels)} labels for the {len(images)} images of {images_path}; "
-            "accepted: one label for each image"
+            "accepted is one label for each image"
         )
     wrong = np.flatnonzero(labels >= CLASSES)
     if wrong.size:
         raise ValueError(
             f"{labels_path}: label {labels[wrong[0]]} of example {wrong[0]} is out of range; "
-            f"accepted: 0 to {CLASSES - 1}"
+            f"accepted are 0 to {CLASSES - 1}"
         )
     return images, labels.astype(np.int32)
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The items of an IDX file of unsigned bytes, uint8 [N, *shape], plain or in gzip, whatever its name.
+    """The items of an IDX file of unsigned bytes, plain or in gzip: uint8 [N, *shape].
 
     Raises:
       ValueError: the file is empty, truncated, too long, damaged, or has other items.
     """
     size = path.stat().st_size
     if size == 0:
-        raise ValueError(f"{path}: empty file; accepted: an IDX file")
+        raise ValueError(f"{path}: empty file; accepted is an IDX file")
     with path.open("rb") as raw:
         compressed = raw.read(len(GZIP)) == GZIP
     # A header can announce any size: bound it before reading.
@@ -92,10 +92,10 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
             with gzip.open(raw) as file:
                 return _parse(file, path, shape, most, raw.tell)
     except BombError as error:
-        raise ValueError(f"{path}: {error}; accepted: an IDX file in gzip") from error
+        raise ValueError(f"{path}: {error}; accepted is an IDX file in gzip") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
-            f"{path}: damaged or truncated ({error}); accepted: an IDX file in gzip"
+            f"{path}: damaged or truncated ({error}); accepted is an IDX file in gzip"
         ) from error
 
 
@@ -111,28 +111,28 @@ def _parse(
     header = file.read(4 + 4 * ndim)
     if len(header) < 4 + 4 * ndim:
         raise ValueError(
-            f"{path}: truncated, {len(header)} bytes in all; accepted: a header of {4 + 4 * ndim}"
+            f"{path}: truncated, {len(header)} bytes in all; accepted is a header of {4 + 4 * ndim}"
         )
     found_magic, count, *sides = np.frombuffer(header, ">u4").tolist()
     if found_magic != magic:
         raise ValueError(
-            f"{path}: magic number {found_magic}; accepted: {magic} (unsigned bytes in {ndim} "
+            f"{path}: magic number {found_magic}; accepted is {magic} (unsigned bytes in {ndim} "
             f"dimension{'s' * (ndim > 1)})"
         )
     if tuple(sides) != shape:
-        raise ValueError(f"{path}: images of {sides} pixels; accepted: {list(shape)}")
+        raise ValueError(f"{path}: images of {sides} pixels; accepted are {list(shape)}")
     if count == 0:
-        raise ValueError(f"{path}: no items; accepted: at least one")
+        raise ValueError(f"{path}: no items; accepted is at least one")
     length = count * math.prod(shape)
     if length > most:
         raise ValueError(
-            f"{path}: truncated or too large, the header announces {length} bytes; accepted: at "
+            f"{path}: truncated or too large, the header announces {length} bytes; accepted is at "
             f"most {most} for a file of this size"
         )
     content = read_at_most(file, length + 1, packed)
     if len(content) != length:
         found = f"truncated, {len(content)}" if len(content) < length else f"more than {length}"
         raise ValueError(
-            f"{path}: {found} bytes after the header; accepted: {length} for its {count} items"
+            f"{path}: {found} bytes after the header; accepted are {length} for its {count} items"
         )
     return np.frombuffer(content, np.uint8).reshape(count, *shape)

@@ -16,8 +16,8 @@ def read_at_most(file: IO[bytes], most: int, packed: Callable[[], int] | None = 
     """The next bytes of `file`, up to its end or `most`.
 
     Args:
-      packed: the position in the archive that `file` inflates; None: it is no archive. What the archive
-        declares is not believed.
+      packed: the position in the archive that `file` inflates; None: it is not an archive. What the
+        archive declares is not trusted.
 
     Raises:
       BombError: over FREE_BYTES, and over MAX_RATIO times what was read of the archive.

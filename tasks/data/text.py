@@ -1,8 +1,8 @@
 """Text as bytes: reading it from a file, and writing it in the symbols of a vocabulary.
 
-A vocabulary is the sorted distinct bytes of a training text, V of them. Symbol i < V stands for
-byte `vocabulary[i]`; symbol V, the last, is the unknown symbol, for every other byte. The symbols
-of a text always fit uint8: where V is 256, no byte is left to be unknown.
+A vocabulary is the sorted distinct bytes of a training text, V of them. Symbol i < V is byte
+`vocabulary[i]`; symbol V, the last, is the unknown symbol, for all other bytes. The symbols of a
+text always fit uint8: where V is 256, no byte is left to be unknown.
 """
 
 import gzip
@@ -21,23 +21,23 @@ from tlstm_jax.tasks.data.inflate import BombError, read_at_most
 MAX_BYTES = 2**31 - 1  # of text, uncompressed: positions are int32, and an archive may be a bomb
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()  # how the unknown symbol is written
 _MAX_DIRECTORY = 2**20  # bytes of a .zip's directory, which zipfile takes in at once
-_ACCEPTED = "accepted: a readable text file, plain, .gz or .zip"  # whatever its name is
+_ACCEPTED = "accepted is a readable text file, plain, .gz or .zip"  # whatever its name is
 
 
 class _RefusedError(ValueError):
-    """Says all that there is to say."""
+    """Its message is complete."""
 
 
 def read_text(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a text file: plain, .gz, or .zip (its only file, or the one named enwik8).
 
-    An archive is known by its content, whatever its name is.
+    An archive is recognized by its content, whatever its name is.
 
     Raises:
       FileNotFoundError: there is nothing at `path`.
       ValueError: not a file, empty, unreadable (a damaged archive, a password), a .zip with several
-        files and not just one of them named enwik8, more than MAX_BYTES of text, a bomb, another kind
-        of archive, or UTF-16.
+        files and not just one of them named enwik8, more than MAX_BYTES of text, a bomb, another
+        kind of archive, or UTF-16.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -57,7 +57,7 @@ def read_text(path: str | os.PathLike[str]) -> bytes:
         raise ValueError(f"data_path '{path}' cannot be read ({why}); {_ACCEPTED}") from error
     _check_size(path, len(text))
     if not text:
-        raise ValueError(f"data_path '{path}' is empty; accepted: a file with text in it")
+        raise ValueError(f"data_path '{path}' is empty; accepted is a file with text")
     if (kind := not_text(text)) is not None:
         raise ValueError(f"data_path '{path}' {kind}; {_ACCEPTED}")
     return text
@@ -90,7 +90,7 @@ def to_symbols(text: bytes, vocabulary: Sequence[int]) -> np.ndarray:
 
 
 def decode(symbols: Iterable[int], vocabulary: Sequence[int]) -> bytes:
-    """The text that `symbols` [N] stand for; the unknown symbol is written as U+FFFD in UTF-8.
+    """The text of `symbols` [N]; the unknown symbol is written as U+FFFD in UTF-8.
 
     Raises:
       ValueError: a symbol outside 0 .. len(vocabulary).
@@ -110,7 +110,7 @@ def _read(path: Path) -> bytes:
     if start.startswith(ZIP) or (path.suffix.lower() == ".zip" and not start.startswith(GZIP)):
         with _ZipSource(path) as raw, zipfile.ZipFile(raw) as archive:
             member = _member(archive, path)
-            _check_size(path, member.file_size)  # what it declares; what it holds is counted, too
+            _check_size(path, member.file_size)  # as declared; what it holds is counted as well
             with archive.open(member) as file:
                 return read_at_most(file, MAX_BYTES + 1, raw.tell)
     if start.startswith(GZIP) or path.suffix.lower() == ".gz":
@@ -124,7 +124,7 @@ def _read(path: Path) -> bytes:
 def _check_size(path: Path, size: int) -> None:
     if size > MAX_BYTES:
         raise _RefusedError(
-            f"data_path '{path}' holds more text than is accepted: {MAX_BYTES:,} bytes"
+            f"data_path '{path}' has over {MAX_BYTES:,} bytes of text; accepted are fewer"
         )
 
 
@@ -135,8 +135,8 @@ class _ZipSource(io.FileIO):
         left = os.fstat(self.fileno()).st_size - self.tell()
         if (left if size < 0 else min(size, left)) > _MAX_DIRECTORY:
             raise _RefusedError(
-                f"data_path '{self.name}' has too large a directory; accepted: a .zip whose directory "
-                f"is within {_MAX_DIRECTORY:,} bytes"
+                f"data_path '{self.name}' has too large a directory; accepted is a .zip with one "
+                f"of up to {_MAX_DIRECTORY:,} bytes"
             )
         return super().read(size)
 
@@ -149,13 +149,13 @@ def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     if len(chosen) != 1:
         raise _RefusedError(
             f"data_path '{path}' holds {len(files)} files, {len(chosen)} of them named "
-            "enwik8; accepted: a .zip with exactly one file, or with one named enwik8"
+            "enwik8; accepted is a .zip with exactly one file, or with one named enwik8"
         )
     method = chosen[0].compress_type
     # The others take memory as their headers say, and inflate without a bound.
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise _RefusedError(
-            f"data_path '{path}' is compressed by method {method} of .zip; accepted: 0 (stored), "
-            "8 (deflated)"
+            f"data_path '{path}' is compressed by method {method} of .zip; accepted are 0 "
+            "(stored), 8 (deflated)"
         )
     return chosen[0]

@@ -1,7 +1,7 @@
 """What a step of the loops over time may take at most, in the main cells' training steps.
 
-`python -m tests.accelerators.figures` prints what the compilers that are installed make of the programs now:
-after a change that makes them smaller, the smaller figures go here.
+`python -m tests.accelerators.figures` prints what the compilers that are installed make of the
+programs now: after a change that makes them smaller, the smaller figures go here.
 """
 
 import time
@@ -19,7 +19,7 @@ B, M, T = 15, 100, 52
 
 
 class Most(NamedTuple):
-    """Of one time step, of which several may be one of the compiled loop's; launches are None on a TPU."""
+    """Of one time step; the compiled loop may do several at once; launches are None on a TPU."""
 
     kernels: float
     launches: float | None = None

@@ -25,7 +25,7 @@ def abstract(tree, device):
 
 
 def training_step(model, size, device, *, steps, batch):
-    """Lowered: value and gradient of a loss over [steps, batch, size], with dropout where it has any."""
+    """Lowered: value and gradient of a loss over [steps, batch, size], with any dropout."""
 
     def loss(params, state, key, xs):
         carry = model.init_carry(xs.shape[1], params=params)

@@ -2,7 +2,8 @@
 
 python -m tests.accelerators.record
 
-Written with JAX 0.11.2, its jax-cuda13-plugin and libtpu 0.0.52. What the reader does not read is left out.
+Written with JAX 0.11.2, its jax-cuda13-plugin and libtpu 0.0.52. What the reader does not read is
+left out.
 """
 
 import gzip
@@ -18,7 +19,7 @@ from tlstm_jax import as_sequence
 from tlstm_jax.devices import targets
 
 RECORDED = pathlib.Path(__file__).parent.parent / "data" / "compiled.json.gz"
-CUT = (
+TRIMMED = (
     (re.compile(r"metadata=\{(?:(?!op_name)[^}])*\}"), ""),
     (re.compile(r'metadata=\{[^}]*?(op_name="[^"]*")[^}]*\}'), r"metadata={\1}"),
     (re.compile(r'backend_config=\{.*?("known_trip_count":\{"n":"\d+"\}).*$', re.M), r"\1"),
@@ -27,9 +28,9 @@ CUT = (
 )
 
 
-def cut(text):
+def trimmed(text):
     text = text[re.search(r"^%[\w.\-]+ .*\{$", text, re.M).start() :]
-    for pattern, replacement in CUT:
+    for pattern, replacement in TRIMMED:
         text = pattern.sub(replacement, text)
     return text
 
@@ -44,7 +45,7 @@ def main():
                 program, *found = targets.compile_for_gpu(lowered)
             else:
                 program, found = lowered.compile(), []
-            recorded[f"{cell} {target}"] = [*found, cut(program.as_text())]
+            recorded[f"{cell} {target}"] = [*found, trimmed(program.as_text())]
     with gzip.GzipFile(RECORDED, "wb", mtime=0) as file:
         file.write(json.dumps(recorded).encode())
 

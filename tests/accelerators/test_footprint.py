@@ -19,7 +19,7 @@ RUN = (
 
 
 def lines(ran):
-    """The first number of each line, by what stands before it; of lines of the same name the first."""
+    """The first number of each line, by the text before it; the first of lines of one name."""
     found = {}
     for line in ran.stdout.splitlines():
         name, _, values = line.partition("  ")

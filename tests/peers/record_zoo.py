@@ -2,8 +2,8 @@
 
     python -m tests.peers.record_zoo
 
-writes tests/data/zoo_references.npz, with which tests/test_zoo_recorded.py compares where no reference
-is installed. The names of the arrays are explained in tests/zoo_form.py.
+writes tests/data/zoo_references.npz, with which tests/test_zoo_recorded.py compares where no
+reference is installed. The names of the arrays are explained in tests/zoo_form.py.
 """
 
 import importlib.metadata
@@ -47,7 +47,8 @@ FLOAT32_ONLY = ("gru_before",)  # Keras' matmul makes float32 of float64
 def run_reference(name, *, steps=6, batch=2, inputs=3, features=4, dtype=torch.float64, seed=0):
     """Weights, inputs, outputs, and the gradients of <ys, wanted_ys> + <last states, wanted>.
 
-    In float32 where a package computes in nothing wider. Raises UnavailableError where one is missing.
+    In float32 where a package computes in nothing wider. Raises UnavailableError where one is
+    missing.
     """
     dtype = torch.float32 if name in FLOAT32_ONLY else dtype
     generator = torch.Generator().manual_seed(seed)

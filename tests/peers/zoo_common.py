@@ -1,9 +1,10 @@
-"""What the references of the zoo share: importing a package, running a cell, weights of torch's form.
+"""What the zoo's references share: importing a package, running a cell, torch's weights.
 
-A reference is a function of the sizes that returns the shapes of our parameters (names joined by "/"),
-the widths of the states, and `run(params, xs, states) -> (ys, states)`. `run` makes the package's
-weights out of ours by operations that torch differentiates, so that gradients by our parameters need
-no conversion of their own. Where a package has two biases in one role, the second is zero.
+A reference is a function of the sizes that returns the shapes of our parameters (names joined by
+"/"), the widths of the states, and `run(params, xs, states) -> (ys, states)`. `run` makes the
+package's weights out of ours by operations that torch differentiates, so that gradients by our
+parameters need no conversion of their own. Where a package has two biases in one role, the second
+is zero.
 """
 
 import importlib

@@ -109,11 +109,11 @@ def rhn(I, M, dtype, depth):
 def sru(I, M, dtype, version, scale=1.0):
     """The 2017 form is v1 with tanh; its columns are interleaved: xt, f, r, .. of each feature.
 
-    With I != M the package multiplies the fourth block by the scale when it is initialized, not when it
-    computes; so this comparison is made with a scale of 1.
+    With I != M the package multiplies the fourth block by the scale when it is initialized, not
+    when it computes; so this comparison is made with a scale of 1.
     """
-    # Importing it compiles, by ninja, which is beside the interpreter if pip installed it; what comes of
-    # that belongs to this environment, and is made once.
+    # Importing it compiles, by ninja, which is beside the interpreter if pip installed it; what
+    # comes of that belongs to this environment, and is made once.
     beside = str(pathlib.Path(sys.executable).parent)
     if beside not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] += os.pathsep + beside
@@ -142,8 +142,9 @@ def sru(I, M, dtype, version, scale=1.0):
 def wavenet(I, M, dtype, skip_features, dilations):
     """The package's residual layers, between linear maps written here.
 
-    Its layer returns sqrt(1/2) (x + residual): what layer l reads is sqrt(1/2)^l times what ours does.
-    The kernels that read it are therefore multiplied by the inverse, and the residuals by the factor.
+    Its layer returns sqrt(1/2) (x + residual): what layer l reads is sqrt(1/2)^l times what ours
+    does. The kernels that read it are therefore multiplied by the inverse, and the residuals by the
+    factor.
     """
     S, linear = skip_features, torch.nn.functional.linear
     layer = load("wavenet_vocoder.modules").ResidualConv1dGLU

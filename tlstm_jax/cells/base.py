@@ -1,4 +1,4 @@
-"""What cells have in common, as mixins; a cell of a user's own needs none of them (`typing.Cell`)."""
+"""Mixins for cells; a user's own cell needs none of them (`typing.Cell`)."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ class SplitStep:
 
 
 class DelayFree:
-    """y_t follows from the inputs up to x_t at once, so that a step is a whole token."""
+    """Without delay: y_t is computed in the step that reads x_t, so a token takes one step."""
 
     delay: ClassVar[int] = 0
     causal: ClassVar[bool] = True
@@ -30,7 +30,7 @@ class DelayFree:
 
 
 class OfCell:
-    """What is as wide and as late as its `cell`: cells around one, and models of one."""
+    """Has the width and delay of its `cell`: a wrapper that is a cell, or a model of one cell."""
 
     cell: Cell
 
@@ -48,7 +48,7 @@ class OfCell:
 
 
 class CellWrapper(OfCell):
-    """What a cell around `cell` hands through."""
+    """What a wrapper passes on from its `cell`."""
 
     def init(self, key: Array, input_size: int) -> Params:
         return self.cell.init(key, input_size)

@@ -25,13 +25,13 @@ class ElmanCarry(NamedTuple):
 class Elman(SplitStep, DelayFree):
     """The Elman RNN.
 
-    Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}}.
-    torch.nn.RNNCell with its two biases summed, flax.linen.SimpleCell.
+    Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}}. Equal to
+    flax.linen.SimpleCell, and to torch.nn.RNNCell with its two biases summed.
 
     Attributes:
       features: M.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

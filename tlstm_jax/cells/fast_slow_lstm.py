@@ -7,12 +7,13 @@ Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 2017.
     h^2 = F2(h^1, s_t)
     h^i = Fi(h^{i-1})  for i = 3 .. k, without input        y_t = h^k_t
 
-F1 .. Fk are layer-normalized LSTMs with weights of their own that hand one (h, c) through the step; S has
-its own. Each has zoneout (Krueger et al., ICLR 2017).
+F1 .. Fk are layer-normalized LSTMs with their own weights that pass one (h, c) through the step; S
+has its own. Each has zoneout (Krueger et al., ICLR 2017).
 
-The paper cites Ba et al. for the normalization, of x W and of h U; the authors' code (amujika/Fast-Slow-LSTM)
-normalizes each gate's sum with its bias, with an epsilon of 1e-3: `normalization="gates"`. That code also
-starts every W orthogonal, and drops out between the cells.
+The paper cites Ba et al. for the normalization, of x W and of h U; the authors' code
+(amujika/Fast-Slow-LSTM) normalizes each gate's sum with its bias, with an epsilon of 1e-3:
+`normalization="gates"`. That code also initializes every W as an orthogonal matrix, and has dropout
+between the cells.
 """
 
 import dataclasses
@@ -48,9 +49,9 @@ class FastSlowNoise(NamedTuple):
 class FastSlowLSTM(DelayFree):
     """The FS-LSTM-k.
 
-    Parameters: those of a `LayerNormLSTM` or `GateNormLSTM` under "fast_0", "slow", "fast_1" and so on; from
-    "fast_2" on without "input" and "input_norm". Its products with the state follow one
-    another, so that it has no project / mix / update.
+    Parameters: those of a `LayerNormLSTM` or `GateNormLSTM` under "fast_0", "slow", "fast_1" and so
+    on; those from "fast_2" on have no "input" and "input_norm". Its products with the state follow
+    one another, so it has no project / mix / update.
 
     Attributes:
       features: M, of the fast cells.
@@ -58,11 +59,11 @@ class FastSlowLSTM(DelayFree):
       num_fast: k >= 2, the number of fast cells.
       zoneout_hidden, zoneout_memory: rates in [0, 1); the paper's are 0.05 and 0.3 on text.
       forget_bias: initial bias of the f gates, as in these cells.
-      input_scale: standard deviation of F1's W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of F1's W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
       normalization: "products", of x W and of h U (`LayerNormLSTM`), or "gates", of each gate's sum
         (`GateNormLSTM`), as in the authors' code.
-      bias_scale: standard deviation of the biases at the start, as in these cells.
+      bias_scale: initial standard deviation of the biases, as in these cells.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -121,8 +122,8 @@ class FastSlowLSTM(DelayFree):
             "fast_1": fast.init(keys[1], self._slow_features),
         }
         for n in range(2, self.num_fast):
-            whole = fast.init(keys[n], 1)
-            params[f"fast_{n}"] = {k: v for k, v in whole.items() if not k.startswith("input")}
+            full = fast.init(keys[n], 1)
+            params[f"fast_{n}"] = {k: v for k, v in full.items() if not k.startswith("input")}
         return params
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> FastSlowCarry:

@@ -2,13 +2,14 @@
 
 Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016.
 
-    (h, m) = x_t W + b                                       of the depth dimension, below the first layer
-    for each layer, with (h^T, m^T) its own of the step before:
+    (h, m) = x_t W + b                                 of the depth dimension, below the first layer
+    for each layer, with its own (h^T, m^T) of the previous step:
         h^T, m^T = LSTM_time([h, h^T], m^T)
-        h, m = LSTM_depth([h, h^T], m)                       sees the new h^T
+        h, m = LSTM_depth([h, h^T], m)                 sees the new h^T
     y_t = h, above the last layer
 
-    LSTM(H, m):  i, f, o = sigm(H U + b) each,  g = tanh(H U + b),  m' = f * m + i * g,  h' = o * tanh(m')
+    LSTM(H, m):  i, f, o = sigm(H U + b) each,        g = tanh(H U + b)
+                 m' = f * m + i * g,                  h' = o * tanh(m')
 """
 
 import dataclasses
@@ -32,17 +33,17 @@ class GridCarry(NamedTuple):
 class GridLSTM(DelayFree):
     """The 2-LSTM; gates in the order i, f, g, o.
 
-    Parameters: {"input": {"kernel" [I, 2M], "bias" [2M]}, "layer": {"time", "depth": {"kernel" [2M, 4M],
-    "bias" [4M]}}}; untied, "layer_0", "layer_1" and so on. Its products with the state follow one
-    another, so that it has no project / mix / update.
+    Parameters: {"input": {"kernel" [I, 2M], "bias" [2M]}, "layer": {"time", "depth":
+    {"kernel" [2M, 4M], "bias" [4M]}}}; untied, "layer_0", "layer_1" and so on. Its products with
+    the state follow one another, so it has no project / mix / update.
 
     Attributes:
       features: M.
       num_layers: L >= 1.
       tied: whether the layers share their weights.
       forget_bias: initial bias of the f gates; the others start at 0.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -27,15 +27,15 @@ class GRUCarry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class GRU(SplitStep, DelayFree):
-    """The GRU, reset after: torch.nn.GRUCell and flax.linen.GRUCell. Gates in the order r, z, n.
+    """The GRU, reset after, as torch.nn.GRUCell and flax.linen.GRUCell. Gates in the order r, z, n.
 
-    Parameters: {"input": {"kernel" [I, 3M], "bias" [3M]}, "recurrent": {"kernel" [M, 3M], "bias" [M]}},
-    the last being b_n (torch's other recurrent biases are summed into the input's).
+    Parameters: {"input": {"kernel" [I, 3M], "bias" [3M]}, "recurrent": {"kernel" [M, 3M],
+    "bias" [M]}}, the last being b_n (torch's other recurrent biases are summed into the input's).
 
     Attributes:
       features: M.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -85,15 +85,15 @@ class GRU(SplitStep, DelayFree):
 
 @dataclasses.dataclass(frozen=True)
 class ResetBeforeGRU(DelayFree):
-    """The GRU as first published, reset before: Keras' GRU(reset_after=False).
+    """The GRU as first published, reset before, as Keras' GRU(reset_after=False).
 
     Parameters: {"input": {"kernel" [I, 3M], "bias" [3M]}, "recurrent": {"kernel" [M, 3M]}}. Its two
-    products with the state follow one another, so that it has no project / mix / update.
+    products with the state follow one another, so it has no project / mix / update.
 
     Attributes:
       features: M.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -1,7 +1,8 @@
 """The hierarchical multiscale LSTM: layers that learn when to update, copy or flush.
 
-Chung, Ahn and Bengio, "Hierarchical Multiscale Recurrent Neural Networks", ICLR 2017. With z = z^l_{t-1} the
-layer's own boundary, zb = z^{l-1}_t that of the layer below (1 for the input), at layer l:
+Chung, Ahn and Bengio, "Hierarchical Multiscale Recurrent Neural Networks", ICLR 2017. With z =
+z^l_{t-1} the layer's own boundary, zb = z^{l-1}_t that of the layer below (1 for the input), at
+layer l:
 
     a = h^l_{t-1} U + z * (h^{l+1}_{t-1} U_top) + zb * (h^{l-1}_t W) + b
     i, f, o = sigm(a) each                g = tanh(a)
@@ -13,7 +14,8 @@ layer's own boundary, zb = z^{l-1}_t that of the layer below (1 for the input), 
 
     y_t = relu(sum_l g_l (h^l_t E_l)),    g = sigm([h^1_t .. h^L_t] G)
 
-The boundary's gradient is that of hard_sigm (straight through). The top layer has neither U_top nor z.
+The boundary's gradient is that of hard_sigm (straight through). The top layer has neither U_top nor
+z.
 """
 
 import dataclasses
@@ -46,18 +48,19 @@ class HMCarry(NamedTuple):
 class HMLSTM(DelayFree):
     """The HM-LSTM with its output module; blocks in the order i, f, g, o, z.
 
-    Parameters: "layer_0" and so on: {"recurrent": {"kernel" [M, 4M + 1], "bias" [4M + 1]}, "bottom_up":
-    {"kernel" [I or M, 4M + 1]}, "top_down": {"kernel" [M, 4M + 1]}}, the top layer without "top_down" and
-    of 4M columns; {"output": {"gate": {"kernel" [L M, L]}, "embed": {"kernel" [L, M, M]}}}. Without
-    project / mix / update. An entry "slope" of the parameters stands above the attribute.
+    Parameters: "layer_0" and so on: {"recurrent": {"kernel" [M, 4M + 1], "bias" [4M + 1]},
+    "bottom_up": {"kernel" [I or M, 4M + 1]}, "top_down": {"kernel" [M, 4M + 1]}}, the top layer
+    without "top_down" and with 4M columns; {"output": {"gate": {"kernel" [L M, L]}, "embed":
+    {"kernel" [L, M, M]}}}. It has no project / mix / update. An entry "slope" of the parameters
+    overrides the attribute.
 
     Attributes:
       features: M, of every layer and of y.
       num_layers: L >= 2.
       slope: of the hard sigmoid; see `tlstm_jax.models.annealed_hm_lstm` for its annealing.
       forget_bias: initial bias of the f gates; the others start at 0.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -2,16 +2,16 @@
 
 Ha, Dai and Le, "HyperNetworks", ICLR 2017; with layer normalization.
 
-    e_t = LSTM([h_{t-1}, x_t]), each of its gates LN(.. W + e_{t-1} U + b), N features: the small one
+    e_t = LSTM([h_{t-1}, x_t]), each gate LN(.. W + e_{t-1} U + b), N features: the small one
     z_h = e_t A_h + a_h,  z_x = e_t A_x + a_x,  z_b = e_t A_b    for each gate: E numbers
     a = LN((z_h D_h) * (h_{t-1} U) + (z_x D_x) * (x_t W) + z_b D_b + b)        for each gate
     i, f, o = sigm(a) each                                       g = tanh(a)
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(LN(c_t))                                      y_t = h_t
 
-The paper prints e_{t-1} where its code (hardmaru/supercell) has e_t; this is the code's, as is the
-normalization of the small LSTM, which the paper calls a layer-normalized one. The small LSTM's bias is in
-the paper, and in some versions of that code; there, epsilon is 1e-3.
+The paper prints e_{t-1} where its code (hardmaru/supercell) has e_t. Here the code is followed,
+also in the normalization of the small LSTM, which the paper calls layer-normalized. The small
+LSTM's bias is in the paper, and in some versions of that code, where epsilon is 1e-3.
 """
 
 import dataclasses
@@ -45,23 +45,24 @@ class HyperCarry(NamedTuple):
 class HyperLSTM(DelayFree):
     """The layer-normalized HyperLSTM; gates in the order i, f, g, o.
 
-    Parameters: the LSTM's; "norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias" [M]}; "hyper":
-    {"input": {"kernel" [M + I, 4N]} over [h, x], "recurrent": {"kernel" [N, 4N], "bias" [4N]}, "norm":
-    {"scale", "bias" [4N]}, "memory_norm": {"scale", "bias" [N]}}; "embed_h", "embed_x": {"kernel" [N, 4E],
-    "bias" [4E]}, "embed_b": {"kernel" [N, 4E]}; "scale_h", "scale_x", "scale_b": {"kernel" [4, E, M]}. Its
-    products with the state follow one another, so that it has no project / mix / update.
+    Parameters: the LSTM's; "norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias" [M]};
+    "hyper": {"input": {"kernel" [M + I, 4N]} over [h, x], "recurrent": {"kernel" [N, 4N],
+    "bias" [4N]}, "norm": {"scale", "bias" [4N]}, "memory_norm": {"scale", "bias" [N]}}; "embed_h",
+    "embed_x": {"kernel" [N, 4E], "bias" [4E]}, "embed_b": {"kernel" [N, 4E]}; "scale_h", "scale_x",
+    "scale_b": {"kernel" [4, E, M]}. Its products with the state follow one another, so it has no
+    project / mix / update.
 
     Attributes:
       features: M.
       hyper_features: N, of the small LSTM.
-      embedding_features: E, the width of what the small LSTM says to each gate.
-      forget_bias: initial bias of the f gates behind their normalization, of both LSTMs.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      embedding_features: E, the width of the small LSTM's embedding for each gate.
+      forget_bias: initial bias of the f gates of both LSTMs, after their normalization.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
       epsilon: added to the variances; > 0.
-      bias_scale: standard deviation of both b at the start. With 0, as in the authors' code, a sequence that
-        begins with zero inputs keeps sums and c at 0, where the gradient of a normalization is 1 /
-        sqrt(epsilon), at every step anew.
+      bias_scale: initial standard deviation of both b. With 0, as in the authors' code, a sequence
+        that begins with zero inputs keeps sums and c at 0, where the gradient of a normalization is
+        1 / sqrt(epsilon) at every step.
 
     Example:
       >>> import jax, jax.numpy as jnp

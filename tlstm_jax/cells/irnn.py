@@ -1,6 +1,7 @@
 """The IRNN: rectified linear units, and a recurrent matrix that starts as the identity.
 
-Le, Jaitly and Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015.
+Le, Jaitly and Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units",
+arXiv 1504.00941, 2015.
 
     h_t = max(0, x_t W + h_{t-1} U + b)        y_t = h_t
 """
@@ -26,10 +27,10 @@ class IRNN(SplitStep, DelayFree):
 
     Attributes:
       features: M.
-      input_scale: standard deviation of W at the start, the paper's 0.001; None is variance scaling,
+      input_scale: initial standard deviation of W, the paper's 0.001; None is variance scaling,
         1 / sqrt(I).
       recurrent_scale: U starts as this times the identity; below 1, states decay.
-      dtype: what is computed in; None is the parameters' dtype.
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -2,13 +2,13 @@
 
 Ba, Kiros and Hinton, "Layer Normalization", 2016.
 
-    a = LN(x_t W) + LN(h_{t-1} U) + b        over all gates together, each LN with its own scale and bias
+    a = LN(x_t W) + LN(h_{t-1} U) + b        over all gates; each LN with its own scale and bias
     i, f, o = sigm(a) each                   g = tanh(a)
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(LN(c_t))                  y_t = h_t
 
-`GateNormLSTM` normalizes each gate's sum instead, as the code of Ha, Dai and Le, "HyperNetworks", ICLR 2017,
-and of Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 2017, does:
+`GateNormLSTM` normalizes each gate's sum instead, as the code of Ha, Dai and Le, "HyperNetworks",
+ICLR 2017, and of Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 2017, does:
 
     a = LN(x_t W + h_{t-1} U + b)            for each gate
 """
@@ -36,20 +36,20 @@ from tlstm_jax.typing import Array, Params
 
 @dataclasses.dataclass(frozen=True)
 class LayerNormLSTM(SplitStep, DelayFree):
-    """The layer-normalized LSTM; gates in the order i, f, g, o. The memory is carried un-normalized.
+    """The layer-normalized LSTM; gates in the order i, f, g, o. Memory is carried un-normalized.
 
-    Parameters: the LSTM's, and {"input_norm", "recurrent_norm": {"scale", "bias" [4M]}, "memory_norm":
-    {"scale", "bias" [M]}}.
+    Parameters: the LSTM's, and {"input_norm", "recurrent_norm": {"scale", "bias" [4M]},
+    "memory_norm": {"scale", "bias" [M]}}.
 
     Attributes:
       features: M.
       forget_bias: initial bias of the f gate, on average; the others' is 0.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
       epsilon: added to the variances; > 0.
-      bias_scale: standard deviation of b at the start, around the means above. With 0, as in the paper, a
-        sequence that begins with zero inputs keeps c = 0, where the gradient of LN(c) is 1 / sqrt(epsilon),
-        at every step anew.
+      bias_scale: initial standard deviation of b, around the means above. With 0, as in the paper,
+        a sequence that begins with zero inputs keeps c = 0, where the gradient of LN(c) is
+        1 / sqrt(epsilon) at every step.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -113,16 +113,17 @@ class LayerNormLSTM(SplitStep, DelayFree):
 class GateNormLSTM(SplitStep, DelayFree):
     """The LSTM with layer normalization of each gate's sum; gates in the order i, f, g, o.
 
-    Parameters: the LSTM's, and {"norm": {"scale", "bias" [4M]}, "memory_norm": {"scale", "bias" [M]}}.
+    Parameters: the LSTM's, and {"norm": {"scale", "bias" [4M]}, "memory_norm": {"scale",
+    "bias" [M]}}.
 
     Attributes:
       features: M.
-      forget_bias: initial bias of the f gate, behind its normalization.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      forget_bias: initial bias of the f gate, after its normalization.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
       epsilon: added to the variances; > 0.
-      bias_scale: standard deviation of b at the start. With 0, a sequence that begins with zero inputs keeps
-        sums and c at 0, where the gradient of a normalization is 1 / sqrt(epsilon).
+      bias_scale: initial standard deviation of b. With 0, a sequence that begins with zero inputs
+        keeps sums and c at 0, where the gradient of a normalization is 1 / sqrt(epsilon).
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""Linear maps of inputs that are vectors or integer tokens, as every cell needs them."""
+"""Linear maps of vectors or integer tokens, which every cell needs."""
 
 import math
 from typing import Any
@@ -23,12 +23,12 @@ def is_sizes(value: Any) -> bool:
 
 
 def as_tuple(value: Any) -> Any:
-    """A list as a tuple, which can be hashed; what is neither stays as it is, for others to refuse."""
+    """A list as a tuple, which can be hashed; anything else as it is."""
     return tuple(value) if isinstance(value, list | np.ndarray) else value
 
 
 def check_size(name: str, value: Any) -> None:
-    """Raises ValueError, with what is accepted, unless `value` is an integer >= 1."""
+    """Raises ValueError unless `value` is an integer >= 1."""
     if not is_integer(value, 1):
         raise ValueError(f"{name} is {value}; accepted are integers >= 1")
 
@@ -59,7 +59,7 @@ def input_kernel(key: Array, shape: tuple[int, int], scale: Any) -> Array:
     """W^x [I, ..]: standard deviation `scale`, or variance scaling (1 / sqrt(I)) where it is None.
 
     Raises:
-      ValueError: I is no integer >= 1.
+      ValueError: I is not an integer >= 1.
     """
     check_size("input_size", shape[0])
     return (
@@ -139,22 +139,22 @@ def linear(x: Array, params: Params, dtype: Any) -> Array:
     kernel = kernel.astype(dtype)
     if jnp.issubdtype(x.dtype, jnp.integer):
         x = widened(x)
-        # Of token -1 some row, lest NaN be made of it on the way (jax_debug_nans).
+        # Token -1 reads some row, so that no NaN arises on the way (jax_debug_nans).
         known = jnp.where(x == -1, jnp.zeros_like(x), x)
         rows = kernel.at[known].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         out = jnp.where((x == -1)[..., None], jnp.zeros_like(rows), rows)
     else:
         if x.shape[-1] != kernel.shape[0]:
             raise ValueError(
-                f"x has {x.shape[-1]} features, the input kernel takes {kernel.shape[0]}"
+                f"x has {x.shape[-1]} features; accepted by the input kernel are {kernel.shape[0]}"
             )
-        # In rows: of more axes, the kernel's gradient would be made from a transposed copy.
+        # As rows: with more axes, the kernel's gradient would need a transposed copy.
         rows = x.astype(dtype).reshape(-1, x.shape[-1]) if not is_sharded(x) else x.astype(dtype)
         out = (rows @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
     return add_bias(out, params["bias"]) if "bias" in params else out
 
 
 def zero_input(xs: Array) -> Array:
-    """The zero input of the kind of xs: zeros for vectors, token -1 for tokens, which are `widened`."""
+    """The zero input in the form of xs: zeros for vectors, -1 for tokens, which are `widened`."""
     fill = -1 if jnp.issubdtype(xs.dtype, jnp.integer) else 0
     return jnp.full_like(xs, fill)

@@ -1,7 +1,7 @@
 """The LSTM with forget gate, and the first one, without.
 
-Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9, 1997; Gers, Schmidhuber and
-Cummins, "Learning to Forget: Continual Prediction with LSTM", Neural Computation 12, 2000.
+Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 9, 1997; Gers, Schmidhuber
+and Cummins, "Learning to Forget: Continual Prediction with LSTM", Neural Computation 12, 2000.
 
     i, f, o = sigm(x_t W + h_{t-1} U + b) each        g = tanh(x_t W + h_{t-1} U + b)
     c_t = f * c_{t-1} + i * g                         1997: c_t = c_{t-1} + i * g
@@ -46,14 +46,14 @@ def init_gates(key: Array, input_size: int, features: int, scale: Any, forget_bi
 class LSTM(SplitStep, DelayFree):
     """The LSTM; gates in torch's order, i, f, g, o.
 
-    Parameters: {"input": {"kernel" [I, 4M]}, "recurrent": {"kernel" [M, 4M], "bias" [4M]}}.
-    torch.nn.LSTMCell with its two biases summed.
+    Parameters: {"input": {"kernel" [I, 4M]}, "recurrent": {"kernel" [M, 4M], "bias" [4M]}}. Equal
+    to torch.nn.LSTMCell with its two biases summed.
 
     Attributes:
       features: M.
       forget_bias: initial bias of the f gate; the others start at 0.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -106,8 +106,8 @@ class LSTM1997(SplitStep, DelayFree):
 
     Attributes:
       features: M.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

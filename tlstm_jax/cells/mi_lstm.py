@@ -31,9 +31,9 @@ class MILSTM(SplitStep, DelayFree):
     Attributes:
       features: M.
       forget_bias: initial bias of the f gate; the others start at 0.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
-      alpha, beta: the integration's vectors at the start (both betas alike).
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
+      alpha, beta: initial values of the integration's vectors (the same for both betas).
 
     Example:
       >>> import jax, jax.numpy as jnp

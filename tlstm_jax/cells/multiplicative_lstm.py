@@ -25,15 +25,15 @@ from tlstm_jax.typing import Array, Params
 class MultiplicativeLSTM(DelayFree):
     """The mLSTM; gates in the order i, f, g, o, and m of width M.
 
-    Parameters: the LSTM's (its U meets m), and {"input_factor": {"kernel" [I, M]}, "recurrent_factor":
-    {"kernel" [M, M]}}. Its two products with the state follow one another, so that it has no project /
-    mix / update.
+    Parameters: the LSTM's (its U multiplies m), and {"input_factor": {"kernel" [I, M]},
+    "recurrent_factor": {"kernel" [M, M]}}. Its two products with the state follow one another, so
+    it has no project / mix / update.
 
     Attributes:
       features: M.
       forget_bias: initial bias of the f gate; the others start at 0.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

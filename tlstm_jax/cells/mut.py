@@ -4,13 +4,13 @@ Jozefowicz, Zaremba and Sutskever, "An Empirical Exploration of Recurrent Networ
 ICML 2015.
 
     r = sigm(x_t W_r + h_{t-1} U_r + b_r)
-    MUT1    z = sigm(x_t W_z + b_z)                           n = tanh((r * h_{t-1}) U + tanh(x_t W) + b)
-    MUT2    z = sigm(x_t W_z + h_{t-1} U_z + b_z)             n = tanh((r * h_{t-1}) U + x_t W + b)
-    MUT3    z = sigm(x_t W_z + tanh(h_{t-1}) U_z + b_z)       n as in MUT2
-    h_t = n * z + h_{t-1} * (1 - z)                           y_t = h_t
+    MUT1    z = sigm(x_t W_z + b_z)                      n = tanh((r * h_{t-1}) U + tanh(x_t W) + b)
+    MUT2    z = sigm(x_t W_z + h_{t-1} U_z + b_z)        n = tanh((r * h_{t-1}) U + x_t W + b)
+    MUT3    z = sigm(x_t W_z + tanh(h_{t-1}) U_z + b_z)  n as in MUT2
+    h_t = n * z + h_{t-1} * (1 - z)                      y_t = h_t
 
-The paper has x_t itself for x_t W in MUT1's n, and for x_t W_r in MUT2's r: inputs are then as wide as the
-state. The matrices are those of torchrecurrent.
+The paper has x_t itself for x_t W in MUT1's n, and for x_t W_r in MUT2's r, where inputs have to be
+as wide as the state. These two matrices are those of torchrecurrent.
 """
 
 import dataclasses
@@ -32,14 +32,15 @@ VARIANTS = (1, 2, 3)
 class MUT(DelayFree):
     """MUT1, MUT2 or MUT3; blocks in the order z, r, n.
 
-    Parameters: {"input": {"kernel" [I, 3M]}, "recurrent": {"kernel" [M, 3M], "bias" [3M]}}; MUT1 has no
-    U_z: [M, 2M]. Its products with the state follow one another, so that it has no project / mix / update.
+    Parameters: {"input": {"kernel" [I, 3M]}, "recurrent": {"kernel" [M, 3M], "bias" [3M]}}; without
+    U_z, MUT1's recurrent kernel is [M, 2M]. Its products with the state follow one another, so it
+    has no project / mix / update.
 
     Attributes:
       features: M.
       variant: 1, 2 or 3.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

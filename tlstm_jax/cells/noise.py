@@ -1,4 +1,4 @@
-"""What a cell draws for its training, as wrappers of cells hand it on (see `typing.Cell`)."""
+"""What a cell draws in training, as its wrappers pass it on (see `typing.Cell`)."""
 
 from tlstm_jax.typing import Array, Cell, PyTree
 
@@ -9,5 +9,5 @@ def draw(cell: Cell, key: Array, num_steps: int, batch_size: int) -> PyTree:
 
 
 def given(noise: PyTree) -> tuple:
-    """The last argument of a part of a cell: none where it draws nothing."""
+    """The noise as the last argument of a part of a cell; () if the cell draws nothing."""
     return () if noise is None else (noise,)

@@ -1,6 +1,7 @@
 """The LSTM with peepholes: gates see the memory that they guard.
 
-Gers, Schraudolph and Schmidhuber, "Learning Precise Timing with LSTM Recurrent Networks", JMLR 3, 2002.
+Gers, Schraudolph and Schmidhuber, "Learning Precise Timing with LSTM Recurrent Networks", JMLR 3,
+2002.
 
     i, f = sigm(x_t W + h_{t-1} U + p * c_{t-1} + b) each        g = tanh(x_t W + h_{t-1} U + b)
     c_t = f * c_{t-1} + i * g
@@ -30,9 +31,9 @@ class PeepholeLSTM(SplitStep, DelayFree):
     Attributes:
       features: M.
       forget_bias: initial bias of the f gate; the others start at 0.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
-      peephole_scale: standard deviation of the peepholes p at the start.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
+      peephole_scale: initial standard deviation of the peepholes p.
 
     Example:
       >>> import jax, jax.numpy as jnp

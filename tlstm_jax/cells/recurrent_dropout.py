@@ -1,9 +1,9 @@
-"""Variational recurrent dropout: one mask a sequence, on the state where weights meet it.
+"""Variational recurrent dropout: one mask per sequence, on the state that weights multiply.
 
-Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", NIPS
-2016.
+Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks",
+NIPS 2016.
 
-    a_t = mix(d * h_{t-1}, x_t)        d = Bernoulli(1 - rate) / (1 - rate) for each unit, for all t at once
+    a_t = mix(d * h_{t-1}, x_t)   d ~ Bernoulli(1 - rate) / (1 - rate) for each unit, once for all t
 """
 
 import dataclasses
@@ -22,11 +22,11 @@ from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
 
 @dataclasses.dataclass(frozen=True)
 class RecurrentDropout(CellWrapper):
-    """`cell` with variational dropout of its hidden state; a Cell with the same parameters and carry.
+    """`cell` with variational dropout of its state; a Cell with the same parameters and carry.
 
-    A segment of a stream has masks of its own. The state that is carried is not dropped, only what
-    `mix` reads of it; a cell without project / mix / update must keep its memory apart from `hidden`, and
-    hand no `hidden` on as it is (`copies_hidden`).
+    Each segment of a stream has its own masks. The state that is carried is not dropped, only what
+    `mix` reads of it; a cell without project / mix / update must keep its memory apart from
+    `hidden`, and must not copy `hidden` into the next state (`copies_hidden`).
 
     Attributes:
       cell: a Cell whose carry has `hidden`.
@@ -55,8 +55,9 @@ class RecurrentDropout(CellWrapper):
         apart = hasattr(carry, "memory") and not getattr(self.cell, "copies_hidden", False)
         if not hasattr(carry, "hidden") or not (hasattr(self.cell, "mix") or apart):
             raise ValueError(
-                f"{type(self.cell).__name__} has one state for its products and its memory; accepted by "
-                "RecurrentDropout are cells with project / mix / update, or with hidden and memory"
+                f"{type(self.cell).__name__} has one state for its products and memory; accepted "
+                "by RecurrentDropout are cells with project / mix / update, or with hidden and "
+                "memory"
             )
 
     def draw(self, key: Array, num_steps: int, batch_size: int) -> PyTree:

@@ -26,15 +26,15 @@ from tlstm_jax.typing import Array, Params
 class RHN(DelayFree):
     """The RHN with coupled gates (carry = 1 - transform); blocks in the order n, t.
 
-    Parameters: {"input": {"kernel" [I, 2M]}, "recurrent": {"kernel" [D, M, 2M], "bias" [D, 2M]}}. Its D
-    products with the state follow one another, so that it has no project / mix / update.
+    Parameters: {"input": {"kernel" [I, 2M]}, "recurrent": {"kernel" [D, M, 2M], "bias" [D, 2M]}}.
+    Its D products with the state follow one another, so it has no project / mix / update.
 
     Attributes:
       features: M.
       depth: D >= 1, highway layers within a step.
-      transform_bias: b_T at the start: -2 in the paper, -4 on enwik8.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      transform_bias: initial b_T: -2 in the paper, -4 on enwik8.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

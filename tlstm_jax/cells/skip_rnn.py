@@ -1,7 +1,7 @@
 """The tanh network with skips through time, sTANH.
 
-Zhang, Wu, Che, Lin, Memisevic, Salakhutdinov and Bengio, "Architectural Complexity Measures of Recurrent
-Neural Networks", NIPS 2016.
+Zhang, Wu, Che, Lin, Memisevic, Salakhutdinov and Bengio, "Architectural Complexity Measures of
+Recurrent Neural Networks", NIPS 2016.
 
     h_t = tanh(x_t W + h_{t-1} U + h_{t-s} U_s + b)        y_t = h_t
 """
@@ -26,14 +26,15 @@ class SkipCarry(NamedTuple):
 class SkipRNN(DelayFree):
     """sTANH. With U_s = 0 it is the Elman network; with U = 0, a dilated one.
 
-    Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}, "skip": {"kernel"
-    [M, M]}}. Without project / mix / update: an engine that saves carries would save s states a step.
+    Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}, "skip":
+    {"kernel" [M, M]}}. It has no project / mix / update: an engine that saves carries would save s
+    states a step.
 
     Attributes:
       features: M.
       skip: s >= 2 steps; the paper's best are 21 for sequential MNIST, 11 for permuted.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -1,14 +1,14 @@
-"""The simple recurrent unit, step by step: no weight matrix meets the state.
+"""The simple recurrent unit, step by step: no weight matrix multiplies the state.
 
-Lei, Zhang and Artzi, "Training RNNs as Fast as CNNs", 2017; Lei, Zhang, Wang, Dai and Artzi, "Simple
-Recurrent Units for Highly Parallelizable Recurrence", EMNLP 2018.
+Lei, Zhang and Artzi, "Training RNNs as Fast as CNNs", 2017; Lei, Zhang, Wang, Dai and Artzi,
+"Simple Recurrent Units for Highly Parallelizable Recurrence", EMNLP 2018.
 
     u = x_t W
-    f = sigm(x_t W_f + b_f),  r = sigm(x_t W_r + b_r)        2018: + v_f * c_{t-1} and + v_r * c_{t-1}
+    f = sigm(x_t W_f + b_f),  r = sigm(x_t W_r + b_r)      2018: + v_f * c_{t-1} and + v_r * c_{t-1}
     c_t = f * c_{t-1} + (1 - f) * u
-    y_t = r * tanh(c_t) + (1 - r) * x_t                      2018: r * c_t + (1 - r) * alpha x_t
+    y_t = r * tanh(c_t) + (1 - r) * x_t                    2018: r * c_t + (1 - r) * alpha x_t
 
-x_t itself is taken where it is as wide as the state, else x_t W_x.
+y_t has x_t itself where it is as wide as the state, otherwise x_t W_x.
 """
 
 import dataclasses
@@ -42,10 +42,10 @@ class SRUCell(SplitStep, DelayFree):
     Attributes:
       features: M.
       version: 2017 or 2018.
-      scale: alpha, of the version of 2018; None is the paper's sqrt(1 + 2 exp(highway_bias)).
-      highway_bias: b_r at the start; where it is negative, more of x passes.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      scale: alpha, in the version of 2018; None is the paper's sqrt(1 + 2 exp(highway_bias)).
+      highway_bias: initial b_r; if it is negative, more of x passes.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -75,7 +75,7 @@ class SRUCell(SplitStep, DelayFree):
 
     @property
     def alpha(self) -> float:
-        """What x is multiplied with where it passes."""
+        """The factor of x_t in y_t."""
         if self.version == 2017:
             return 1.0
         return (1 + 2 * math.exp(self.highway_bias)) ** 0.5 if self.scale is None else self.scale
@@ -106,7 +106,7 @@ class SRUCell(SplitStep, DelayFree):
         return jnp.concatenate([a[..., :M], gates, passing * self.alpha], axis=-1)
 
     def mix(self, params: Params, carry: SRUCarry, z: Array) -> Array:
-        """z: nothing to be mixed."""
+        """z itself: nothing is to be mixed."""
         del params, carry
         return z
 

@@ -1,17 +1,18 @@
 """Networks with a unitary recurrent matrix: gradients neither vanish nor explode.
 
-Arjovsky, Shah and Bengio, "Unitary Evolution Recurrent Neural Networks", ICML 2016 (uRNN); Wisdom, Powers,
-Hershey, Le Roux and Atlas, "Full-Capacity Unitary Recurrent Neural Networks", NIPS 2016.
+Arjovsky, Shah and Bengio, "Unitary Evolution Recurrent Neural Networks", ICML 2016 (uRNN); Wisdom,
+Powers, Hershey, Le Roux and Atlas, "Full-Capacity Unitary Recurrent Neural Networks", NIPS 2016.
 
-    h_t = modReLU(h_{t-1} T + x_t V)        h complex, y_t = [Re h_t, Im h_t]
+    h_t = modReLU(h_{t-1} T + x_t V)    h complex, y_t = [Re h_t, Im h_t]
     modReLU(z) = max(|z| + b, 0) z / |z|
-    T = D1 F R1 P D2 F^-1 R2 D3             uRNN, from the left: D = diag(e^iw), R = I - 2 v^H v / |v|^2,
-                                            v a row (I where it is 0), P a fixed permutation, F the
-                                            unitary Fourier transform
-    T = W                                   full capacity: any unitary matrix
+    T = D1 F R1 P D2 F^-1 R2 D3         uRNN, from the left: D = diag(e^iw), R = I - 2 v^H v/|v|^2,
+                                        v a row (I where it is 0), P a fixed permutation, F the
+                                        unitary Fourier transform
+    T = W                               full capacity: any unitary matrix
 
-Complex numbers are kept as their real and imaginary parts, so that every parameter, carry and gradient is
-real: the gradient by (Re W, Im W) is the direction of steepest ascent, the conjugate of jax.grad's by W.
+Complex numbers are kept as their real and imaginary parts, so that every parameter, carry and
+gradient is real: the gradient with respect to (Re W, Im W) is the direction of steepest ascent, the
+conjugate of jax.grad's with respect to W.
 """
 
 import dataclasses
@@ -35,16 +36,16 @@ class UnitaryCarry(NamedTuple):
 class UnitaryRNN(SplitStep, DelayFree):
     """The uRNN, whose T has 7M parameters and costs O(M log M).
 
-    Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "phases": {"kernel" [3, M]}: w of D1, D2, D3,
-    "reflections": {"kernel" [2, 2, M]}: real and imaginary part of v for R1 and R2, "modrelu": {"bias"
-    [M]}}. h_0 is learned in the paper: `tlstm_jax.models.learned_carry`. Not in bfloat16, which has no
-    complex numbers.
+    Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "phases": {"kernel" [3, M]}: w of D1,
+    D2, D3, "reflections": {"kernel" [2, 2, M]}: real and imaginary part of v for R1 and R2,
+    "modrelu": {"bias" [M]}}. h_0 is learned in the paper: `tlstm_jax.models.learned_carry`. Not in
+    bfloat16, which has no complex numbers.
 
     Attributes:
       features: 2M, the width of y.
       permutation_seed: fixes P, the permutation of the state.
-      input_scale: standard deviation of V's parts at the start; None is Glorot's, as in the paper.
-      dtype: what is computed in: None (the parameters' dtype), float32 or float64.
+      input_scale: initial standard deviation of V's parts; None is Glorot's, as in the paper.
+      dtype: the dtype of the computation: None (the parameters' dtype), float32 or float64.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -86,7 +87,7 @@ class UnitaryRNN(SplitStep, DelayFree):
 
     @property
     def carry_scale(self) -> float:
-        """Where a learned h_0 starts: uniformly in plus, minus this; |h_0| is 1 on average."""
+        """A learned h_0 is initialized uniformly in plus, minus this; |h_0| is 1 on average."""
         return (3 / self.features) ** 0.5
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> UnitaryCarry:
@@ -136,15 +137,15 @@ class UnitaryRNN(SplitStep, DelayFree):
 
 @dataclasses.dataclass(frozen=True)
 class FullCapacityURNN(SplitStep, DelayFree):
-    """The full-capacity uRNN. W stays unitary under `tlstm_jax.training.settings`'s Cayley step only.
+    """The full-capacity uRNN. W stays unitary only under `tlstm_jax.training`'s Cayley step.
 
-    Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "unitary": {"real", "imag" [M, M]}, "modrelu":
-    {"bias" [M]}}; W starts as the T of a `UnitaryRNN`.
+    Parameters: {"input": {"kernel" [I, 2M]}: [Re V, Im V], "unitary": {"real", "imag" [M, M]},
+    "modrelu": {"bias" [M]}}; W starts as the T of a `UnitaryRNN`.
 
     Attributes:
       features: 2M, the width of y.
-      input_scale: standard deviation of V's parts at the start; None is Glorot's, as in the paper.
-      dtype: what is computed in: None (the parameters' dtype), float32 or float64.
+      input_scale: initial standard deviation of V's parts; None is Glorot's, as in the paper.
+      dtype: the dtype of the computation: None (the parameters' dtype), float32 or float64.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -180,7 +181,7 @@ class FullCapacityURNN(SplitStep, DelayFree):
 
     @property
     def carry_scale(self) -> float:
-        """Where a learned h_0 starts: uniformly in plus, minus this; |h_0| is 1 on average."""
+        """A learned h_0 is initialized uniformly in plus, minus this; |h_0| is 1 on average."""
         return (3 / self.features) ** 0.5
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> UnitaryCarry:
@@ -208,8 +209,8 @@ def _check(cell: UnitaryRNN | FullCapacityURNN) -> None:
         raise ValueError(f"features of a {name} is {cell.features}; accepted are even integers")
     if cell.dtype is not None and jnp.dtype(cell.dtype) not in (jnp.float32, jnp.float64):
         raise ValueError(
-            f"dtype of a {name} is {jnp.dtype(cell.dtype).name}; accepted are None, float32, float64: "
-            "its state is complex"
+            f"dtype of a {name} is {jnp.dtype(cell.dtype).name}; accepted are None, float32, "
+            "float64, since its state is complex"
         )
 
 

@@ -1,10 +1,10 @@
 """Zoneout: in training, some units keep their value of the step before.
 
-Krueger, Maharaj, Kramar, Pezeshki, Ballas, Ke, Goyal, Bengio, Courville and Pal, "Zoneout: Regularizing
-RNNs by Randomly Preserving Hidden Activations", ICLR 2017.
+Krueger, Maharaj, Kramar, Pezeshki, Ballas, Ke, Goyal, Bengio, Courville and Pal, "Zoneout:
+Regularizing RNNs by Randomly Preserving Hidden Activations", ICLR 2017.
 
-    s_t = d * s_{t-1} + (1 - d) * step(s_{t-1}, x_t)        d ~ Bernoulli(rate) for each unit, in training
-                                                            d = rate, its mean, else
+    s_t = d * s_{t-1} + (1 - d) * step(s_{t-1}, x_t)    d ~ Bernoulli(rate) per unit, in training
+                                                        d = rate, its mean, otherwise
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ def zone(old: Array, new: Array, rate: float, kept: Array | None) -> Array:
 class Zoneout(CellWrapper):
     """`cell` with zoneout on its `hidden` and `memory`; a Cell with the same parameters and carry.
 
-    The output is the hidden state after zoneout, where the cell's is the one before.
+    The output is the hidden state after zoneout, while the cell's is the one before it.
 
     Attributes:
       cell: a Cell without delay, with a carry of `hidden` or `memory`.
@@ -65,11 +65,12 @@ class Zoneout(CellWrapper):
         name = type(self.cell).__name__
         if self.cell.delay:
             raise ValueError(
-                f"{name} has a delay of {self.cell.delay} steps; accepted by Zoneout are cells without"
+                f"{name} has a delay of {self.cell.delay}; accepted by Zoneout are cells without "
+                "delay"
             )
         carry = jax.eval_shape(lambda: self.cell.init_carry(1))
         if hasattr(carry, "age"):  # its locations start one after the other
-            raise ValueError(f"{name} carries a tensor; accepted by Zoneout are cells without")
+            raise ValueError(f"{name} carries a tensor; accepted by Zoneout are cells without one")
         kinds = [_kind(path) for path, _ in _leaves(carry)]
         for kind in ("hidden", "memory"):
             if getattr(self, kind) and kind not in kinds:
@@ -80,7 +81,7 @@ class Zoneout(CellWrapper):
         return self.hidden > 0 or getattr(self.cell, "copies_hidden", False)
 
     def draw(self, key: Array, num_steps: int, batch_size: int) -> PyTree:
-        """(which units keep their values, bool [T, B, ..] for each leaf of the carry; the cell's own)."""
+        """(kept units, bool [T, B, ..] for each leaf of the carry; the cell's own noise)."""
 
         def mask(path: tuple, leaf: Array) -> Array:
             rate = self._rate(path)

@@ -2,8 +2,8 @@
 
 The machinery is JAX's own: one program for all devices (`jax.jit`), and a `NamedSharding` for every
 array. A batch is sharded along its examples and, on request, kernels along their incoming channels;
-all else is replicated. Except for the order of sums, results do not depend on the layout: batches
-and masks follow from the run's key and the step alone.
+everything else is replicated. Except for the order of sums, results do not depend on the layout:
+batches and masks follow from the run's key and the step alone.
 """
 
 import contextlib

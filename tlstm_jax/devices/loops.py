@@ -36,7 +36,7 @@ class Loop:
 
     Attributes:
       direction: "forward" or "backward" where it is differentiated; "other" where it is not;
-        "outside": what is in no loop.
+        "outside" for what is in no loop.
       steps: of one run of the loop; None where the program does not tell.
       times: its steps in one call of the program, over all runs.
       depth: the number of loops around it.

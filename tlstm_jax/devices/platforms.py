@@ -21,7 +21,7 @@ class Choices:
       convolution: the cross-layer convolution with one tensor axis, and with several: "conv" is
         `lax.conv_general_dilated`, "products" one product with all that a location reads.
       convolution_gradient: its derivative by the state and by the kernel, "products" or "xla".
-      few_rows: products of at most so many rows have their kernel transposed outside the loop.
+      few_rows: products of at most this many rows have their kernel transposed outside the loop.
       multiple: the sizes of the cross-layer product are padded to multiples of this.
       taps: memory-cell convolution and the softmax over its taps: "matrix", one matrix over
         locations for each example, or "shifts", a sum of shifted copies, tap by tap.
@@ -70,7 +70,7 @@ class LoopChoices:
     Attributes:
       recompute: what the backward loop needs beside the carries is recomputed, many steps at once,
         rather than stored at every step, and what a loop does store is one array of each dtype.
-      unroll: at most so many steps make one iteration of the compiled loop.
+      unroll: at most this many steps make one iteration of the compiled loop.
       weight_rows, weight_numbers: the most rows, and numbers of pre-activations, of the steps that
         make one product for a weight gradient.
     """

@@ -1,7 +1,7 @@
 """A training of several processes, each of which runs this program on the devices of its host.
 
-All compute the same on the same global arrays, and only the first writes files. What one of them
-finds out alone (an error, a signal, the time), it has to tell the others.
+All compute the same on the same global arrays, and only the first writes files. What only one of
+them finds out (an error, a signal, the time), it has to tell the others.
 """
 
 from collections.abc import Callable

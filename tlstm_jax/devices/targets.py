@@ -149,7 +149,7 @@ PLUGIN = ("jax-cuda13-plugin", "jax-cuda13-pjrt")
 # XLA runs ptxas and links libdevice from these, and aborts without; a CUDA toolkit has both.
 ASSEMBLER = ("nvidia-cuda-nvcc", "nvidia-nvvm")
 TOOLKITS = ("/usr/local/cuda", "/opt/cuda")  # where XLA looks
-# Keeps libtpu from asking a cloud what it runs on, and from claiming a device for itself.
+# Keeps libtpu from asking a cloud what it runs on, and from claiming a device.
 _TPU_ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",

@@ -1,7 +1,8 @@
 """The HM-LSTM with the annealing of its boundaries' slope.
 
-Chung, Ahn and Bengio, "Hierarchical Multiscale Recurrent Neural Networks", ICLR 2017: the hard sigmoid's
-slope grows from 1 to 5 over the training, so that the straight-through gradient becomes less biased.
+Chung, Ahn and Bengio, "Hierarchical Multiscale Recurrent Neural Networks", ICLR 2017: the hard
+sigmoid's slope grows from 1 to 5 over the training, so that the straight-through gradient becomes
+less biased.
 """
 
 import dataclasses
@@ -79,14 +80,14 @@ class AnnealedHMLSTM(OfCell, DelayFreeModel):
         train: bool = False,
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M]; a training step more, with `train`."""
+        """[T, B, I] or tokens [T, B] to [T, B, M]; with `train`, a training step is counted."""
         check_call(self, params, carry, xs, state=state)
         params = {**params, "slope": self.slope(state)}
         carry, ys, _, aux = self._model.apply(params, (), carry, xs, train=train, **options)
         return carry, ys, {"steps": state["steps"] + 1} if train else state, aux
 
     def slope(self, state: State) -> Array:
-        """The slope after so many training steps: float32 scalar."""
+        """The slope after the training steps that `state` counts: float32 scalar."""
         grown = 1 + state["steps"] * (self.limit - 1) / self.anneal_steps
         return jax.lax.stop_gradient(jnp.minimum(grown, jnp.full_like(grown, self.limit)))
 

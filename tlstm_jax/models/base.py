@@ -1,4 +1,4 @@
-"""What models have in common, as mixins; a model of a user's own needs none (`typing.SequenceModel`)."""
+"""Mixins for models; a user's own model needs none of them (`typing.SequenceModel`)."""
 
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ from tlstm_jax.typing import Array, Carry, Cell, Params, SequenceModel, State
 
 
 class DelayFreeModel:
-    """y_t follows from the inputs up to x_t at once; a token's carry is that of the sequence."""
+    """Without delay: y_t is computed from inputs up to x_t; a token's carry is the sequence's."""
 
     delay: ClassVar[int] = 0
     causal: ClassVar[bool] = True
@@ -21,7 +21,7 @@ class DelayFreeModel:
 
 
 class ModelWrapper:
-    """What a model around `model`, a cell or a model, hands through."""
+    """What a wrapper passes on from its `model`, a cell or a model."""
 
     model: Cell | SequenceModel
 

@@ -7,9 +7,9 @@ Cooijmans, Ballas, Laurent, Gulcehre and Courville, "Recurrent Batch Normalizati
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(BN(c_t))                  y_t = h_t
 
-BN(a) = scale * (a - mean) / sqrt(var + epsilon), of c_t also + bias. In training mean and (biased) variance
-are those of the batch, at every time step apart; else running means of them, which are the model's state.
-Steps beyond `max_steps` share the last one's.
+BN(a) = scale * (a - mean) / sqrt(var + epsilon), of c_t also + bias. In training, mean and (biased)
+variance are those of the batch, separately for every time step; otherwise their running means,
+which are the model's state. Steps beyond `max_steps` share the last one's.
 """
 
 import dataclasses
@@ -47,29 +47,30 @@ class Moments(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BatchNormLSTM(DelayFreeModel):
-    """The BN-LSTM; a SequenceModel whose state is {"mean", "var": {"input", "recurrent" [N, 4M], "memory"
-    [N, M]}}, N = max_steps. Gates in the order i, f, g, o.
+    """The BN-LSTM; a SequenceModel whose state is {"mean", "var": {"input", "recurrent" [N, 4M],
+    "memory" [N, M]}}, N = max_steps. Gates in the order i, f, g, o.
 
-    Parameters: the LSTM's, and {"input_norm", "recurrent_norm": {"scale" [4M]}, "memory_norm": {"scale",
-    "bias" [M]}}. The examples of a batch depend on each other in training.
+    Parameters: the LSTM's, and {"input_norm", "recurrent_norm": {"scale" [4M]}, "memory_norm":
+    {"scale", "bias" [M]}}. The examples of a batch depend on each other in training.
 
-    An input that is the same in the whole batch (a blank, say) has no variance, so that any difference from
-    its running mean counts a lot: outside training such steps are good once the weights hardly move. Let
-    the learning rate decay (schedule "cosine").
+    An input that is the same throughout the batch (a blank, say) has no variance, so any difference
+    from its running mean is amplified: outside training, such steps are only accurate once the
+    weights hardly change. Let the learning rate decay (schedule "cosine").
 
     Attributes:
       features: M.
-      max_steps: N, for how many steps there are statistics.
-      initial_noise: in training, the standard deviation of the noise on h_0, without which the first h U
-        have no variance. It needs a key.
+      max_steps: N, the number of steps with statistics of their own.
+      initial_noise: in training, the standard deviation of the noise on h_0, without which the
+        first h U has no variance. It needs a key.
       momentum: the weight of a batch in the running means.
-      scale: every BN's scale at the start.
+      scale: initial scale of every BN.
       identity: whether U starts as the identity for g, as in the authors' code for sequential MNIST
-        (cooijmanstim/recurrent-batch-normalization); else, and for the gates, orthogonal.
+        (cooijmanstim/recurrent-batch-normalization); otherwise, and for the gates, it is
+        orthogonal.
       forget_bias: initial bias of the f gate; the others start at 0.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
       epsilon: added to the variances; > 0.
-      dtype: what products are computed in; None is the parameters' dtype.
+      dtype: the dtype of the products; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -216,7 +217,10 @@ class BatchNormLSTM(DelayFreeModel):
         if not self.initial_noise:
             return None
         if key is None:
-            raise ValueError("BatchNormLSTM draws noise in training; accepted is a key, not None")
+            raise ValueError(
+                "key is None; accepted by BatchNormLSTM, which draws noise in training, is a PRNG "
+                "key"
+            )
         return self.initial_noise * jax.random.normal(key, hidden.shape, hidden.dtype)
 
     def _known(self, state: State, step: Array) -> Moments:
@@ -226,7 +230,7 @@ class BatchNormLSTM(DelayFreeModel):
         return Moments(*((state["mean"][name][row], state["var"][name][row]) for name in names))
 
     def _running(self, state: State, moments: Moments, mask: Array, steps: Array) -> State:
-        """Running means, a batch later; of every step within any example's length."""
+        """The running means after one more batch, at every step within any example's length."""
         T, N = steps.shape[0], self.max_steps
         rows = jnp.broadcast_to(jnp.arange(T)[:, None], steps.shape)
         hits = jnp.zeros((T, N), moments.memory[0].dtype)

@@ -1,7 +1,7 @@
 """Two models, one in each direction of time.
 
-Schuster and Paliwal, "Bidirectional Recurrent Neural Networks", IEEE Transactions on Signal Processing 45,
-1997.
+Schuster and Paliwal, "Bidirectional Recurrent Neural Networks", IEEE Transactions on Signal
+Processing 45, 1997.
 
     y_t = [forward(x_1 .. x_t), backward(x_n .. x_t)]        n: the example's length
 """
@@ -38,16 +38,16 @@ class BidirectionalCarry(NamedTuple):
 class Bidirectional:
     """Forward and backward, their outputs side by side; a SequenceModel that is not causal.
 
-    Each direction is flushed on its own, so that there is no delay. The backward one begins at each
-    example's last input, whatever lies behind it. In a stream (flush=False) it begins anew with every
-    segment. It cannot generate. What has seen a whole example is the last output of the forward half and
-    the first of the backward one: `last_output` reads these.
+    Each direction is flushed on its own, so there is no delay. The backward one starts at each
+    example's last input, whatever follows it. In a stream (flush=False) it is reset with every
+    segment. The model cannot generate. The forward half has seen the entire example at its last
+    output, the backward half at its first: `last_output` reads these.
 
     Parameters: {"forward": .., "backward": ..}.
 
     Attributes:
-      forward, backward: cells or models. Two LSTMs of one width and engine are one call by cuDNN, where
-        `unroll` would take it.
+      forward, backward: cells or models. Two LSTMs of one width and engine are one call of cuDNN,
+        where `unroll` would use it.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -126,8 +126,8 @@ class Bidirectional:
         forward, backward = self._models
         if not flush and (forward.delay or backward.delay):
             raise ValueError(
-                f"a stream with delays of {forward.delay} and {backward.delay} steps in the two directions; "
-                "accepted by Bidirectional are 0, or whole sequences"
+                f"the two directions have delays of {forward.delay} and {backward.delay}; "
+                "accepted by Bidirectional in a stream (flush=False) are 0"
             )
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
@@ -167,17 +167,17 @@ class Bidirectional:
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
     ) -> Carry:
         """Raises ValueError: see `token_step`."""
-        raise ValueError("Bidirectional is not causal: it cannot go token by token")
+        raise ValueError("Bidirectional is not causal; accepted token by token are causal models")
 
     def token_step(
         self, params: Params, state: State, carry: Carry, x: Array
     ) -> tuple[Carry, Array]:
         """Raises ValueError: what comes later is not known yet."""
-        raise ValueError("Bidirectional is not causal: it cannot go token by token")
+        raise ValueError("Bidirectional is not causal; accepted token by token are causal models")
 
 
 def _deferred(cells: tuple[Cell, Cell], floats: tuple, others: tuple) -> tuple[tuple, Array]:
-    """The deferred engine in both directions, as `cudnn.apply` wants it."""
+    """The deferred engine in both directions, as `cudnn.apply` expects it."""
     (params, carries, vectors), (tokens, mask) = floats, others
     xs = tokens if vectors is None else vectors
     lengths = None if mask is None else jnp.sum(mask, axis=0)

@@ -19,7 +19,7 @@ from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, Sta
 
 
 class DelayedCarry(NamedTuple):
-    """Where a layer lags the input: it starts when its first input arrives, `age` tells when."""
+    """For a layer that lags the input: it starts when its first input arrives, as `age` tells."""
 
     layers: tuple[Carry, ...]
     age: Array  # int32 [B]: steps since the example's start
@@ -29,12 +29,12 @@ class DelayedCarry(NamedTuple):
 class Chain:
     """Layers on top of each other: h^0 = x, h^l = layer^l(h^{l-1}), y = h^L; a SequenceModel.
 
-    Parameters: {"layer_0": .., "layer_1": .., ..}. The carry is the tuple of the layers' carries; if a
-    layer below the top has a delay, a DelayedCarry.
+    Parameters: {"layer_0": .., "layer_1": .., ..}. The carry is the tuple of the layers' carries;
+    if a layer below the top has a delay, a DelayedCarry.
 
     Attributes:
-      layers: cells or models. LSTMs of one width and engine are one call by cuDNN, where `unroll` would
-        take it.
+      layers: cells or models. LSTMs of one width and engine are one call of cuDNN, where `unroll`
+        would use it.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -130,17 +130,17 @@ def gather_states(states: Sequence[State]) -> State:
 
 
 def lags(layers: Sequence[Cell | SequenceModel]) -> tuple[int, ...]:
-    """By how many steps a stream's input reaches each layer late."""
+    """By how many steps each layer lags a stream's input."""
     return tuple(sum(layer.delay for layer in layers[:n]) for n in range(len(layers)))
 
 
 def check_order(layers: Sequence[Cell | SequenceModel]) -> None:
-    """Raises ValueError if a layer would have to know what reaches it late only."""
+    """Raises ValueError if a layer that is not causal lags the input."""
     for layer, lag in zip(layers, lags(layers), strict=True):
         if lag and not layer.causal:
             raise ValueError(
-                f"{type(layer).__name__} is not causal, and its inputs are {lag} steps late; accepted above "
-                "layers with a delay are causal ones"
+                f"{type(layer).__name__} is not causal, and its inputs are {lag} steps late; "
+                "accepted above layers with a delay are causal ones"
             )
 
 
@@ -175,11 +175,11 @@ def apply_layers(
 ) -> tuple[Carry, Array, State, Aux]:
     """`SequenceModel.apply` of layers on top of each other.
 
-    Where a layer is late in a stream, what it hears before its first input is forgotten: it starts anew
-    when that arrives.
+    A layer that lags in a stream is reset when its first input arrives; what it read before is
+    dropped.
     """
     xs, lengths = widened(xs), widened(lengths)
-    xs = zero_beyond(xs, lengths)  # an embedding's gradient would see what lies there, too
+    xs = zero_beyond(xs, lengths)  # an embedding's gradient would also see what is there
     late = any(lags(layers))
     cells = None if late else cells_at_once(layers, params, carry, xs, reset=reset)
     if cells is not None:

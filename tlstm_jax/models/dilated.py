@@ -28,10 +28,10 @@ from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, PyTree, SequenceMo
 
 @dataclasses.dataclass(frozen=True)
 class Dilated(ModelWrapper):
-    """`model` over d interleaved sequences, which are run side by side: d times fewer sequential steps.
+    """`model` over d interleaved sequences, run side by side: d times fewer sequential steps.
 
-    A SequenceModel with the model's parameters. Its carry has that of every sequence, in the order in
-    which they are used next: leaves [B, d, ..]. A delay of the model is d times as long.
+    A SequenceModel with the model's parameters. Its carry holds those of the d sequences, in the
+    order of their next use: leaves [B, d, ..]. It multiplies the model's delay by d.
 
     Attributes:
       model: a Cell or a SequenceModel.
@@ -81,7 +81,7 @@ class Dilated(ModelWrapper):
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         (T, B), d = xs.shape[:2], self.dilation
-        whole = lengths is None and T % d == 0
+        even = lengths is None and T % d == 0
         ends = jnp.full((B,), T) if lengths is None else jnp.clip(lengths, 0, T)
         carry, ys, state, aux = self._model.apply(
             params,
@@ -89,18 +89,18 @@ class Dilated(ModelWrapper):
             _together(carry),
             _fold(xs, d, zero_input(xs[:1])),
             flush=flush,
-            lengths=None if whole else _shares(ends, d),
+            lengths=None if even else _shares(ends, d),
             reset=None if reset is None else _fold(_window(reset, d), d, jnp.zeros((1, B), bool)),
             **options,
         )
         carry = _apart(carry, d)
-        if not whole:
+        if not even:
             carry = jax.tree.map(lambda leaf: _roll(leaf, ends), carry)
         if reset is not None:
-            anew = _together(self.init_carry(B, memory_dtype(carry), params=params))
+            start = _together(self.init_carry(B, memory_dtype(carry), params=params))
             stale = _stale(reset, ends, d)
-            anew = jax.tree.map(lambda a, b: a.astype(b.dtype), _apart(anew, d), carry)
-            carry = select(stale, anew, carry)
+            start = jax.tree.map(lambda a, b: a.astype(b.dtype), _apart(start, d), carry)
+            carry = select(stale, start, carry)
         ys = ys.reshape(-1, B, *ys.shape[2:])[:T]
         if reset is not None and flush and self.delay:
             ys = select(_dropped(reset, ends, self.delay), jnp.zeros_like(ys), ys)
@@ -160,7 +160,7 @@ def _shares(ends: Array, d: int) -> Array:
 
 
 def _window(reset: Array, d: int) -> Array:
-    """Where one of the last d steps is a reset: each sequence's first step behind it."""
+    """Where one of the last d steps is a reset: each sequence's first step after it."""
     padded = jnp.concatenate([jnp.zeros((d - 1, reset.shape[1]), bool), reset])
     T = reset.shape[0]
     return jnp.any(jnp.stack([padded[n : n + T] for n in range(d)]), axis=0)
@@ -176,7 +176,7 @@ def _stale(reset: Array, ends: Array, d: int) -> Array:
 
 
 def _dropped(reset: Array, ends: Array, delay: int) -> Array:
-    """Which outputs are still under way at a reset, also in a sequence that it finds at its end: [T, B]."""
+    """Which outputs are still delayed at a reset, also one after the end of a sequence: [T, B]."""
     now = segment_ids(reset, ends)
     later = jnp.concatenate([now, *[now[-1:]] * delay])[delay:]
     return later > now

@@ -1,8 +1,8 @@
 """Dropout of a model's inputs and outputs.
 
-Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout", JMLR 15, 2014; on what enters
-and leaves recurrent layers: Zaremba, Sutskever and Vinyals, "Recurrent Neural Network Regularization",
-2014; with one mask for a whole sequence: Gal and Ghahramani, NIPS 2016.
+Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout", JMLR 15, 2014; on what
+enters and leaves recurrent layers: Zaremba, Sutskever and Vinyals, "Recurrent Neural Network
+Regularization", 2014; with one mask per sequence: Gal and Ghahramani, NIPS 2016.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, Sta
 class Dropout(ModelWrapper):
     """`model` with dropout, in training only; a SequenceModel with the same parameters and carry.
 
-    A dropped unit is zero, the others are divided by 1 - rate. A dropped token is the zero input; tokens
-    that are kept stay as they are.
+    A dropped unit is zero, the others are divided by 1 - rate. A dropped token is the zero input;
+    kept tokens are unchanged.
 
     Attributes:
       model: a Cell or a SequenceModel, of any delay.
@@ -91,7 +91,9 @@ class Dropout(ModelWrapper):
         if not _is_on(rate):
             return xs
         if key is None:
-            raise ValueError("Dropout draws masks in training; accepted is a key, not None")
+            raise ValueError(
+                "key is None; accepted by Dropout, which draws masks in training, is a PRNG key"
+            )
         shape = (1, *xs.shape[1:]) if self.variational else xs.shape
         keep = 1 - jnp.asarray(rate)  # so that one that is traced rounds as one that is not
         kept = jnp.broadcast_to(jax.random.bernoulli(key, keep, shape), xs.shape)

@@ -1,4 +1,4 @@
-"""A cell whose first carry is learned."""
+"""A cell whose initial carry is learned."""
 
 import dataclasses
 from typing import Any
@@ -19,13 +19,13 @@ from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, State
 class LearnedCarry(OfCell):
     """`cell` with a learned initial carry; a SequenceModel.
 
-    Parameters: {"cell": .., "carry": the cell's carry without its axis B, the leaves under their paths'
-    names}. `init_carry(B)` needs them: `init_carry(B, params=params)`.
+    Parameters: {"cell": .., "carry": the cell's carry without its axis B, the leaves under their
+    paths' names}. `init_carry(B)` needs them: `init_carry(B, params=params)`.
 
     Attributes:
       cell: a Cell without delay, whose carry is of floats.
-      scale: the carry starts uniformly in [-scale, scale]; None: the cell's own `carry_scale`, or 0 where it
-        has none.
+      scale: the carry is initialized uniformly in [-scale, scale]; None: the cell's own
+        `carry_scale`, or 0 where it has none.
       remat_every, engine: see `unroll`.
 
     Example:
@@ -33,7 +33,8 @@ class LearnedCarry(OfCell):
       >>> from tlstm_jax import LSTM, LearnedCarry
       >>> model = LearnedCarry(LSTM(4), scale=0.1)
       >>> params, state = model.init(jax.random.key(0), input_size=3)
-      >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2, params=params), jnp.ones((5, 2, 3)))
+      >>> carry = model.init_carry(2, params=params)
+      >>> carry, ys, *_ = model.apply(params, state, carry, jnp.ones((5, 2, 3)))
       >>> ys.shape, jax.tree.map(jnp.shape, params["carry"])
       ((5, 2, 4), {'hidden': (4,), 'memory': (4,)})
     """
@@ -52,15 +53,17 @@ class LearnedCarry(OfCell):
         carry, name = self._shapes(), type(self.cell).__name__
         if self.cell.delay:
             raise ValueError(
-                f"{name} has a delay of {self.cell.delay} steps; accepted with a learned carry are "
-                "cells without"
+                f"{name} has a delay of {self.cell.delay}; accepted with a learned carry are cells "
+                "without delay"
             )
         if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(carry)):
-            raise ValueError(f"the carry of {name} has integers; a learned one is of floats")
+            raise ValueError(
+                f"the carry of {name} has integers; accepted as a learned one are floats"
+            )
 
     @property
     def carry_scale(self) -> float:
-        """What `scale` comes to."""
+        """The scale that is used."""
         if self.scale is not None:
             return self.scale
         cell = self.cell
@@ -87,9 +90,7 @@ class LearnedCarry(OfCell):
           ValueError: params is None.
         """
         if params is None:
-            raise ValueError(
-                "a learned carry is one of the parameters; accepted is params, not None"
-            )
+            raise ValueError("params is None; accepted with a learned carry are the parameters")
 
         return _learned(params, self.cell.init_carry(batch_size, dtype))
 

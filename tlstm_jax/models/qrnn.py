@@ -38,15 +38,15 @@ class QRNN(DelayFreeModel):
     """One layer of QRNN, in parallel over time; a SequenceModel. Blocks in the order z, f, o, i.
 
     Parameters: {"input": {"kernel" [k, I, n M], "bias" [n M]}}, n = 2, 3, 4 for f, fo, ifo pooling;
-    kernel[k - 1] meets x_t.
+    kernel[k - 1] multiplies x_t.
 
     Attributes:
       features: M.
       pooling: "f", "fo" or "ifo".
       width: k >= 1, of the convolution over time.
       forget_bias: initial bias of f; the others start at 0.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(k I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(k I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -132,7 +132,7 @@ class QRNN(DelayFreeModel):
         """(what is pending at the end, the sums [T, B, n M] without bias)."""
         (T, B), k, kernel = xs.shape[:2], self.width, params["input"]["kernel"]
         segments = segment_ids(reset, lengths)
-        if segments is not None:  # also of the k - 1 steps behind the end
+        if segments is not None:  # also of the k - 1 steps after the end
             segments = jnp.concatenate([segments, *[segments[-1:]] * (k - 1)])
 
         def same(first: Array, then: Array, part: Array) -> Array:

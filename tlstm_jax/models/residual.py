@@ -1,7 +1,7 @@
 """A residual connection around a model.
 
-He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016; over recurrent layers:
-Wu et al., "Google's Neural Machine Translation System", 2016.
+He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016; over recurrent
+layers: Wu et al., "Google's Neural Machine Translation System", 2016.
 
     y_t = x_t + model(x)_t
 """

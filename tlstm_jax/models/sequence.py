@@ -119,7 +119,8 @@ def draw_noise(cell: Cell, key: Array | None, num_steps: int, batch_size: int) -
         return None
     if key is None and jax.eval_shape(lambda: cell.draw(jax.random.key(0), 1, 1)) is not None:
         raise ValueError(
-            f"{type(cell).__name__} draws masks in training; accepted is a key, not None"
+            f"key is None; accepted by {type(cell).__name__}, which draws masks in training, is a "
+            "PRNG key"
         )
     return cell.draw(key, num_steps, batch_size)
 
@@ -137,7 +138,7 @@ def memory_dtype(carry: Carry) -> Any:
 
 
 def carry_dtype(params: Params) -> Any:
-    """Of a carry that goes with these parameters: float32, or wider if they are."""
+    """The dtype of a carry for these parameters: float32, or wider if they are."""
     dtypes = [jnp.dtype(jnp.float32), *(leaf.dtype for leaf in jax.tree.leaves(params))]
     return max(dtypes, key=lambda dtype: dtype.itemsize)
 
@@ -154,14 +155,14 @@ def draws(model: Cell | SequenceModel) -> bool:
 
 
 def finished_first(model: Cell | SequenceModel) -> tuple[bool, ...]:
-    """Which features of y have seen a whole example at its first step, and not at its last: [M]."""
+    """Which features of y have seen the entire example at its first step, not at its last: [M]."""
     return getattr(model, "finished_first", (False,) * model.features)
 
 
 def last_output(model: Cell | SequenceModel, ys: Array, lengths: Array | None = None) -> Array:
-    """The output that has seen each example as a whole: y of its last input.
+    """The output that has seen each example entirely: y of its last input.
 
-    Of what runs backwards in time (`Bidirectional`), it is y of the first input.
+    For features that run backwards in time (`Bidirectional`), it is y of the first input.
 
     Args:
       model: what made ys.
@@ -209,6 +210,7 @@ def as_sequence(model: Cell | SequenceModel, **settings: Any) -> SequenceModel:
         return CellModel(model, **settings)
     if settings:
         raise ValueError(
-            f"{', '.join(settings)}: accepted for cells only; set it in the sequence model"
+            f"{', '.join(settings)} is given; accepted is that for cells only: set it in the "
+            "sequence model"
         )
     return model

@@ -1,7 +1,8 @@
 """The simple recurrent unit, in parallel over time. Equations and citation: `tlstm_jax.cells.sru`.
 
-The version of 2017 is linear in its state: an associative scan. That of 2018 sees c_{t-1} in its gates: all
-products are made for all steps at once, and an element-wise loop remains.
+The version of 2017 is linear in its state, and runs as an associative scan. That of 2018 has
+c_{t-1} in its gates: the products are computed for all steps at once, and an elementwise loop
+remains.
 """
 
 import dataclasses
@@ -24,16 +25,16 @@ from tlstm_jax.typing import Array, Aux, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class SRU(DelayFreeModel):
-    """One layer of SRU; a SequenceModel with `SRUCell`'s parameters and carry, and the same numbers.
+    """One layer of SRU; a SequenceModel with the parameters, carry and numbers of `SRUCell`.
 
     Attributes:
       features: M.
       version: 2017 or 2018.
-      scale: alpha, of the version of 2018; None is the paper's sqrt(1 + 2 exp(highway_bias)).
-      highway_bias: b_r at the start; where it is negative, more of x passes.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
-      remat_every, engine: of the loop of 2018, see `unroll`.
+      scale: alpha, in the version of 2018; None is the paper's sqrt(1 + 2 exp(highway_bias)).
+      highway_bias: initial b_r; if it is negative, more of x passes.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
+      remat_every, engine: of the loop of 2018; see `unroll`.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -5,8 +5,8 @@ Graves, Mohamed and Hinton, "Speech Recognition with Deep Recurrent Neural Netwo
     h^1_t = cell^1(x_t), h^l_t = cell^l(h^{l-1}_t), y_t = h^L_t            separate weights
     h^0_t = x_t W + b, h^l_t = cell(h^{l-1}_t), y_t = h^L_t                shared weights
 
-Shared weights are the stacked LSTM that the tensorized LSTM is compared with: its sequential steps
-grow as T L, where a tensorized LSTM of that depth has T + L - 1.
+With shared weights it is the stacked LSTM that the tensorized LSTM is compared with: it has T L
+sequential steps, where a tensorized LSTM of that depth has T + L - 1.
 """
 
 import dataclasses
@@ -33,18 +33,18 @@ from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, Sta
 
 @dataclasses.dataclass(frozen=True)
 class Stacked:
-    """`num_layers` of one cell or model on top of each other; a SequenceModel. See also `Chain`.
+    """`num_layers` layers of one cell or model; a SequenceModel. See also `Chain`.
 
-    Parameters: {"layer_0": .., "layer_1": .., ..}; with `shared`, {"input": {"kernel" [I, M], "bias"
-    [M]}, "layer": ..}. The carry is a tuple of the layers' carries, as in `Chain`.
+    Parameters: {"layer_0": .., "layer_1": .., ..}; with `shared`, {"input": {"kernel" [I, M],
+    "bias" [M]}, "layer": ..}. The carry is a tuple of the layers' carries, as in `Chain`.
 
     Attributes:
       cell: the cell or model of every layer.
       num_layers: L >= 1.
-      shared: whether the layers share their weights, behind a projection of x to M features.
-      input_scale: as in the cells, of where x comes in: the projection with `shared`, else the first layer;
-        None: as `cell` has it, 1 / sqrt(I) in the projection.
-      remat_every, engine: of a cell, see `unroll`. By cuDNN all layers are one call.
+      shared: whether the layers share their weights, after a projection of x to M features.
+      input_scale: as in the cells, for the weights of x: the projection with `shared`, otherwise
+        the first layer; None: as `cell` has it, 1 / sqrt(I) in the projection.
+      remat_every, engine: of a cell; see `unroll`. With cuDNN all layers are one call.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -108,8 +108,8 @@ class Stacked:
         layer, state = self._layers[0].init(key, M)
         if jax.tree.leaves(state):
             raise ValueError(
-                f"{type(self.cell).__name__} keeps a state beside its parameters; accepted with shared "
-                "weights are models without"
+                f"{type(self.cell).__name__} has a state besides its parameters; accepted with "
+                "shared weights are models without"
             )
         embedding = {"kernel": kernel, "bias": jnp.zeros((M,), jnp.float32)}
         return {"input": embedding, "layer": layer}, ()

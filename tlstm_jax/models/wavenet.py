@@ -1,7 +1,7 @@
 """WaveNet: gated dilated causal convolutions, with residual and skip connections.
 
-van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior and Kavukcuoglu, "WaveNet: A
-Generative Model for Raw Audio", 2016.
+van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior and Kavukcuoglu,
+"WaveNet: A Generative Model for Raw Audio", 2016.
 
     x^0_t = x_t W + b
     for each layer, with dilation d:
@@ -44,17 +44,18 @@ class WaveNetCarry(NamedTuple):
 class WaveNet(DelayFreeModel):
     """WaveNet, in parallel over time; a SequenceModel. Its second 1x1 convolution is the readout.
 
-    Parameters: {"input": {"kernel" [I, M], "bias" [M]}, "layer_0": {"dilated": {"kernel" [2, M, 2M],
-    "bias" [2M]}, "residual": {"kernel" [M, M], "bias" [M]}, "skip": {"kernel" [M, S], "bias" [S]}}, ..,
-    "post": {"kernel" [S, S], "bias" [S]}}; blocks filter, gate; kernel[1] meets x_t. The top layer's
-    residual leads nowhere, and is left in for the sake of one shape.
+    Parameters: {"input": {"kernel" [I, M], "bias" [M]}, "layer_0": {"dilated":
+    {"kernel" [2, M, 2M], "bias" [2M]}, "residual": {"kernel" [M, M], "bias" [M]}, "skip":
+    {"kernel" [M, S], "bias" [S]}}, .., "post": {"kernel" [S, S], "bias" [S]}}; blocks filter, gate;
+    kernel[1] multiplies x_t. The top layer's residual is not used; it is there so that all layers
+    have the same shapes.
 
     Attributes:
       features: S, the width of y and of the skip connections.
       residual_features: M, of the residual path; None: S.
       dilations: d of each layer, from the first to the last.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp

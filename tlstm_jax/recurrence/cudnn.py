@@ -76,7 +76,7 @@ def why_not(
     directions: int = 1,
     **options: Any,
 ) -> str | None:
-    """Why cuDNN cannot do what `takes` is asked for, in words; None if it can."""
+    """Why cuDNN cannot run what `takes` is asked for, in words; None if it can."""
     for cell in cells:
         if type(cell) is not LSTM:
             return f"the cell is {type(cell).__name__}, and cuDNN has LSTM"

@@ -43,8 +43,8 @@ def deferred(cell: Cell, params: Params, carry: Carry, inputs: Inputs) -> tuple[
     """(the last carry, ys) of `engine.run`.
 
     Its gradient is plain JAX, and can be differentiated again in either mode, but the first
-    derivative has to be in reverse mode: forward mode (jvp, jacfwd, linearize) first is JAX's
-    TypeError, for which there is engine="scan".
+    derivative has to be in reverse mode: forward mode first (jvp, jacfwd, linearize) raises JAX's
+    TypeError; engine="scan" has it.
 
     Args:
       inputs: without noise.
@@ -74,7 +74,7 @@ class Forward(NamedTuple):
       last: the last carry.
       ys: [T, B, M].
       carries: the carry before each step, leaves [T, B, ..].
-      saved: what is saved beside it of the pullbacks of update, [T, B, ..] each.
+      saved: what else is saved of the pullbacks of update, [T, B, ..] each.
     """
 
     last: Carry

@@ -21,7 +21,7 @@ class Residuals(NamedTuple):
 
     Attributes:
       carries: the carry before each step, leaves [T, B, ..].
-      saved: what is saved beside it of the pullbacks of update, [T, B, ..] each.
+      saved: what else is saved of the pullbacks of update, [T, B, ..] each.
     """
 
     params: Params

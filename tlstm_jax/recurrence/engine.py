@@ -72,11 +72,11 @@ def run(
 
 
 def _in_shards(loop: Callable[..., Any], number: int, *, copies: bool) -> Callable[..., Any]:
-    """`loop` on each shard of a batch by itself, on its own device.
+    """`loop` on each shard of a batch separately, on its own device.
 
     Every device then sums the weights' gradient over its own examples and all steps, and the sums
     are reduced across devices once, rather than at every step. For JAX's own gradient this needs a
-    copy of the parameters for each shard; the deferred gradient does it by itself.
+    copy of the parameters for each shard; the deferred gradient needs none.
     """
 
     def split(tree: PyTree, axis: int) -> PyTree:

@@ -40,7 +40,7 @@ class Origin(NamedTuple):
 class Pullbacks:
     """The pullbacks of project, mix and update of one cell, at given shapes.
 
-    Parameters that a part does not read are no inputs of its pullback, nor are integer leaves of
+    Parameters that a part does not read are not inputs of its pullback, nor are integer leaves of
     the carry: what is left of both are lists of leaves, which `Choice` takes from a tree and puts
     back.
 

@@ -1,6 +1,6 @@
 """A cell over time.
 
-The same cell can be run over whole sequences, over streams in segments, and token by token
+The same cell can be run over sequences at once, over streams in segments, and token by token
 (`tlstm_jax.generation`); the three give the same numbers. `unroll_reference` is the slow, obvious
 version of `unroll`, for tests and for reading.
 """
@@ -64,16 +64,16 @@ def unroll(
         scan with a fast gradient of its own: it takes grad, vjp and jacrev, under jit and vmap, and
         what differentiates such a gradient again (slower than the scan's, and the CPU compiler of
         jaxlib 0.10.2 fails on some: "llvm_module != nullptr"), but forward mode first (jvp, jacfwd,
-        jacrev(jacfwd)) is JAX's TypeError on a custom_vjp. "scan" is plain JAX, for forward mode,
-        second derivatives (hessian, grad of grad, Hessian-vector products) and gradients of
+        jacrev(jacfwd)) raises JAX's TypeError on a custom_vjp. "scan" is plain JAX, for forward
+        mode, second derivatives (hessian, grad of grad, Hessian-vector products) and gradients of
         trainings; it is also what cells without project / mix / update, cells that couple examples,
         `noise`, `observe`, and `reset` with `initial` run on. "cudnn" (`recurrence.cudnn`) is
         cuDNN's LSTM, on one NVIDIA device: for `LSTM` in float32 with vectors, or tokens of a
         vocabulary up to 1,024, and lengths, without reset, noise, observe and remat_every. "fused"
         (`recurrence.fused`) is one Pallas kernel for all steps, for some cells, on CUDA. "auto" is
         cuDNN where that applies, and the deferred engine elsewhere, under vmap, and in programs
-        compiled by a process without an NVIDIA device. Where arrays are sharded by the
-        `in_shardings` of a jit alone, say "deferred": cuDNN would compute the full batch on each
+        compiled by a process without an NVIDIA device. Where arrays are sharded only by the
+        `in_shardings` of a jit, choose "deferred": cuDNN would compute the full batch on each
         device.
 
     Returns:
@@ -84,7 +84,7 @@ def unroll(
     Raises:
       ValueError: params, carry, xs, lengths or reset have shapes, kinds or names that do not fit,
         an axis of xs is empty, remat_every < 1, an unknown engine, or "cudnn" or "fused" for what
-        these cannot do.
+        these cannot run.
 
     Example:
       >>> import jax, jax.numpy as jnp

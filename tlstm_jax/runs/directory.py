@@ -1,6 +1,6 @@
 """What a run writes: its settings, metrics, checkpoints and learning curves.
 
-config.json      the settings of the run; a user's own model and task by their module, see `read_config`
+config.json      the settings of the run; a user's own model and task by module, see `read_config`
 data.json        a checksum of its data, and its vocabulary
 metrics.jsonl    a JSON object for each report: {"step", "samples", "seconds", "train", "valid"}
 events.out.*     the same for TensorBoard
@@ -30,7 +30,7 @@ from tlstm_jax.runs.own_code import check_named
 from tlstm_jax.runs.settings import PATHS, RunSettings
 from tlstm_jax.typing import Task
 
-_MOST_JSON = 2**22  # bytes of a file, or of one line of metrics; what is written has some thousands
+_MOST_JSON = 2**22  # bytes of a file, or of one line of metrics; what is written has thousands
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -44,14 +44,14 @@ def read_json(path: pathlib.Path) -> Any:
 
     Raises:
       FileNotFoundError: there is none.
-      ValueError: in one line, that it is no file, too long, or no JSON.
+      ValueError: it is not a file, too long, or not JSON.
     """
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a file; accepted is a file of JSON")
     with path.open("rb") as file:
         content = file.read(_MOST_JSON + 1)
     if len(content) > _MOST_JSON:
-        raise ValueError(f"{path} is damaged: it has over {_MOST_JSON:,} bytes of JSON")
+        raise ValueError(f"{path} is damaged; accepted are up to {_MOST_JSON:,} bytes of JSON")
     try:
         return _parse(content)
     except ValueError as e:
@@ -66,7 +66,7 @@ def _parse(content: bytes) -> Any:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"it holds {constant}, which is no number")
+    raise ValueError(f"it holds {constant}, which is not a number")
 
 
 def _finite(text: str) -> float:
@@ -74,23 +74,23 @@ def _finite(text: str) -> float:
 
 
 class RunDirectory:
-    """The folder of one run, and where its parts lie."""
+    """The folder of one run, and the paths of its parts."""
 
     def __init__(self, path: str | pathlib.Path) -> None:
         self.path = pathlib.Path(path)
         self.config = self.path / "config.json"
         self.data = self.path / "data.json"
         self.metrics = self.path / "metrics.jsonl"
-        self.events = self.path / EVENTS  # the beginning of their names
+        self.events = self.path / EVENTS  # their names' prefix
         self.checkpoints = self.path / "checkpoints"
         self.curves = self.path / "curves.png"
         self.results = self.path / "results.json"
 
     def read_config(self, named: Collection[str] = ()) -> RunSettings:
-        """The settings of the run that lies here.
+        """The settings of the run in this folder.
 
-        A file may come from a stranger, and to import a module is to run it. So a task or a model that is
-        module:name is imported if it is `named` by the user, too, and refused else.
+        A file may come from a stranger, and importing a module runs it. So a task or model that is
+        module:name is imported only if the user `named` it as well, and refused otherwise.
 
         Args:
           named: the user's own tasks and models, as module:name.
@@ -110,15 +110,17 @@ class RunDirectory:
 
     def _read_config(self) -> dict[str, Any]:
         if not self.config.is_file():
-            raise FileNotFoundError(f"no run in {self.path}: it holds no config.json")
+            raise FileNotFoundError(
+                f"{self.path} holds no config.json; accepted is the folder of a run"
+            )
         config = read_json(self.config)
         names = [field.name for field in dataclasses.fields(RunSettings)]
         if not isinstance(config, dict) or sorted(config) != sorted(names):
-            raise ValueError(f"{self.config} is damaged: it should hold {', '.join(names)}")
+            raise ValueError(f"{self.config} is damaged; accepted are {', '.join(names)}")
         return config
 
     def own_code(self) -> dict[str, str]:
-        """Which of "task" and "model" are module:name, and what; {} where no run lies. Imports nothing.
+        """The "task" and "model" that are module:name; {} if there is no run. Imports nothing.
 
         Raises:
           ValueError: its settings cannot be read.
@@ -129,10 +131,10 @@ class RunDirectory:
         return {part: config[part] for part in ("task", "model") if is_own(config[part])}
 
     def is_taken(self, settings: RunSettings) -> bool:
-        """Whether something else lies here than a run of these settings, or nothing.
+        """Whether the folder holds something other than a run of these settings.
 
         Raises:
-          ValueError: the settings of the run that lies here cannot be read.
+          ValueError: the settings of the run in it cannot be read.
         """
         if not self.config.is_file():
             return os.path.lexists(self.path) and not is_unclaimed(self.path, self.config)
@@ -143,7 +145,7 @@ class RunDirectory:
         return False
 
     def claim(self, settings: RunSettings, task: Task) -> None:
-        """Makes the folder, or sees that it holds this very run or nothing; writes whose it is.
+        """Makes the folder, or checks that it holds this very run or nothing; writes whose it is.
 
         Raises:
           ValueError: it holds another run, or something else.
@@ -154,7 +156,9 @@ class RunDirectory:
             self._check_same(settings, but=moves)
             self.check_data(task)
             if not all(task.unit in record for record in self.read_metrics()):
-                raise ValueError(f"{self.metrics} is damaged: it should count {task.unit}")
+                raise ValueError(
+                    f"{self.metrics} is damaged; accepted are lines that count {task.unit}"
+                )
         elif self.path.exists() and not is_unclaimed(self.path, self.config):
             raise ValueError(
                 f"{self.path} exists and holds no run; accepted is a new or empty folder"
@@ -164,7 +168,7 @@ class RunDirectory:
         write_json(self.data, _identity(task))
 
     def _check_same(self, settings: RunSettings, but: set[str]) -> None:
-        """Raises _OtherRunError unless a run of these settings can go on from here; see `_check_same`."""
+        """Raises _OtherRunError unless a run of these settings can resume here."""
         for part, name in self.own_code().items():  # which is imported only if it is the same
             if name != getattr(settings, part):
                 _refuse_other(self.path, part, name, getattr(settings, part))
@@ -175,11 +179,12 @@ class RunDirectory:
         """Raises ValueError unless the task's data are those that the run began with."""
         if self.data.is_file() and self._read_data()["sha256"] != _identity(task)["sha256"]:
             raise ValueError(
-                f"the data of {task.name} are not those that the run in {self.path} began with"
+                f"the data of {task.name} differ; accepted are those that the run in {self.path} "
+                "began with"
             )
 
     def read_vocabulary(self) -> tuple[int, ...] | None:
-        """The bytes that a text task's tokens stand for; None for other tasks.
+        """The bytes of a text task's tokens; None for other tasks.
 
         Raises:
           FileNotFoundError, ValueError: data.json is missing or damaged.
@@ -192,8 +197,8 @@ class RunDirectory:
         right = isinstance(data, dict) and isinstance(data.get("sha256"), str)
         if not right or not _is_vocabulary(data.get("vocabulary", ())):
             raise ValueError(
-                f"{self.data} is damaged: it should hold sha256, a checksum, and vocabulary, null or "
-                "distinct bytes in order"
+                f"{self.data} is damaged; accepted are sha256, a checksum, and vocabulary, null or "
+                "ascending bytes"
             )
         return data
 
@@ -201,7 +206,8 @@ class RunDirectory:
         """The lines of metrics.jsonl; a last line that a kill left incomplete is dropped.
 
         Args:
-          most: of a longer run, every n-th: about so many with an evaluation, and so many without.
+          most: of a longer run, every n-th: about this many with an evaluation, and as many
+            without.
 
         Raises:
           ValueError: a line that is not the last is damaged.
@@ -219,7 +225,7 @@ class RunDirectory:
                     record = None
                 if not _is_record(record):
                     raise ValueError(
-                        f"{self.metrics} is damaged: line {number + 1} should hold step, "
+                        f"{self.metrics} is damaged in line {number + 1}; accepted are step, "
                         "seconds and other numbers, and train and valid, names with numbers"
                     )
                 kinds["valid" in record].add(number, record)
@@ -228,7 +234,7 @@ class RunDirectory:
 
 
 class _Thinned:
-    """Every n-th of what is added: all up to `most`, then half that number or more."""
+    """Every n-th of what is added: all up to `most`, from then on half that number or more."""
 
     def __init__(self, most: int | None) -> None:
         self.kept: list[tuple[int, dict[str, Any]]] = []
@@ -242,7 +248,7 @@ class _Thinned:
             self.kept, self._every = self.kept[::2], 2 * self._every
 
 
-@functools.lru_cache(maxsize=8)  # of a sweep's members, which have their task in common
+@functools.lru_cache(maxsize=8)  # for a sweep's members, which share their task
 def _identity(task: Task) -> dict[str, Any]:
     """What data.json holds: a checksum of the task's data, and its vocabulary."""
     digest = hashlib.sha256()
@@ -274,7 +280,7 @@ class _OtherRunError(ValueError):
 
 
 def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings, but: set[str]) -> None:
-    """Raises ValueError unless a run of settings `new` can go on from one of `old`; `but` may differ."""
+    """Raises ValueError unless settings `new` can resume a run of `old`; `but` may differ."""
     before, after = _flat(old), _flat(new)
     steps = [part.get("num_steps", 0) for part in (before, after)]
     if after.get("schedule") == "constant" and steps[0] < steps[1]:
@@ -286,8 +292,8 @@ def _check_same(path: pathlib.Path, old: RunSettings, new: RunSettings, but: set
 
 def _refuse_other(path: pathlib.Path, name: str, before: Any, after: Any) -> NoReturn:
     raise _OtherRunError(
-        f"{path} already holds another run: its {name} is {before}, here it is {after}; accepted are the "
-        "same settings or another --workdir"
+        f"{path} holds another run, whose {name} is {before}, not {after}; accepted are the same "
+        "settings or another --workdir"
     )
 
 

@@ -1,7 +1,7 @@
-"""TensorBoard's events, written where they arise, so that a full disk is an error of the program.
+"""TensorBoard's events, written where they arise, so that a full disk is the program's error.
 
-tensorboardX's SummaryWriter has a thread for them, which ends with a traceback when it cannot write, and
-leaves the program waiting for it.
+tensorboardX's SummaryWriter has a thread for them, which ends with a traceback when it cannot
+write, and leaves the program waiting for it.
 """
 
 import os
@@ -16,29 +16,29 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar
 
-NAME = "events.out.tfevents"  # the beginning of their names
+NAME = "events.out.tfevents"  # their names' prefix
 _UNUSED = "events.unused"  # a name that TensorBoard does not read
 _START = re.compile(rf"{NAME}\.(\d{{1,12}})\.")
 
 
 class EventLog:
-    """One file of events, that tells what the lines of metrics.jsonl tell, from the first on.
+    """One file of events, with the content of metrics.jsonl from its first line on.
 
-    It takes the place of those of earlier starts: what was lost of them, or is later than where a run goes on
-    from, is nobody's care then.
+    It replaces those of earlier starts: what they lost, or have beyond the step that a run resumes
+    from, does not matter then.
     """
 
     def __init__(
         self, directory: pathlib.Path, before: Iterable[Mapping[str, Any]], *, keep: bool
     ) -> None:
-        """Writes the file, with the numbers of the records `before`; then gives up those that are there.
+        """Writes the file, with the numbers of the records `before`; then retires the earlier ones.
 
         Args:
-          keep: the earlier ones get another name; else they are removed.
+          keep: whether the earlier ones are renamed, not removed.
         """
         old = sorted(directory.glob(f"{NAME}.*"))
         starts = [int(m.group(1)) for path in old if (m := _START.match(path.name))]
-        # Sorts behind the others, which TensorBoard may be reading, even if the clock was set back.
+        # Sorts after the others, which TensorBoard may be reading, even if the clock was set back.
         start = max(int(time.time()), *(s + 1 for s in starts), 0)
         name = f"{NAME}.{start:010d}.{socket.gethostname()}.{os.getpid()}"
         self._writer, self._time = RecordWriter(str(directory / name)), float(start)
@@ -62,7 +62,7 @@ class EventLog:
         for part in ("train", "valid"):
             for name, value in record.get(part, {}).items():
                 self._write(step=record["step"], summary=scalar(f"{part}/{name}", value))
-        if flush:  # lest a kill leave less of them than of the metrics
+        if flush:  # so that a kill does not leave fewer of them than of the metrics
             self._writer.flush()
 
     def _write(self, **content: Any) -> None:

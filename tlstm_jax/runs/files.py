@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written to a new name and moved into place."""
+"""Files that are complete or absent: written under a new name and moved into place."""
 
 import contextlib
 import itertools
@@ -12,10 +12,10 @@ LOCK = "lock"  # which a folder's owner holds, see `ownership`
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The name to write to; what stands there at the end takes the place of `path`.
+    """The name to write to; at the end, the file of this name replaces `path`.
 
     Raises:
-      OSError: it cannot be written; what was there before is still there.
+      OSError: it cannot be written; the earlier file is still there.
     """
     temporary = _temporary(path)
     with naming(path):
@@ -31,7 +31,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file of text, in UTF-8 on every system.
 
     Raises:
-      OSError: it cannot be written; what was there before is still there.
+      OSError: it cannot be written; the earlier file is still there.
     """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -41,7 +41,7 @@ def save_figure(path: pathlib.Path, figure: Any) -> None:
     """Writes a matplotlib Figure as PNG.
 
     Raises:
-      OSError: it cannot be written; what was there before is still there.
+      OSError: it cannot be written; the earlier file is still there.
     """
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
@@ -49,7 +49,7 @@ def save_figure(path: pathlib.Path, figure: Any) -> None:
 
 @contextlib.contextmanager
 def naming(path: pathlib.Path) -> Iterator[None]:
-    """An error in writing says what could not be written: a full disk's does not."""
+    """Errors in writing name the file, which those of a full disk do not."""
     try:
         yield
     except OSError as e:
@@ -57,22 +57,22 @@ def naming(path: pathlib.Path) -> Iterator[None]:
 
 
 def is_unclaimed(folder: pathlib.Path, first: pathlib.Path) -> bool:
-    """Whether a folder is empty, but for what is left where the writing of its first file was cut off."""
+    """Whether a folder is empty, except for what an interrupted writing of its first file left."""
     left = {_temporary(first), folder / LOCK}
     return folder.is_dir() and all(path in left for path in folder.iterdir())
 
 
 def check_folder(path: str | None) -> None:
-    """Raises ValueError if `path` is a link to what is not there, which can neither be read nor made."""
+    """Raises ValueError if `path` is a broken link, which can neither be read nor created."""
     if path is not None and os.path.islink(path) and not os.path.exists(path):
         raise ValueError(
-            f"{path} is a link to {os.readlink(path)}, which is not there; accepted is a folder, or a name "
-            "for a new one"
+            f"{path} is a broken link to {os.readlink(path)}; accepted is a folder, or a name for "
+            "a new one"
         )
 
 
 def folder_name(name: str) -> str:
-    """A folder for what is called `name`: digits/2d and my_tasks:parity/my_cells:MGU, say."""
+    """A folder for a name like digits/2d or my_tasks:parity/my_cells:MGU."""
     return "-".join(part.rpartition(":")[2] for part in name.split("/"))
 
 

@@ -14,11 +14,11 @@ from tlstm_jax.training.loop import Report
 from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
 
-_MOST_PLOTTED = 500  # of a curve's points, lest memory grow with the run
+_MOST_PLOTTED = 500  # points of a curve, so that memory does not grow with the run
 
 
 class Display(Protocol):
-    """A screen that reports are shown on."""
+    """A screen on which reports are shown."""
 
     def begin(self) -> None: ...
     def show(self, report: Report) -> None: ...
@@ -26,7 +26,7 @@ class Display(Protocol):
 
 
 class Journal:
-    """The metrics, the screen and the learning curves of a run that goes on from step `start`.
+    """The metrics, the screen and the learning curves of a run from step `start` on.
 
     Attributes:
       minutes: since this start of the run.

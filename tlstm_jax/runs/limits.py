@@ -1,4 +1,4 @@
-"""What a setting may be, whatever it is for: of its type, and not so large that nothing can come of it."""
+"""What any setting may be: of its type, and not so large that no run could work."""
 
 import os
 import reprlib
@@ -27,13 +27,13 @@ def check_settings(
     """Checks settings that may come from a file.
 
     Args:
-      what: that they are of, as the message calls it.
+      what: what they are settings of, for the message.
       given: names and values.
       kinds: the known names and their types, as they are annotated.
-      own: settings of a user's own code, of which only that they are of their type is known.
+      own: settings of a user's own code, of which only the type is checked.
 
     Raises:
-      ValueError: not a mapping, an unknown name, or a value of another type or too large for any use.
+      ValueError: not a mapping, an unknown name, or a value of another type or too large.
     """
     if not isinstance(given, Mapping):
         raise ValueError(f"the settings of {what} are {reprlib.repr(given)}; accepted is a mapping")
@@ -57,7 +57,7 @@ def _is(name: str | None, value: Any, kind: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
     if kind is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and abs(value) < _FLOAT32  # no NaN either
+        return number and abs(value) < _FLOAT32  # nor is NaN
     if kind == tuple[int, ...]:
         right = isinstance(value, tuple | list) and len(value) <= _most_length(name)
         return right and all(_is(name, size, int) for size in value)

@@ -21,7 +21,7 @@ class MetricsLog:
     """
 
     def __init__(self, directory: RunDirectory, start: int, *, every: int) -> None:
-        """Brings both to what is known up to `start`, of which there was a report `every` so many steps."""
+        """Brings both to the reports up to `start`, one `every` so many steps."""
         there = {r["step"]: r for r in directory.read_metrics() if r["step"] <= start}
         kept = [there[step] for step in sorted(there)]
         self.lacking = _lacking(directory.metrics, there, range(every, start + 1, every))
@@ -34,7 +34,7 @@ class MetricsLog:
             self._events = EventLog(directory.path, kept, keep=self.lacking is not None)
 
     def write(self, report: Report, unit: str, seconds: float) -> None:
-        """One report; `seconds` of training since the run's beginning.
+        """One report; `seconds` of training since the run began.
 
         Raises:
           OSError: it cannot be written, or the file is no longer in its place.
@@ -69,8 +69,8 @@ def _lacking(path: pathlib.Path, there: Mapping[int, Any], expected: Sequence[in
     if not missing:
         return None
     return (
-        f"{path} lacks {len(missing)} of the {len(expected)} reports up to step {expected[-1]}, the "
-        f"first that of step {missing[0]}"
+        f"{path} lacks {len(missing)} of the {len(expected)} reports up to step {expected[-1]}, "
+        f"the first that of step {missing[0]}"
     )
 
 

@@ -1,4 +1,4 @@
-"""A run that lies in a folder, made again from what its config.json says: for programs and notebooks."""
+"""A run in a folder, rebuilt from its config.json, for programs and notebooks."""
 
 import dataclasses
 import functools
@@ -17,12 +17,12 @@ from tlstm_jax.typing import Params, State, Task
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """A run, as `open` gives it.
+    """A run, as `open` returns it.
 
     Attributes:
       directory: its folder, and where its files are.
-      settings: plain values.
-      task, network, train: what these make.
+      settings: the run's settings, as plain values.
+      task, network, train: made from the settings.
     """
 
     directory: RunDirectory
@@ -42,7 +42,7 @@ class Run:
         return read_json(self.directory.results) if self.directory.results.is_file() else None
 
     def restore(self, step: int | str = "best") -> tuple[Params, State, Progress]:
-        """Parameters, the model's state, and how far the run was, of a checkpoint.
+        """Parameters, the model's state, and the progress of a checkpoint.
 
         Args:
           step: "best", "latest", or a number.
@@ -69,18 +69,18 @@ class Run:
 
 
 def open(path: str | pathlib.Path | RunDirectory, given: Mapping[str, Any] | None = None) -> Run:
-    """The run that lies in a folder; nothing is written.
+    """The run in a folder; nothing is written.
 
     Args:
       path: the folder.
-      given: settings in place of its own: more steps, or where the data lie now. If its task or its model is
-        of a user's own module, module:name, it has to be given, too, as "task" or "model": what is only said
-        in a file is not imported.
+      given: settings that override its own: more steps, or where the data are now. A task or model
+        in a user's own module, module:name, has to be given as well, as "task" or "model": what
+        only a file names is not imported.
 
     Raises:
-      FileNotFoundError: no run lies there.
-      ValueError, OSError: its settings cannot be read, or not be made, which names the file unless others
-        are given; or its data are no longer those that it began with.
+      FileNotFoundError: there is no run.
+      ValueError, OSError: its settings cannot be read or used (the message names the file, unless
+        others are given), or its data are no longer those that it began with.
     """
     directory = path if isinstance(path, RunDirectory) else RunDirectory(path)
     given = given or {}

@@ -1,8 +1,8 @@
-"""Code that a run's file names: imported only where the user names it, too.
+"""Code that a run's file names: imported only if the user names it as well.
 
-A run's config.json may come from a stranger, and to import a module is to run it; so would be to call a
-function of one that is already imported. What counts is therefore not where a module lies, nor whether it
-is there, but that the user gave its name, on the command line or to `runs.open`.
+A run's config.json may come from a stranger, and importing a module runs it, as does calling a
+function of an imported one. What counts is therefore not where a module is, nor whether it is
+there, but that the user named it, on the command line or to `runs.open`.
 """
 
 import pathlib
@@ -18,7 +18,7 @@ def named_in(given: Mapping[str, Any]) -> set[str]:
 
 
 def check_named(path: pathlib.Path, settings: Mapping[str, Any], named: Collection[str]) -> None:
-    """Raises ValueError if settings in a file have a task or a model that is code, and not `named`."""
+    """Raises ValueError if a file's settings have a task or model that is code and not `named`."""
     own = {part: settings[part] for part in ("task", "model") if is_own(settings.get(part))}
     unnamed = {part: name for part, name in own.items() if name not in named}
     for part, name in own.items():
@@ -30,6 +30,6 @@ def check_named(path: pathlib.Path, settings: Mapping[str, Any], named: Collecti
         code = " and ".join(f"{part} {name}" for part, name in unnamed.items())
         given = " ".join(f"--{part}={name}" for part, name in own.items())
         raise ValueError(
-            f"{path} names code, {code}, which runs only if you name it, too; accepted is {given}, where you "
-            "trust it"
+            f"{path} names code, {code}, which runs only if you name it, too; accepted is "
+            f"{given}, if you trust it"
         )

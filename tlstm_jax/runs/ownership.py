@@ -1,4 +1,4 @@
-"""One program at a time writes to a folder: an operating system's lock, which a killed one leaves free."""
+"""One program at a time writes to a folder: it holds a lock, which a kill frees."""
 
 import contextlib
 import errno
@@ -18,13 +18,13 @@ except ImportError:  # Windows
     fcntl = None
 
 NAME = LOCK
-_MOST = 200  # bytes of what is said of an owner
+_MOST = 200  # bytes of an owner's description
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 
 
 @contextlib.contextmanager
 def owning_run(directory: RunDirectory) -> Iterator[None]:
-    """A run's folder; of a sweep's member, the sweep's too, but not against its other members."""
+    """Owns a run's folder; of a sweep's member, also the sweep's, shared with other members."""
     sweep = directory.path.resolve().parent.parent / "sweep.json"
     with contextlib.ExitStack() as stack:
         if sweep.is_file():
@@ -35,7 +35,7 @@ def owning_run(directory: RunDirectory) -> Iterator[None]:
 
 @contextlib.contextmanager
 def owning(folder: pathlib.Path, first: pathlib.Path, *, shared: bool = False) -> Iterator[None]:
-    """Makes the folder, and holds it; does nothing to one that has other things in it.
+    """Makes the folder, and holds it; does nothing to one that holds something else.
 
     Args:
       folder: of a run, or of a sweep.
@@ -43,7 +43,7 @@ def owning(folder: pathlib.Path, first: pathlib.Path, *, shared: bool = False) -
       shared: others may hold it shared at the same time.
 
     Raises:
-      ValueError: in one line, which process holds it.
+      ValueError: another process holds it; the message says which.
       OSError: it cannot be written.
     """
     if folder.exists() and not first.is_file() and not is_unclaimed(folder, first):
@@ -73,14 +73,14 @@ def _lock(file: int, folder: pathlib.Path, shared: bool) -> bool:
         said = os.pread(file, _MOST, 0).decode(errors="replace")
         who = said if said.isprintable() and said else "another program"
         raise ValueError(
-            f"{folder} is in use by {who}; accepted is one program at a time: end that one, or give "
-            "another --workdir"
+            f"{folder} is in use by {who}; accepted is one program at a time: end that one, or "
+            "give another --workdir"
         ) from None
     except OSError as e:
         if e.errno not in _NO_LOCKS:
             raise
         print(
-            f"{folder} lies where there are no locks: see to it that no other program writes there",
+            f"{folder} is on a file system without locks: no other program may write there",
             file=sys.stderr,
         )
         return False

@@ -1,4 +1,4 @@
-"""What a run has come to: the checkpoint to go on from, and the results at its end."""
+"""The outcome of a run: the checkpoint to resume from, and the results at its end."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ from tlstm_jax.typing import Task
 
 
 def or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """Metrics for JSON, which knows no number that is not finite."""
+    """Metrics for JSON, which has only finite numbers."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
@@ -34,7 +34,7 @@ def write_results(
     """Evaluates the best checkpoint on the test split; writes results.json and returns it.
 
     Args:
-      why: the run ended; what its last checkpoint says, if None.
+      why: why the run ended; None: as its last checkpoint says.
       layout: over which devices; None: the default device.
     """
     like = training.abstract_state(network, task, train, layout)

@@ -1,4 +1,4 @@
-"""The settings of a run: plain values, of what is given, a preset and the defaults."""
+"""The settings of a run: plain values, from what is given, a preset and the defaults."""
 
 import dataclasses
 import inspect
@@ -19,7 +19,7 @@ from tlstm_jax.zoo.presets import PRESETS
 
 MOST_PARAMETERS = 2**33  # with Adam's two moments 100 GB, more than a device has
 _OF_A_TASK = ("input_size", "output_size", "train_batch", "eval_batch", "metrics")
-PATHS = {"data_dir", "data_path"}  # kept absolute, so that a run can go on from another folder
+PATHS = {"data_dir", "data_path"}  # kept absolute, so that a run can resume from another folder
 
 
 def task_settings(name: str) -> dict[str, Any]:
@@ -57,14 +57,15 @@ def make_task(name: str, settings: Mapping[str, Any]) -> Task:
     """A named task.
 
     Raises:
-      ValueError, OSError: in one line, what was given and what is accepted.
+      ValueError, OSError: a setting or its data are not accepted.
     """
     made = _task_maker(name)(
         **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     )
     if lacking := [part for part in _OF_A_TASK if not hasattr(made, part)]:
         raise ValueError(
-            f"task {name} makes an object of type {type(made).__name__} without {', '.join(lacking)}; "
+            f"task {name} makes an object of type {type(made).__name__} without "
+            f"{', '.join(lacking)}; "
             "accepted are tasks, as tlstm_jax.typing has them"
         )
     return made
@@ -77,7 +78,7 @@ def train_settings() -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """All that a run is a function of; plain values, for JSON.
+    """All settings that determine a run; plain values, for JSON.
 
     Raises:
       ValueError: an unknown task, model or setting, or a value of another type than the setting's.
@@ -104,10 +105,10 @@ class RunSettings:
         check_settings("training", self.train_settings, kinds)
 
     def check(self) -> TrainSettings:
-        """The settings of the training; looks at those of the model, too, but reads no data.
+        """The settings of the training; checks those of the model as well, but reads no data.
 
         Raises:
-          ValueError: in one line, what was given and what is accepted.
+          ValueError: a setting is not accepted.
         """
         self.make_network(input_size=1, output_size=1, tokens=False)
         return TrainSettings(**self.train_settings)
@@ -116,7 +117,7 @@ class RunSettings:
         """The task (unless it is given), the network for it, and the settings of its training.
 
         Raises:
-          ValueError, OSError: in one line, what was given and what is accepted.
+          ValueError, OSError: a setting or its data are not accepted.
         """
         training = self.check()
         task = task or make_task(self.task, self.task_settings)
@@ -138,7 +139,7 @@ class RunSettings:
 
 
 def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
-    """The settings of a run: what was given, over the preset, over the defaults.
+    """The settings of a run: those given override the preset's, which override the defaults.
 
     Args:
       given: settings by name, "task" and "model" among them.
@@ -157,19 +158,20 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
     model = given.pop("model", base.pop("model", "tlstm"))
     if task is None:
         raise ValueError(
-            f"neither --task nor --preset is given; tasks are {', '.join(TASKS)}, and module:name of your own"
+            f"neither --task nor --preset is given; accepted tasks are {', '.join(TASKS)}, and "
+            "module:name of your own"
         )
     kinds = (task_settings(task), zoo.model_settings(model), train_settings())
     for name in given:
         if not any(name in kind for kind in kinds):
             raise ValueError(
-                f"--{name} is not a setting of task {task}, model {model} or training; accepted are "
-                + ", ".join(sorted(set().union(*kinds)))
+                f"--{name} is not a setting of task {task}, model {model} or training; accepted "
+                "are " + ", ".join(sorted(set().union(*kinds)))
             )
     chosen = [
         {k: given.get(k, base.get(k, default)) for k, default in kind.items()} for kind in kinds
     ]
-    RunSettings(task, model, *chosen)  # looks at them
+    RunSettings(task, model, *chosen)  # checks them
     for name in PATHS & chosen[0].keys():
         if given.get(name) is not None:
             chosen[0][name] = os.path.abspath(os.path.expanduser(given[name]))
@@ -182,14 +184,14 @@ def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:
 
 
 def changed(run: RunSettings, given: Mapping[str, Any]) -> RunSettings:
-    """The run's settings, with those `given` in their places; paths are made absolute.
+    """The run's settings, overridden by those `given`; paths are made absolute.
 
     Args:
-      given: settings by name; "task" and "model" may be among them, as they are.
+      given: settings by name; "task" and "model" may be among them, unchanged.
 
     Raises:
-      ValueError: in one line, a name that is no setting of its task, model or training, or a value of
-        another type.
+      ValueError: a name is not a setting of its task, model or training, or a value is of another
+        type.
     """
     parts = {
         name: dict(getattr(run, name))

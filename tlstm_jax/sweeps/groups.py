@@ -47,7 +47,7 @@ def plan(
 
     Args:
       points: each member's values, all of the same settings.
-      make: from a point's index to its run by itself; called once for each group.
+      make: from a point's index to its run alone; called once for each group.
       traced: from a point's index to the settings that can be traced, beside those of training.
     """
     placed, groups = [], {}
@@ -133,7 +133,7 @@ def train_groups(
 
     Args:
       curves: is updated; that of an earlier sweep, to resume it.
-      chunk: train at most so many members at a time; None: all of a group.
+      chunk: train at most this many members at a time; None: all of a group.
       halving: at its rungs drop the worse settings, by the mean over their seeds (the worse seeds
         if only seeds differ); their members' `curves.stop` says so.
       load: the states to resume from, all of the same step.

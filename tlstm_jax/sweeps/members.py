@@ -1,6 +1,6 @@
 """Many runs trained as one: the same training step vmapped over seeds and float settings.
 
-A member computes what the same run computes by itself in `training.fit`: its batches, evaluation
+A member computes what the same run computes alone in `training.fit`: its batches, evaluation
 samples and masks follow from its own seed, and its settings are traced in place of constants. One
 that diverges or has finished is frozen, and does not affect the others.
 """
@@ -149,8 +149,8 @@ def fit_members(
       seeds: of the members.
       overrides: dicts of sequences of floats, one for each member.
       saved: states and progress of earlier reports, all of the same step, to resume from; None:
-        from the beginning.
-      idle: which members are not trained, though they are there: the program stays the same.
+        from scratch.
+      idle: members that are not trained, but stay in the compiled program.
       until: stop after this step, a multiple of eval_every.
       should_stop: called after every call; returns a reason to stop, or None.
       devices: over which the members are sharded; None: all.

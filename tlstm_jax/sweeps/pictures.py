@@ -64,7 +64,7 @@ def plot_sweep(
     for axis in (*of_settings, of_curves):
         axis.grid(alpha=0.3)
         if not maximize and np.nanmax(best) > 3 * np.nanmedian(best):
-            axis.set_ylim(None, 3 * np.nanmedian(best))  # else exploding members hide the others
+            axis.set_ylim(None, 3 * np.nanmedian(best))  # or exploding members hide the others
         format_metric(axis.yaxis, metric)
     return figure
 

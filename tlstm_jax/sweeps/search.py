@@ -1,4 +1,4 @@
-"""What a sweep tries and chooses: grids, random search, successive halving, means over seeds."""
+"""The search of a sweep: grids, random search, successive halving, means over seeds."""
 
 import dataclasses
 import itertools

@@ -101,14 +101,14 @@ def sweep(
 
     Args:
       task: of all members.
-      model: a name of the zoo, or a Cell or SequenceModel; of the latter only floats of its
+      model: a name of the zoo, or a Cell or SequenceModel, of which only floats of the
         initialization can be swept (`overrides.initial`).
       space: names of settings of training and of the model, and their values.
       settings: of training, other than the swept ones.
       model_settings: of a named model, other than the swept ones.
       samples: the number of points of a random search; None: the full grid.
       search_seed: of the random search.
-      chunk: train at most so many members at a time; None: all of a group.
+      chunk: train at most this many members at a time; None: all of a group.
       halving: drop the worse settings early, by the mean over their seeds.
       on_reports: called with the reports of every compiled call, by the members' indices.
 

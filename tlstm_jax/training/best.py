@@ -1,4 +1,4 @@
-"""The best parameters of a training, beside the last."""
+"""The best parameters of a training."""
 
 from typing import NamedTuple
 
@@ -19,9 +19,9 @@ class Best(NamedTuple):
 
 
 def keep_best(best: Best | None, report: Report) -> Best | None:
-    """The better of the best so far and a report of `fit`; of what is equally good the first.
+    """The better of the best so far and a report of `fit`; the earlier one if they are equal.
 
-    A pure function, to be called with every report, or folded over them:
+    A pure function, to be called with every report, or folded over the reports:
 
     >>> import functools
     >>> from tlstm_jax import LSTM, Network, TrainSettings, fit, keep_best
@@ -33,15 +33,15 @@ def keep_best(best: Best | None, report: Report) -> Best | None:
     >>> sorted(best.valid), best.step in (2, 4)
     (['accuracy', 'loss', 'sequence_accuracy'], True)
 
-    What is better, the task's `metric` and `maximize` say. A training that goes on from a report goes on with
-    the best until then.
+    The task's `metric` and `maximize` say what is better. A training that resumes from a report
+    continues with the best until then.
 
     Args:
-      best: of the reports before; None: there are none.
-      report: its state is still there, and copied where it is the best: the next call takes it.
+      best: of the earlier reports; None: there are none.
+      report: its state is copied if it is the best: the next call takes its buffers.
 
     Returns:
-      None: nothing was evaluated yet.
+      The best; None: nothing was evaluated yet.
     """
     if not report.improved:
         return best

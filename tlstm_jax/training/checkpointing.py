@@ -247,7 +247,9 @@ def _restore(
                 step = which
             if step not in (there := steps(directory)):
                 known = ", ".join(map(str, there))
-                raise FileNotFoundError(f"no checkpoint {step} in {directory}; there are {known}")
+                raise FileNotFoundError(
+                    f"{directory} holds no checkpoint {step}; accepted are {known}"
+                )
             progress = _good_progress(directory, step)
             read = functools.partial(_state, directory, step, args, like, within)
             return _read(directory / str(step), read), progress
@@ -259,7 +261,9 @@ def _restore(
 
 def _last(directory: pathlib.Path) -> int:
     if not (there := steps(directory)):
-        raise FileNotFoundError(f"no checkpoint in {directory}")
+        raise FileNotFoundError(
+            f"{directory} holds no checkpoint; accepted is the folder of a run that saved one"
+        )
     return there[-1]
 
 

@@ -1,8 +1,8 @@
 """Checksums of a folder's files, in a file among them.
 
 SHA256SUMS has a line for each other file, as the program `sha256sum` writes and checks them, and a
-last line with the checksum of the lines above, so that its own damage is found, too. It is written
-last and moved into place: a folder without it was interrupted while it was written.
+last line with the checksum of the lines above, so that its own damage is found as well. It is
+written last and moved into place: a folder without it was interrupted while it was written.
 """
 
 import hashlib

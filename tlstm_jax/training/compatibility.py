@@ -1,7 +1,7 @@
 """Whether a network, a task and its data belong together, before anything is compiled for them.
 
-A mismatch would not fail by itself: a gather reads NaN, or the last entry, for an index out of
-range, and a negative label counts from the end.
+A mismatch would raise no error: a gather reads NaN, or the last entry, for an index out of range,
+and a negative label counts from the end.
 """
 
 from typing import Any
@@ -61,7 +61,7 @@ def _check_shapes(task: Task, batch: Any) -> None:
             f"{task.input_size}"
         )
     if not _are_classes(targets):
-        return  # of a loss of the task's own
+        return  # for a loss of the task's own
     scored = (1 if task.last_only else inputs.shape[0], inputs.shape[1])
     for name, array, verb in (("targets", targets, "have"), ("mask", mask, "has")):
         if array.shape != scored:

@@ -21,8 +21,7 @@ class NonFiniteError(FloatingPointError):
 
 
 def check_evaluation(step: int, metrics: Mapping[str, float]) -> None:
-    """Raises NonFiniteError if a metric of an evaluation is not finite, which makes all
-    meaningless.
+    """Raises NonFiniteError if a metric is not finite, which makes the others meaningless.
 
     An accuracy may look fine: the argmax of logits that are NaN is 0, which may be the right class.
     """

@@ -13,7 +13,7 @@ from tlstm_jax.typing import Array, Carry, Params, PyTree, State, Sums, Task
 
 
 def outline(task: Task) -> Task:
-    """What programs are compiled for: the task without its data, if it has an `outline`."""
+    """The task that programs are compiled for: its `outline`, without data, if it has one."""
     return task.outline if hasattr(type(task), "outline") else task
 
 

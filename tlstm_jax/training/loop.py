@@ -34,7 +34,7 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: PyTree
     model_state: State
-    carry: Carry  # of a stream task; () else
+    carry: Carry  # of a stream task; () otherwise
 
 
 class Overrides(NamedTuple):
@@ -68,7 +68,7 @@ class Report(NamedTuple):
 
 
 def run_key(seed: int | Array) -> Array:
-    """A run's key: threefry whatever JAX's default is, since others draw differently under vmap."""
+    """A run's key: threefry, not JAX's default, since others draw differently under vmap."""
     return jax.random.key(seed, impl="threefry2x32")
 
 
@@ -201,7 +201,7 @@ def train_call(
 
 
 def _start(network: Network, task: Task, params: Params, carry: Carry, batch: Batch) -> Carry:
-    """The carry that a batch starts from: the stream's, or the initial one where it restarts."""
+    """The carry that a batch starts from: the stream's, or the initial one where it is reset."""
     if not task.stream:
         return network.init_carry(batch.inputs.shape[1], params=params)
     if batch.restart is None:
@@ -240,20 +240,20 @@ def fit(
     """Trains, yielding a Report after every compiled call; none if the run is finished already.
 
     The next call is already running while a report is read, so that the device does not wait for
-    the host, and the state was donated to it. Only after an evaluation, at multiples of
-    `checkpoint_every` and where training stops does it wait, and the report has the state. That
-    state is donated to the next call: use it before asking for the next report. `keep_best` does,
-    and keeps the parameters of the best evaluation.
+    the host, and the state was donated to it. It waits only after an evaluation, at multiples of
+    `checkpoint_every` and where training stops; these reports have the state. That state is donated
+    to the next call: use it before asking for the next report, as `keep_best` does, which keeps the
+    best parameters.
 
     Args:
-      state, progress: of an earlier report, to resume from; None: from the beginning.
+      state, progress: of an earlier report, to resume from; None: from scratch.
       should_stop: called after every call; returns a reason to stop, or None. With several
         processes all must return the same.
       layout: of the devices; None: JAX's default device.
 
     Raises:
-      NonFiniteError: the loss, the gradient or an evaluation is not finite; it was at the last
-        report.
+      NonFiniteError: the loss, the gradient or an evaluation is not finite; at the last report they
+        were.
       ValueError: the network's sizes are not the task's, labels are out of range, a batch cannot be
         sharded evenly, or data differ between processes.
 
@@ -262,7 +262,8 @@ def fit(
       >>> from tlstm_jax.tasks.memorization import memorization
       >>> task = memorization(2, 4, batch_size=8)
       >>> network = Network(GRU(8), task.input_size, task.output_size, tokens=task.tokens)
-      >>> reports = list(fit(network, task, TrainSettings(num_steps=20, eval_every=10, checkpoint_every=20)))
+      >>> settings = TrainSettings(num_steps=20, eval_every=10, checkpoint_every=20)
+      >>> reports = list(fit(network, task, settings))
       >>> [(report.progress.step, report.valid is not None) for report in reports]
       [(10, True), (20, True)]
     """

@@ -36,7 +36,7 @@ class TrainSettings:
       steps_per_call: steps in one compiled call; must divide num_steps, eval_every and
         checkpoint_every. Runs stop and save only between calls. None: the greatest common divisor
         of these and 10.
-      patience: stop after so many evaluations in a row without a better metric; None: never.
+      patience: stop after this many evaluations in a row without a better metric; None: never.
       stop_at_target: stop once two evaluations in a row reach the task's target.
       seed: of the parameters, batches and evaluation samples; an int32.
 

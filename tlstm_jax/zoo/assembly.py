@@ -1,4 +1,4 @@
-"""From a cell or a model to the network's body: layers, directions, residuals and all kinds of dropout."""
+"""From a cell or model to the network's body: layers, directions, residuals, kinds of dropout."""
 
 import contextlib
 import dataclasses
@@ -22,7 +22,7 @@ class Wrapping:
     """What can be put around every model; plain values, under the names of their flags.
 
     Attributes:
-      num_layers: layers on top of each other; of a model with layers, its own.
+      num_layers: number of layers; of a model that has layers, its own.
       bidirectional: whether every layer runs in both directions of time; not causal.
       residual: whether there are residual connections around all layers but the first.
       input_dropout: rate of dropout on inputs.
@@ -31,9 +31,9 @@ class Wrapping:
       recurrent_dropout: rate of variational dropout on a cell's state.
       zoneout_hidden: rate of zoneout on a cell's hidden state.
       zoneout_memory: rate of zoneout on a cell's memory.
-      learned_carry: whether a cell's first carry is learned.
-      carry_scale: range of a learned carry at the start, plus and minus; None: as the cell has it.
-      remat_every: save a cell's carry every so many steps and recompute the rest; None: save all.
+      learned_carry: whether a cell's initial carry is learned.
+      carry_scale: initial range of a learned carry, plus and minus; None: as the cell has it.
+      remat_every: save a cell's carry only every so many steps, recompute the rest; None: save all.
       engine: what runs a cell over time, with which gradient: auto, deferred, cudnn, fused or scan.
     """
 
@@ -59,10 +59,10 @@ class Wrapping:
     def wrap(
         self, model: Cell | SequenceModel, above: Cell | SequenceModel | None = None
     ) -> SequenceModel:
-        """The network's body, of `model` and, in the layers above the first, `above` (None: the same).
+        """The network's body: of `model` and, in layers above the first, `above` (None: the same).
 
         Raises:
-          ValueError: what is asked for cannot be put around this model.
+          ValueError: a setting does not apply to this model.
         """
         models = [model] + [model if above is None else above] * (self.num_layers - 1)
         layers = tuple(self._layer(self._over_time(layer), n) for n, layer in enumerate(models))
@@ -76,7 +76,7 @@ class Wrapping:
                 name = field.name
                 if name in CELL_SETTINGS and getattr(self, name) != field.default:
                     raise ValueError(
-                        f"{name} is {getattr(self, name)}; accepted for {type(model).__name__}, which is "
+                        f"{name} is {getattr(self, name)}; accepted for {type(model).__name__}, "
                         f"not a single cell, is {field.default}"
                     )
             return model
@@ -91,7 +91,7 @@ class Wrapping:
             model = Zoneout(model, hidden=self.zoneout_hidden, memory=self.zoneout_memory)
         if not self.learned_carry:
             return as_sequence(model, **over_time)
-        as_sequence(model, **over_time)  # looks at remat_every and engine
+        as_sequence(model, **over_time)  # checks remat_every and engine
         with _naming("learned_carry", True):
             return LearnedCarry(model, scale=self.carry_scale, **over_time)
 
@@ -111,7 +111,7 @@ class Wrapping:
 
 @contextlib.contextmanager
 def _naming(name: str, value: Any) -> Iterator[None]:
-    """What is refused is so under the name of the setting, not of a part's field."""
+    """Errors name the setting, not a part's field."""
     try:
         yield
     except ValueError as e:

@@ -1,4 +1,4 @@
-"""The models of the zoo: names, citations, and what makes each from plain settings; and a user's own."""
+"""The models of the zoo: names, citations, and how each is made from settings; and a user's own."""
 
 import dataclasses
 import inspect
@@ -34,11 +34,11 @@ class Entry:
     """A model of the zoo.
 
     Attributes:
-      make: its class, or a function, of plain settings.
+      make: its class, or a function, with plain settings as arguments.
       title: what it is called.
       citation: authors, title, where, year.
-      checked: what it is compared with in the tests, beside a NumPy version of its equations.
-      defaults: settings whose defaults are others than those of `make` and `Wrapping`.
+      checked: what the tests compare it with, besides a NumPy version of its equations.
+      defaults: defaults that differ from those of `make` and `Wrapping`.
     """
 
     make: Callable[..., Cell | SequenceModel]
@@ -115,7 +115,8 @@ MODELS: Mapping[str, Entry] = {
     "irnn": Entry(
         IRNN,
         "IRNN",
-        'Le et al., "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015',
+        'Le et al., "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", '
+        "2015",
         checked="torch.nn.RNNCell(relu)",
     ),
     "layer_norm_lstm": Entry(
@@ -221,14 +222,15 @@ MODELS: Mapping[str, Entry] = {
     "mut": Entry(
         MUT,
         "MUT1, MUT2 or MUT3",
-        'Jozefowicz et al., "An Empirical Exploration of Recurrent Network Architectures", ICML 2015',
+        'Jozefowicz et al., "An Empirical Exploration of Recurrent Network Architectures", '
+        "ICML 2015",
         checked="torchrecurrent",
     ),
 }
 
 
 def entry(name: str) -> Entry:
-    """A model's entry; of a user's own, module:name, whose module is imported, one without citation.
+    """A model's entry; for a user's own, module:name, one without citation: its module is imported.
 
     Raises:
       ValueError: there is no such model.
@@ -243,11 +245,12 @@ def entry(name: str) -> Entry:
 
 
 def check_protocol(name: str, model: Any) -> None:
-    """Raises ValueError unless a user's own `model` has what a Cell or a SequenceModel must have."""
+    """Raises ValueError unless a user's own `model` is a Cell or a SequenceModel."""
     protocol = SequenceModel if hasattr(model, "apply") else Cell
     parts = [part for part in vars(protocol) if not part.startswith("_")]
     if lacking := [part for part in parts if not hasattr(model, part)]:
         raise ValueError(
-            f"model {name} makes an object of type {type(model).__name__} without {', '.join(lacking)}; "
+            f"model {name} makes an object of type {type(model).__name__} without "
+            f"{', '.join(lacking)}; "
             "accepted are cells and models, as tlstm_jax.typing has them"
         )

@@ -1,4 +1,4 @@
-"""What settings mean, from the docstrings of what has them."""
+"""What settings mean, from the docstrings of the classes and functions that have them."""
 
 import inspect
 import re
@@ -13,10 +13,10 @@ _CONTINUED = re.compile(r"^ {4,}(\S.*)$")
 
 
 def described(make: Callable[..., Any]) -> dict[str, str]:
-    """Setting -> its text in the section "Attributes:" or "Args:" of a class or function, on one line.
+    """Setting -> its text in the section "Attributes:" or "Args:", on one line.
 
-    A class that does not describe a field has its base's text; a function that does not describe a parameter
-    has that of the class, or classes, that it says it returns.
+    For a field that a class does not describe, its base's text is taken; for a parameter of a
+    function, that of the class or classes in its return annotation.
     """
     texts: dict[str, str] = {}
     for source in _sources(make):

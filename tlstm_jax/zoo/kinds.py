@@ -1,4 +1,4 @@
-"""What kind of model one is, read from the model itself."""
+"""The kind of a model, read from the model itself."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ import jax.numpy as jnp
 from tlstm_jax.typing import Cell, SequenceModel
 
 KINDS = {
-    "cell": "one step at a time, each example for itself",
+    "cell": "one step at a time, each example on its own",
     "composed": "of cells or models",
     "parallel": "all time steps at once, without matrix products in a loop over time",
-    "sequential": "a loop over time of its own, which takes the whole batch",
+    "sequential": "its own loop over time, for the entire batch",
 }
 _LOOPS = ("scan", "while")
 
 
 def kind_of(model: Cell | SequenceModel) -> str:
-    """The one of KINDS that a model is."""
+    """Which of KINDS a model is."""
     if hasattr(model, "step"):
         return "cell"
     if any(hasattr(part, "step") or hasattr(part, "apply") for part in _fields(model)):
@@ -28,7 +28,7 @@ def kind_of(model: Cell | SequenceModel) -> str:
 
 
 def _fields(model: Any) -> Iterator[Any]:
-    """The values of a dataclass's fields, and what stands in tuples of them."""
+    """The values of a dataclass's fields, and the elements of tuples among them."""
     for field in dataclasses.fields(model):
         value = getattr(model, field.name)
         yield from value if isinstance(value, tuple) else (value,)
@@ -50,7 +50,7 @@ def _is_loop(equation: Any) -> bool:
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:
-    """All of a jaxpr, with those of the jaxprs within it; none of what is no jaxpr."""
+    """The equations of a jaxpr and of the jaxprs within it; none if it is not a jaxpr."""
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     for equation in getattr(jaxpr, "eqns", ()):
         yield equation

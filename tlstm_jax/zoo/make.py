@@ -1,15 +1,16 @@
 """Names for models, with their settings as plain values.
 
-A model's settings are the arguments of its class or function in `catalogue.MODELS` (`features` is the width
-M of all), and what can be put around every model (`assembly.Wrapping`), so that flags, presets and run
-directories can hold them as they are. A setting that the model itself has under such a name is its own.
+A model's settings are the arguments of its class or function in `catalogue.MODELS` (`features` is
+always the width M), and what can be put around every model (`assembly.Wrapping`), so that flags,
+presets and run directories can hold them as they are. A setting of the model's own overrides one of
+`Wrapping` with the same name.
 
-A cell or model of a user's own goes by the module it is in, `make_model("my_package.my_cells:MGU")`: a frozen
-dataclass, or a function that returns one. Its settings are its fields or parameters, with annotations and
-defaults (`names.parameters`); `features` needs none, and `dtype` is handled as the zoo's models have it. The
-module is imported.
+A user's own cell or model is named with its module, `make_model("my_package.my_cells:MGU")`: a
+frozen dataclass, or a function that returns one. Its settings are its fields or parameters, with
+annotations and defaults (`names.parameters`); `features` needs no default, and `dtype` is that of
+the zoo's models. The module is imported.
 
-Some trained weights come with the package: `trained()` names them, `load(name)` gives model and parameters.
+Some trained weights come with the package: `trained()` names them, `load(name)` loads them.
 """
 
 import dataclasses
@@ -39,7 +40,7 @@ from tlstm_jax.zoo.weights import read_weights
 DTYPES = ("float32", "bfloat16")
 _DESCRIBED = {  # settings that are plain values here only
     "features": "M, the width of a layer, or of one location of a tensor.",
-    "dtype": f"what is computed in: {' or '.join(DTYPES)}.",
+    "dtype": f"the dtype of the computation: {' or '.join(DTYPES)}.",
 }
 TRAINED = pathlib.Path(__file__).parent / "trained"  # <name>.json, a card, and <name>.npz
 
@@ -71,10 +72,10 @@ def _parameters(name: str) -> dict[str, inspect.Parameter]:
 
 
 def current_names(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's settings under the names that they have today.
+    """A model's settings under their current names.
 
-    Runs, sweeps and cards of trained models may have been written when the width was called `channels`, and
-    WaveNet's `skip_features`, beside `channels` for its residual path.
+    Runs, sweeps and cards of trained models may date from when the width was called `channels`, and
+    WaveNet's `skip_features`, with `channels` for its residual path.
     """
     settings = dict(settings)
     if "channels" in settings and not is_own(name):
@@ -85,7 +86,7 @@ def current_names(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_settings(name: str) -> tuple[str, ...]:
-    """The settings that are a model's own, without those of `Wrapping`."""
+    """A model's own settings, without those of `Wrapping`."""
     return tuple(_parameters(name))
 
 
@@ -115,7 +116,7 @@ def model_settings(name: str) -> dict[str, Any]:
 def setting_descriptions(name: str) -> dict[str, str]:
     """The settings of a model and what they mean, from its docstring and that of `Wrapping`.
 
-    Those that a user's own model does not describe are not there.
+    Those that a user's own model does not describe are missing.
     """
     around, own = described(Wrapping), _parameters(name)
     texts = described(entry(name).make)
@@ -125,11 +126,11 @@ def setting_descriptions(name: str) -> dict[str, str]:
 
 
 def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
-    """The float settings of a model that can be overridden, and so a sweep can vmap over.
+    """The float settings of a model that can be overridden, so that a sweep can vmap over them.
 
     Returns:
-      Setting -> ("init" or "apply", the Network's function that reads it; its name in `override`). A rate of
-      dropout is replaced only where it is not 0.
+      Setting -> ("init" or "apply", the Network's function that reads it; its name in `override`).
+      A rate of dropout is only replaced if it is not 0.
 
     Raises:
       ValueError: there is no such model.
@@ -139,7 +140,7 @@ def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
 
 @functools.lru_cache(maxsize=256)  # a sweep asks for every member
 def _traced(name: str, make: Any) -> Mapping[str, tuple[str, str]]:
-    """`make` is what `name` names, which a notebook may define anew."""
+    """`make` is what `name` names, which a notebook may redefine."""
     del make
     network = make_network(name, input_size=2, output_size=2, tokens=True)
     own, kinds = own_settings(name), setting_types(name)
@@ -156,13 +157,13 @@ def initial_settings(network: Network) -> frozenset[str]:
 
 
 def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
-    """Those of a model's settings that have no effect beside the others.
+    """A model's settings that have no effect, given the others.
 
     Args:
-      settings: others have their defaults.
+      settings: those given; the others have their defaults.
 
     Returns:
-      Setting -> (its value that asks for nothing, where that is the accepted one).
+      Setting -> (the accepted value, which has no effect either; when it is the only one).
     """
     known = model_settings(name)
     s = known | dict(settings)
@@ -189,7 +190,7 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
       name: one of `MODELS`, or module:name of a user's own.
 
     Raises:
-      ValueError: an unknown model or setting, a setting's value, or one that has no effect.
+      ValueError: an unknown model or setting, a value that is not accepted, or one without effect.
 
     Example:
       >>> from tlstm_jax import make_model
@@ -240,12 +241,12 @@ def _is_float(value: Any, kind: Any) -> bool:
 def make_network(
     name: str, *, input_size: int, output_size: int, tokens: bool, **settings: Any
 ) -> Network:
-    """The network of a named model, for inputs and classes as a task has them.
+    """The network of a named model, for a task's inputs and classes.
 
     For tokens, an `input_scale` of None is 1: a one-hot vector has one active input.
 
     Raises:
-      ValueError: an unknown model or setting, or a setting's value.
+      ValueError: an unknown model or setting, or a value that is not accepted.
     """
     known = model_settings(name)
     optional = setting_types(name).get("input_scale") == float | None
@@ -255,7 +256,7 @@ def make_network(
 
 
 def count_parameters(network: Network) -> int:
-    """How many numbers are trained."""
+    """The number of trained parameters."""
     params, _ = jax.eval_shape(network.init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
@@ -266,14 +267,15 @@ def trained() -> tuple[str, ...]:
 
 
 def card(name: str) -> dict[str, Any]:
-    """What is known of a trained model; `scripts.release` writes it.
+    """The card of a trained model, as `scripts.release` writes it.
 
     Returns:
-      A dict of plain values: "model" and "model_settings", "input_size", "output_size" and "tokens", as
-      `make_network` takes them; "task", "task_settings" and "train_settings", what it was trained on and how;
-      "vocabulary", for a text the bytes that its tokens stand for, ascending, else None; "parameters", how
-      many; "metric", the name of the task's figure, and "test", all metrics of these weights on the test
-      part; "step", after which they were saved; "command", which made them, "minutes" and "versions".
+      A dict of plain values: "model" and "model_settings", "input_size", "output_size" and
+      "tokens", as `make_network` takes them; "task", "task_settings" and "train_settings", what it
+      was trained on and how; "vocabulary", for a text the bytes of its tokens, ascending, otherwise
+      None; "parameters", their number; "metric", the name of the task's metric, and "test", all
+      metrics of these weights on the test part; "step", at which they were saved; "command", which
+      made them, "minutes" and "versions".
 
     Raises:
       ValueError: there is no such trained model, or its card is damaged.
@@ -292,7 +294,7 @@ def card(name: str) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged; accepted is a card in JSON")
     for field, kind in _CARD.items():
         if not isinstance(found.get(field), kind):
-            raise ValueError(f"{path} is damaged: {field} should be {kind}; accepted is a card")
+            raise ValueError(f"{path} is damaged; accepted as its {field} is {kind}")
     return found | {"model_settings": current_names(found["model"], found["model_settings"])}
 
 
@@ -307,8 +309,8 @@ def load(name: str) -> tuple[Network, Params]:
       name: one of `trained()`.
 
     Returns:
-      (model, params): a Network without a state (its functions take () for it), and its parameters, a
-      pytree of float32 arrays on the default device.
+      (model, params): a Network without state (pass () for it), and its parameters, a pytree of
+      float32 arrays on the default device.
 
     Raises:
       ValueError: there is no such trained model, or its files are damaged.

@@ -1,4 +1,4 @@
-"""Models from plain settings, where their class alone does not do."""
+"""Models from plain settings, where their class alone does not suffice."""
 
 from typing import Any
 
@@ -34,8 +34,8 @@ def tlstm(
     """A tensorized LSTM.
 
     Args:
-      normalization: none, channel (over the M channels of each location) or layer (over all locations and
-        channels).
+      normalization: none, channel (over the M channels of each location) or layer (over all
+        locations and channels).
     """
     return TensorizedLSTM(
         features,
@@ -102,16 +102,16 @@ def stacked_lstm(
     remat_every: int | None = None,
     engine: str = "auto",
 ) -> Chain | Stacked:
-    """LSTMs on top of each other.
+    """A stacked LSTM.
 
     Args:
       features: M, of every layer.
       num_layers: L >= 1.
       shared: whether the layers share their weights.
       forget_bias: initial bias of the f gates; the others start at 0.
-      input_scale: standard deviation of the first layer's W at the start; None is variance scaling,
+      input_scale: initial standard deviation of the first layer's W; None is variance scaling,
         1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      dtype: the dtype of the computation; None is the parameters' dtype.
       remat_every, engine: see `unroll`.
     """
     above = LSTM(features, forget_bias=forget_bias, dtype=dtype)  # its inputs are hidden states
@@ -146,9 +146,9 @@ def dilated(
       features: M, of every layer.
       cell: elman, gru or lstm.
       num_layers: L >= 1.
-      input_scale: standard deviation of the first layer's W at the start; None is variance scaling,
+      input_scale: initial standard deviation of the first layer's W; None is variance scaling,
         1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      dtype: the dtype of the computation; None is the parameters' dtype.
       reset: whether the reset gate acts before or after the recurrent product.
     """
     cells = {"elman": Elman, "gru": _gru(reset), "lstm": LSTM}
@@ -181,8 +181,8 @@ def hm_lstm(
       features: M, of every layer and of y.
       num_layers: L >= 2.
       forget_bias: initial bias of the f gates; the others start at 0.
-      input_scale: standard deviation of W at the start; None is variance scaling, 1 / sqrt(I).
-      dtype: what is computed in; None is the parameters' dtype.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
     """
     cell = HMLSTM(
         features,

@@ -1,9 +1,9 @@
 """Weights in a file: an .npz of float arrays, which executes nothing when it is read.
 
-An archive that `write_weights` made is a .zip of .npy files that are stored as they are, without compression,
-each named by its place in the tree of parameters ("model/input/kernel.npy"); `numpy.load` reads it, too.
-Who reads knows the network, and with it every name, shape and dtype: a file of any other is refused, one
-longer than these before it is read at all, so that none can be a bomb.
+An archive that `write_weights` made is a .zip of .npy files stored without compression, each named
+by its place in the tree of parameters ("model/input/kernel.npy"); `numpy.load` reads it, too. The
+reader knows the network, and thus every name, shape and dtype: any other file is refused, a longer
+one before it is read at all, so that none can be a decompression bomb.
 """
 
 import io
@@ -23,7 +23,7 @@ _ACCEPTED = "accepted are weights of this network, as write_weights writes them"
 
 
 def write_weights(path: pathlib.Path, params: Params) -> None:
-    """Writes parameters to `path`; equal ones make equal files.
+    """Writes parameters to `path`; equal parameters make equal files.
 
     Args:
       params: a pytree of arrays, float32 as `Network.init` makes them.
@@ -54,8 +54,7 @@ def read_weights(path: str | pathlib.Path, like: Params) -> Params:
 
     Raises:
       OSError: the file cannot be opened.
-      ValueError: in one line, that it is damaged, or of other names, shapes or dtypes, or that a weight is
-        not finite.
+      ValueError: the file is damaged, has other names, shapes or dtypes, or a weight is not finite.
     """
     path = pathlib.Path(path)
     if path.exists() and not path.is_file():

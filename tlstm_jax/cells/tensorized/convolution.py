@@ -44,7 +44,7 @@ def wave_index(tensor_shape: tuple[int, ...], kernel_size: int) -> np.ndarray:
 
 
 def taps(tensor_shape: tuple[int, ...], kernel_size: int) -> np.ndarray:
-    """Coordinates p - r + k that each location reads, unclipped: int64 [P.., K^D, D], k row-major."""
+    """Unclipped coordinates p - r + k that locations read: int64 [P.., K^D, D], k row-major."""
     D = len(tensor_shape)
     offsets = np.array(list(itertools.product(range(kernel_size), repeat=D))) - kernel_size // 2
     locations = np.moveaxis(np.indices(tensor_shape), 0, -1)  # [P.., D]
@@ -52,7 +52,7 @@ def taps(tensor_shape: tuple[int, ...], kernel_size: int) -> np.ndarray:
 
 
 def sum_dtype(dtype: Any) -> Any:
-    """What sums of `dtype` are made in: float32 or wider."""
+    """The dtype in which numbers of `dtype` are summed: float32 or wider."""
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
@@ -64,7 +64,7 @@ def concatenate_corner(hidden: Array, corner: Array) -> Array:
       corner: the projected input X'_t [B, M], of the same dtype.
 
     Returns:
-      [B, P_1 + 1..P_D + 1, M], zero on the new faces but for their first corner.
+      [B, P_1 + 1..P_D + 1, M], zero on the new faces except at their first corner.
 
     Raises:
       ValueError: the batch sizes or the channels differ.
@@ -85,24 +85,24 @@ def cross_layer_convolution(
 ) -> Array:
     """A_t(p) = sum_k H^cat(p - r + k) W(k), without the bias.
 
-    Reads outside the tensor are zero, but for the input corner. Sums are made in float32 or wider.
-    All forms can be differentiated forwards, backwards and again.
+    Reads outside the tensor are zero, except at the input corner. Sums are in float32 or wider. All
+    forms have derivatives in forward and reverse mode, and of higher order.
 
     Args:
       hidden: H_{t-1} [B, P_1..P_D, M].
       corner: X'_t [B, M].
       kernel: W [K,..,K, M, Z], of the same dtype as both.
       by: "conv", one `lax.conv_general_dilated`; "products", one product with all that a location
-        reads; "auto", what is faster on the platform (`platforms.Choices`).
-      gradient: "products", "xla" (its own gradient of a convolution), or "auto", as the platform has
-        it. Of a batch that lies on several devices it is "products": XLA would gather its own
-        gradient's operands.
+        reads; "auto", the faster one on the platform (`platforms.Choices`).
+      gradient: "products", "xla" (XLA's own gradient of a convolution), or "auto", the faster one
+        on the platform. For a batch that is sharded over several devices it is "products": XLA
+        would gather the operands of its own gradient.
 
     Returns:
       [B, P_1..P_D, Z] in the dtype of `hidden`.
 
     Raises:
-      ValueError: `by` or `gradient` is none of these, or shapes do not fit.
+      ValueError: an unknown `by` or `gradient`, or shapes that do not fit.
     """
     check_form(by, gradient)
     cat = concatenate_corner(hidden, corner)
@@ -115,7 +115,7 @@ def cross_layer_convolution(
 
 
 def check_form(by: str, gradient: str) -> None:
-    """Raises ValueError unless these are forms of the cross-layer convolution and of its gradient."""
+    """Raises ValueError unless these are forms of the convolution and of its gradient."""
     if by not in FORWARDS:
         raise ValueError(f"convolution is {by!r}; accepted are {', '.join(FORWARDS)}")
     if gradient not in GRADIENTS:
@@ -125,14 +125,14 @@ def check_form(by: str, gradient: str) -> None:
 
 
 def _within_reach(kernel: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:
-    """The kernel without taps that lie outside H^cat for all locations, and zeros in front of H^cat.
+    """The kernel without taps outside H^cat for all locations, and the zeros in front of H^cat.
 
-    XLA makes something slow of a kernel that is longer than what it runs over.
+    XLA is slow with a kernel that is longer than what it runs over.
     """
     r = kernel.shape[0] // 2
     first = [max(0, r - size) for size in shape]
-    cut = tuple(slice(n, size + r) for n, size in zip(first, shape, strict=True))
-    return kernel[cut], tuple(r - 1 - n for n in first)
+    near = tuple(slice(n, size + r) for n, size in zip(first, shape, strict=True))
+    return kernel[near], tuple(r - 1 - n for n in first)
 
 
 def _convolve(cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
@@ -150,23 +150,23 @@ def _convolve(cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
 
 
 def _margins(kernel: Array, before: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Zeros in front of H^cat and behind it, on every axis."""
+    """Zeros before and after H^cat, on every axis."""
     return tuple((n, K - 2 - n) for n, K in zip(before, kernel.shape, strict=False))
 
 
 def _correlate(cat: Array, kernel: Array, before: tuple[int, ...], by: str, gradient: str) -> Array:
-    """`_convolve`, with derivatives of our own, and its own form under vmap."""
+    """`_convolve`, with its own derivatives, and its own form under vmap."""
     settings = {"before": before, "by": by, "gradient": gradient, "mapped": ()}
     return _correlate_p.bind(cat, kernel, **settings)
 
 
-# A primitive, since neither custom_jvp nor custom_vmap holds in second derivatives of a loop over time:
-# partial evaluation replaces the one by its function, and cannot take the other apart.
+# A primitive, since neither custom_jvp nor custom_vmap holds in second derivatives of a loop over
+# time: partial evaluation replaces the one by its function, and cannot take the other apart.
 _correlate_p = Primitive("cross_layer_convolution")
 
 
 def _mapped(function: Callable[..., Array], mapped: tuple[tuple[bool, bool], ...]) -> Callable:
-    """`function(cat, kernel)` under a vmap for each of `mapped`, the outermost first: of which operands."""
+    """`function(cat, kernel)` under vmaps, outermost first, over the operands in `mapped`."""
     for operands in reversed(mapped):
         function = jax.vmap(function, tuple(0 if is_mapped else None for is_mapped in operands))
     return function
@@ -236,7 +236,7 @@ def _in_form(use: str, form: str, before: tuple[int, ...], cat: Array, kernel: A
 def _by_product(choices: Choices, cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
     """`_convolve` as one product with all that a location reads, K^D M wide.
 
-    By cat, its transpose is one product, too, of K^D shifted parts that are summed.
+    Its transpose by cat is one product, too, whose K^D shifted parts are summed.
     """
     # Wide, so that the transpose sums the parts in float32.
     windows = _windows(cat.astype(sum_dtype(cat.dtype)), kernel, before)
@@ -246,7 +246,7 @@ def _by_product(choices: Choices, cat: Array, kernel: Array, before: tuple[int, 
 def _by_products(choices: Choices, cat: Array, kernel: Array, before: tuple[int, ...]) -> Array:
     """`_convolve` as products with what a location reads along the last axis, K M wide.
 
-    By kernel, its transpose needs fewer copies of cat than `_by_product`'s.
+    Its transpose by kernel needs fewer copies of cat than that of `_by_product`.
     """
     *_, last = cat.shape[1:-1]
     *_, (front, back) = _margins(kernel, before)
@@ -263,7 +263,7 @@ def _by_products(choices: Choices, cat: Array, kernel: Array, before: tuple[int,
 
 
 def _windows(cat: Array, kernel: Array, before: tuple[int, ...]) -> list[Array]:
-    """For each tap of the kernel's first axes, as many as `before` has: [B, P.., ..], what is read."""
+    """What is read, [B, P.., ..], for each tap of the kernel's first len(before) axes."""
     margins = _margins(kernel, before)
     rest = ((0, 0),) * (cat.ndim - 1 - len(before))
     padded = jnp.pad(cat, ((0, 0), *margins, *rest))
@@ -277,8 +277,8 @@ def _windows(cat: Array, kernel: Array, before: tuple[int, ...]) -> list[Array]:
 def _product(choices: Choices, read: Array, kernel: Array) -> Array:
     """[B, P.., K.. M] with [K.., M, Z] to [B, P.., Z].
 
-    The transpose by `read` takes the kernel turned over. For few rows that is most of its work on a
-    CPU; it is then written out, so that a loop can do it once, before it begins.
+    The transpose by `read` transposes the kernel. For few rows that is most of its work on a CPU;
+    it is then written out, so that a loop can do it once, before it begins.
     """
     rows, kernel = read.reshape(-1, read.shape[-1]), kernel.reshape(-1, kernel.shape[-1])
     width = kernel.shape[-1]

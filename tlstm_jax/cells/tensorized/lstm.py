@@ -1,24 +1,24 @@
-"""The tensorized LSTM and RNN.
+"""The tensorized LSTM.
 
 He, Gao, Xiao, Liu, He, Barber, "Wider and Deeper, Cheaper and Faster: Tensorized LSTMs for Sequence
 Learning", NIPS 2017 (arXiv 1711.01577).
 
 The hidden state is a tensor H_t [P_1..P_D, M] of locations p with M channels each, updated by one
-cross-layer convolution a step. A wider tensor takes no new parameters; its depth takes no new
+cross-layer convolution a step. A wider tensor needs no new parameters; a deeper one no new
 sequential steps, since a step works on L inputs at once, each in its own wave of locations.
 
-    X'_t     = x_t W^x + b^x                                        [M]
-    A_t      = H^cat_{t-1} (*) W^h + b^h                            [P.., Z]   X'_t enters at the first corner
-    g,i,f,o,q = split(A_t)                                          M, M, M, M, K^D channels
+    X'_t     = x_t W^x + b^x                              [M]
+    A_t      = H^cat_{t-1} (*) W^h + b^h                  [P.., Z]   X'_t enters at the first corner
+    g,i,f,o,q = split(A_t)                                M, M, M, M, K^D channels
     G, I, F, O, Q = tanh(g), sigm(i), sigm(f), sigm(o), softmax(q)
-    C^conv(p) = sum_k Q(p)[k] C_{t-1}(clip(p - r + k))              [P.., M]   (or C_{t-1})
+    C^conv(p) = sum_k Q(p)[k] C_{t-1}(clip(p - r + k))    [P.., M]   (or C_{t-1})
     C_t      = G * I + C^conv * F
     H_t      = tanh(norm(C_t)) * O
-    y_t      = H_{t+L-1}(P - 1)                                     [M]        read at the last corner
+    y_t      = H_{t+L-1}(P - 1)                           [M]        read at the last corner
 
-Where the paper is silent: a location waits, its H and C zero, until the wave of the sequence's first
-input reaches it (u(p) steps), which the carry's `age` counts; memory is normalized on its way to the
-output only, and carried as it is.
+Where the paper is silent: a location waits, its H and C zero, until the wave of the sequence's
+first input reaches it (u(p) steps), which the carry's `age` counts; memory is normalized only on
+its way to the output, and carried un-normalized.
 """
 
 import dataclasses
@@ -47,20 +47,22 @@ class TensorizedLSTMCarry(NamedTuple):
 
 
 class TensorizedLSTMTokenCarry(NamedTuple):
-    hidden: Array  # [B, 2, N, M]: H of every location (N = P_1 .. P_D) on the last token and the one before
-    memory: Array  # [B, 2, N, M]: C likewise
+    hidden: Array  # [B, 2, N, M]: H of all N locations on the last two tokens
+    memory: Array  # [B, 2, N, M]: C of the same
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorizedLSTM(SplitStep):
     """The tensorized LSTM (tLSTM) in every configuration of the paper.
 
-    The paper's names: "2D tLSTM" is tensor_shape (P,) and kernel_size 3; "-F" (no feedback) is kernel_size
-    2; "-M" is memory_convolution=False; "+CN" and "+LN" are the normalizations; "3D tLSTM" is (P, P).
+    The paper's names: "2D tLSTM" is tensor_shape (P,) and kernel_size 3; "-F" (no feedback) is
+    kernel_size 2; "-M" is memory_convolution=False; "+CN" and "+LN" are the normalizations; "3D
+    tLSTM" is (P, P).
 
     Parameters: {"input": {"kernel" [I, M], "bias" [M]}, "cross_layer": {"kernel" [K,..,K, M, Z],
     "bias" [Z]}, "norm": {"scale", "bias"} [P_1..P_D, M]}, with Z = 4M + K^D (4M without memory-cell
-    convolution), "norm" only where there is one. Their number does not depend on P without it.
+    convolution), "norm" only with a normalization; without one, the number of parameters does not
+    depend on P.
 
     Layer normalization couples locations that work on different inputs, so that with depth > 1 y_t
     depends, through a mean and a variance, on inputs up to t + L - 1: such a model is not causal.
@@ -73,13 +75,13 @@ class TensorizedLSTM(SplitStep):
       normalization: None, "channel" (over the M channels of each location) or "layer" (over all
         locations and channels).
       forget_bias: initial b^h of the f channels; the other biases of b^h start at 0.
-      input_scale: standard deviation of W^x at the start; None is variance scaling, 1 / sqrt(I).
-        For token inputs 1 learns faster.
-      input_bias_scale: standard deviation of b^x at the start. With 0, a run of zero inputs keeps
-        C = 0, where channel normalization's gradient explodes.
+      input_scale: initial standard deviation of W^x; None is variance scaling, 1 / sqrt(I). For
+        token inputs 1 learns faster.
+      input_bias_scale: initial standard deviation of b^x. With 0, a run of zero inputs keeps C = 0,
+        where channel normalization's gradient explodes.
       kernel_scale: factor on W^h's variance-scaled standard deviation 1 / sqrt(K^D M).
       epsilon: added to the variance in normalization; > 0.
-      dtype: what is computed in; None is the parameters' dtype.
+      dtype: the dtype of the computation; None is the parameters' dtype.
       convolution: how the cross-layer convolution is computed: "conv", "products" or "auto", as in
         `convolution.cross_layer_convolution`.
       convolution_gradient: how it is differentiated: "products", "xla" or "auto".
@@ -121,7 +123,7 @@ class TensorizedLSTM(SplitStep):
 
     @property
     def depth(self) -> int:
-        """L: the locations between input and output corner, in steps."""
+        """L: the steps from the input corner to the output corner."""
         return convolution.depth(self.tensor_shape, self.kernel_size)
 
     @property
@@ -131,7 +133,7 @@ class TensorizedLSTM(SplitStep):
 
     @property
     def causal(self) -> bool:
-        """Whether y_t depends on no later input: all but layer normalization at depth > 1."""
+        """Whether y_t depends on no later input: not with layer normalization at depth > 1."""
         return self.normalization != "layer" or self.depth == 1
 
     @property
@@ -223,8 +225,8 @@ class TensorizedLSTM(SplitStep):
         """
         if not self.causal:
             raise ValueError(
-                "normalization 'layer' at depth > 1 is not causal: an output depends on later inputs, "
-                "so that it cannot be computed token by token; accepted are None and 'channel'"
+                "normalization is 'layer', which is not causal at depth > 1; accepted token by "
+                "token are None and 'channel'"
             )
 
         z = self.project(params, x)

@@ -91,7 +91,7 @@ def _mix_by_shifts(memory: Array, q: Array) -> Array:
 
 
 def _mix_by_matrix(memory: Array, q: Array) -> Array:
-    """Each example's kernels as one matrix over locations: on a CPU faster than K^D shifted copies."""
+    """Each example's kernels as one matrix over locations: on a CPU faster than shifted copies."""
     B, *shape, M = memory.shape
     D, N = len(shape), math.prod(shape)
     K = round(q.shape[-1] ** (1 / D))
@@ -111,7 +111,8 @@ def normalize(z: Array, scale: Array, bias: Array, axes: tuple[int, ...], epsilo
     """(z - mean) / sqrt(var + epsilon) * scale + bias, mean and biased variance over `axes`.
 
     Args:
-      z: [B, P_1..P_D, M]. Channel normalization: axes (-1,); layer normalization: all but the first.
+      z: [B, P_1..P_D, M]. Channel normalization: axes (-1,); layer normalization: all but the
+        first.
       scale, bias: z.shape[1:].
     """
     mean = jnp.mean(z, axis=axes, keepdims=True)

@@ -40,10 +40,10 @@ class TensorizedRNN(SplitStep):
       features: M.
       tensor_shape: (P_1..P_D); any number of axes.
       kernel_size: K >= 2, the kernel size along every tensor axis.
-      input_scale: standard deviation of W^x at the start; None is variance scaling, 1 / sqrt(I).
-      input_bias_scale: standard deviation of b^x at the start.
+      input_scale: initial standard deviation of W^x; None is variance scaling, 1 / sqrt(I).
+      input_bias_scale: initial standard deviation of b^x.
       kernel_scale: factor on W^h's variance-scaled standard deviation 1 / sqrt(K^D M).
-      dtype: what is computed in; None is the parameters' dtype.
+      dtype: the dtype of the computation; None is the parameters' dtype.
       convolution: how the cross-layer convolution is computed: "conv", "products" or "auto", as in
         `convolution.cross_layer_convolution`.
       convolution_gradient: how it is differentiated: "products", "xla" or "auto".

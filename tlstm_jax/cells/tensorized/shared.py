@@ -1,4 +1,4 @@
-"""What the tensorized cells share: sizes, initialization, and the parts of a step around the gates."""
+"""What the tensorized cells share: sizes, initialization, and a step except its gates."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from tlstm_jax.typing import Array, Params
 
 
 def check_settings(s: Any) -> None:
-    """Raises ValueError, with what is accepted, for settings `s` of a cell that make no tensor."""
+    """Raises ValueError unless the settings `s` of a cell make a tensor."""
     tensor_shape, kernel_size = s.tensor_shape, s.kernel_size
     if not is_sizes(tensor_shape):
         raise ValueError(f"tensor_shape is {tensor_shape}; accepted are one or more sizes >= 1")

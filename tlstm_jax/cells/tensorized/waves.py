@@ -1,12 +1,12 @@
 """The tensorized cells one token at a time: every location is computed once, in waves.
 
 Location p works on the token of step t at step t + u(p), with u(p) = max_d floor(p_d / r). It reads
-locations of the waves u - 1, u and u + 1 only, which the step before left working on the tokens t,
-t - 1 and t - 2. So y_t follows from x_t by computing the waves 0..L-1 in order, if every location's
-states on the last two tokens are kept. For D >= 2 a wave is a shell of the tensor, not a slab.
+only locations of the waves u - 1, u and u + 1, which worked on the tokens t, t - 1 and t - 2 in the
+step before. So y_t is computed from x_t by the waves 0..L-1 in order, if every location's states on
+the last two tokens are kept. For D >= 2 a wave is a shell of the tensor, not a slab.
 
-A *table* [B, 3N + 2, M] lays one state out for gathering: N locations (row-major) on this token, N on
-the last, N on the one before, the projected input, and zero.
+A *table* [B, 3N + 2, M] lays one state out for gathering: N locations (row-major) on this token, N
+on the last, N on the one before, the projected input, and zero.
 """
 
 import math
@@ -40,7 +40,7 @@ def schedule(tensor_shape: tuple[int, ...], kernel_size: int) -> list[Wave]:
     coordinates = convolution.taps(tensor_shape, kernel_size).reshape(N, -1, len(shape))
 
     def row(at: np.ndarray, reader: np.ndarray) -> np.ndarray:
-        """Table row of coordinates [N, K^D, D] inside the tensor, for readers in the waves [N, 1]."""
+        """Table rows of coordinates [N, K^D, D] in the tensor, for readers in the waves [N, 1]."""
         token = (
             1 + u[tuple(np.moveaxis(at, -1, 0))] - reader
         )  # 0: this token, 1: the last, 2: before

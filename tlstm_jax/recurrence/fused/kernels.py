@@ -70,7 +70,7 @@ class Forward(NamedTuple):
       last: the last state, [N, R, M'] each.
       ys: [T, N, R, M'].
       states: before each step, [T, N, R, M'] each; empty where they are not saved.
-      pre_activations: of each block n, [T, N, R, M'_n]; likewise.
+      pre_activations: of each block n, [T, N, R, M'_n]; also empty then.
     """
 
     last: list[Array]

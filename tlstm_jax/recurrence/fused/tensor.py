@@ -2,7 +2,7 @@
 
 The equations are those of `cells/tensorized/lstm.py`. Rows are moved by products with matrices of
 zeros and ones: S_k h is the location p - r + k of every row, zero outside the tensor; N_k c the
-same with clipped coordinates. The input corner is no row: what it adds to a_t is computed before
+same with clipped coordinates. The input corner is not a row: what it adds to a_t is computed before
 the loop, for all t at once.
 """
 

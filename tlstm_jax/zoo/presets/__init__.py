@@ -1,8 +1,8 @@
-"""Named settings of runs: the quickstart, the papers' configurations, and what this project measured.
+"""Named settings of runs: the quickstart, the papers' configurations, and those of this project.
 
-A preset's settings are those of its training, which several share, and its own; no setting stands in both.
-Models whose papers report no figure on these tasks have none. As published are the models and their sizes;
-optimizer and batch sizes are those with which the tensorized LSTM is published, not each paper's.
+A preset's settings are those of its training, which several share, and its own; none is in both.
+Models whose papers report no figure on these tasks have none. Models and sizes are as published;
+optimizer and batch sizes are those of the tensorized LSTM's paper, not of each model's.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Presets of addition.
 
-The digits of a sum are learned from the first on, and width learns each from fewer samples.
+The digits of a sum are learned one by one from the first, each from fewer samples in wider models.
 """
 
 from collections.abc import Mapping

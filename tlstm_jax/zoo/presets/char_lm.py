@@ -1,7 +1,7 @@
 """Presets of texts.
 
-Those as published are for enwik8, with a width with which they have the published number of parameters (205
-symbols).
+The published ones are for enwik8 (205 symbols), with the width that gives the published number of
+parameters.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,8 @@ _PUBLISHED = {
     "checkpoint_every": 1000,
     "steps_per_call": 20,
 }
-# Of an hour on one core, with about 0.9 M parameters; of Python's help topics, 3.8 million characters.
+# Of an hour on one core, with about 0.9 M parameters; of Python's help topics, 3.8 million
+# characters.
 _OURS = {
     "batch_size": 32,
     "segment_length": 100,

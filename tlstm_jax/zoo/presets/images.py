@@ -1,7 +1,7 @@
 """Presets of images read pixel by pixel.
 
-The widths of Elman, sTANH and WaveNet are ours. Of ours on 8x8 digits and on small sets of 28x28 ones, every
-model has about 123,000 parameters.
+The widths of Elman, sTANH and WaveNet are ours. Of ours on 8x8 digits and on small sets of 28x28
+ones, every model has about 123,000 parameters.
 """
 
 from collections.abc import Mapping

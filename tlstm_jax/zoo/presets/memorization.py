@@ -32,7 +32,8 @@ MEMORIZATION: Mapping[str, Preset] = {
             "checkpoint_every": 250,
             "steps_per_call": 50,
         },
-        measured=f"6,000 samples to 99 % of symbols, 100 % of symbols on test; 0.5 minutes on {HARDWARE}",
+        measured="6,000 samples to 99 % of symbols, 100 % of symbols on test; 0.5 minutes on "
+        f"{HARDWARE}",
     ),
     "memorization/3d-l4": Preset(
         task="memorization",

@@ -1,4 +1,4 @@
-"""What a preset is, and what those of several tasks share."""
+"""What a preset is, and what presets of several tasks share."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -29,9 +29,10 @@ class Preset:
 
     Attributes:
       task, model: names.
-      settings: of task, model and training, where they differ from the defaults, each under the name of its
-        flag.
-      published: the figure of the paper that the configuration is from, cited; "none" if it is ours.
+      settings: of task, model and training, where they differ from the defaults, each under the
+        name of its flag.
+      published: the figure in the paper that the configuration is from, cited; "none" if it is
+        ours.
       measured: what this project measured, with hardware and minutes, or "not run".
     """
 
