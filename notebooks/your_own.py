@@ -3,8 +3,8 @@
 #
 # {badge}
 #
-# A cell is any object with `init`, `init_carry` and `step`; a task is any object with batches and metrics. Neither has
-# to inherit from anything, and both get the training loop, sweeps, checkpoints and wrappers.
+# A cell is any object with `init`, `init_carry` and `step`; a task names its sizes and draws batches, and inherits the rest
+# from `BaseTask`. Both get the training loop, sweeps, checkpoints and wrappers.
 
 # %% tags=["install"]
 # Where there is a GPU, a newer JAX needs a newer CUDA plugin; if JAX was imported before, restart the runtime.
@@ -19,8 +19,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax import GRU, Network, Stacked, TrainSettings, Zoneout, pictures, sweep, training
-from tlstm_jax.tasks.scoring import score
+from tlstm_jax import GRU, Network, Stacked, TrainSettings, Zoneout, fit, pictures, sweep
+from tlstm_jax.tasks import BaseTask
 from tlstm_jax.typing import Batch
 
 NUM_STEPS = 400  # small: 10
@@ -41,18 +41,12 @@ class JANET:
     causal = True
 
     def init(self, key, input_size):
-        M, shapes = (
-            self.features,
-            {
-                "input": (input_size, 2 * self.features),
-                "recurrent": (self.features, 2 * self.features),
-            },
-        )
-        kernels = {
-            name: {"kernel": jax.random.normal(k, shape) / jnp.sqrt(shape[0])}
-            for k, (name, shape) in zip(jax.random.split(key), shapes.items())
-        }
-        return kernels | {"bias": jnp.concatenate([jnp.ones(M), jnp.zeros(M)])}
+        def kernel(key, rows):
+            return {"kernel": jax.random.normal(key, (rows, 2 * M)) / jnp.sqrt(rows)}
+
+        M, (of_input, of_state) = self.features, jax.random.split(key)
+        bias = jnp.concatenate([jnp.ones(M), jnp.zeros(M)])  # of the forget gate, and of the rest
+        return {"input": kernel(of_input, input_size), "recurrent": kernel(of_state, M), "bias": bias}
 
     def init_carry(self, batch_size, dtype=jnp.float32):
         return jnp.zeros((batch_size, self.features), dtype)
@@ -71,42 +65,21 @@ class JANET:
 # ## A task
 #
 # Which of two numbers was larger, the first or the last of a noisy sequence? Inputs are vectors of size 1, only the
-# last output is scored. A batch is a function of the key and the step, so that a run can resume anywhere.
+# last output is scored. Batches are drawn from a key, a new one for each step, so that a run can resume anywhere.
 
 
 # %%
 @dataclasses.dataclass(frozen=True)
-class FirstOrLast:
+class FirstOrLast(BaseTask):
     length: int = 30
     batch_size: int = 32
-    name, input_size, output_size, tokens, stream, last_only = (
-        "first or last",
-        1,
-        2,
-        False,
-        False,
-        True,
-    )
-    unit, metric, maximize, target, data = "samples", "accuracy", True, 0.99, ()
+    input_size, output_size, last_only = 1, 2, True
+    metric, target = "accuracy", 0.99
 
-    @property
-    def units_per_step(self):
-        return self.batch_size
-
-    def train_batch(self, data, key, step, delay):
-        xs = jax.random.normal(jax.random.fold_in(key, step), (self.length, self.batch_size, 1))
+    def draw(self, key, batch_size):
+        xs = jax.random.normal(key, (self.length, batch_size, 1))
         targets = (xs[-1:, :, 0] > xs[:1, :, 0]).astype(jnp.int32)
         return Batch(xs, targets, mask=jnp.ones_like(targets, bool))
-
-    def num_eval_batches(self, split, delay):
-        return 10
-
-    def eval_batch(self, data, key, split, index, delay):
-        return self.train_batch(data, jax.random.fold_in(key, split == "test"), index, delay)
-
-    def metrics(self, logits, batch):
-        sums = score(logits, batch)
-        return {name: sums[name] for name in ("loss", "accuracy")}
 
 
 # %% [markdown]
@@ -118,7 +91,7 @@ settings = TrainSettings(
     num_steps=NUM_STEPS, eval_every=10, checkpoint_every=10, learning_rate=1e-2
 )
 records = []
-for report in training.fit(Network(JANET(32), task.input_size, task.output_size), task, settings):
+for report in fit(Network(JANET(32), task.input_size, task.output_size), task, settings):
     records.append(report.record(task.unit))
 print(report.valid)
 pictures.plot_curves(records, unit=task.unit, metric=task.metric, title="JANET on first or last")
@@ -133,7 +106,7 @@ for name, body in {
     "a GRU with zoneout": Zoneout(GRU(32), hidden=0.1),
 }.items():
     network = Network(body, task.input_size, task.output_size)
-    *_, last = training.fit(network, task, settings)
+    *_, last = fit(network, task, settings)
     print(f"{name}: {100 * last.valid['accuracy']:.1f} %")
 
 # %%
