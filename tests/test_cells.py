@@ -97,6 +97,7 @@ def test_parts_compose_to_the_step(case, x64):
     assert_close(jit(in_parts)(params, carry, x), jit(cell.step)(params, carry, x))
 
 
+@pytest.mark.slow(but=["lstm", "gru", "tlstm-4-k3"])
 @each([*FEW, "trnn-3x2-k2"])
 def test_jit_equals_no_jit(case, x64):
     params, x = on_device(cell_params(case.cell)), jnp.asarray(vectors()[0])

@@ -38,6 +38,7 @@ def test_the_width_comes_near_the_number_of_parameters(name, even):
     assert min(distances) == distances[1]
 
 
+@pytest.mark.slow
 def test_a_member_is_the_same_run_alone(small):
     task = memorization(**TASK)
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}

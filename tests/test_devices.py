@@ -210,6 +210,7 @@ def test_a_mistake_of_one_process_ends_all_with_one_line(two, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow(but=["flags0"])
 @pytest.mark.parametrize(
     ("flags", "line"),
     [

@@ -77,6 +77,7 @@ def test_an_older_validation_is_marked_as_such(clock, capsys):
     assert "; valid at step 2: accuracy 50.00 %" in lines[1]
 
 
+@pytest.mark.slow
 def test_a_word_while_compiling_and_while_the_test_split_is_evaluated(program, tmp_path):
     flags = (*SMALL, "--num_steps=8", "--eval_every=4", f"--workdir={tmp_path}/run")
     lines = program("train", *flags).stdout.splitlines()

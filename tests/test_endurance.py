@@ -75,6 +75,7 @@ def test_any_difference_is_found(pair):
         check_same(*pair)
 
 
+@pytest.mark.slow
 def test_programs_that_read_name_the_damage_and_move_nothing(pair, program):
     run = RunDirectory(pair[1])
     last = run.checkpoints / str(checkpointing.steps(run.checkpoints)[-1])

@@ -159,6 +159,7 @@ def test_titles_and_legends_keep_apart(steps):
     assert drawn.x0 >= 0 and drawn.x1 <= figure.bbox.x1
 
 
+@pytest.mark.slow
 def test_the_program_draws_a_checkpoint(program, tmp_path):
     run = tmp_path / "run"
     small = ("--num_steps=2", "--eval_every=2", "--steps_per_call=2", "--features=4")

@@ -93,6 +93,7 @@ def test_nothing_lands_beside_our_package(wheel):
         assert f"\n{field}: " in metadata
 
 
+@pytest.mark.slow
 def test_programs_run_in_a_folder_with_tasks_and_scripts_of_its_own(bin_, users):
     told = _run(bin_ / "tlstm-jax", "train", *QUICK.split(), "--workdir=run", cwd=users)
     assert "mine" not in told and "best checkpoint" in told

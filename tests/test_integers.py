@@ -49,6 +49,7 @@ def test_bytes_are_tokens_of_a_batch_normalized_lstm():
     assert_close(ours, expected, 0)
 
 
+@pytest.mark.slow(but=["lstm", "tlstm-4-k3"])
 @pytest.mark.parametrize("name", FEW)
 def test_bytes_are_a_cells_tokens(name):
     cell = BY_NAME[name].cell

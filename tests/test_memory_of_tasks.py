@@ -59,6 +59,7 @@ def prepare_and_evaluate(task):
         evaluation.evaluate(network, task, *of_model, task.data, split=split, key=jax.random.key(0))
 
 
+@pytest.mark.slow(but=["fit-make_text"])
 @pytest.mark.parametrize("make", [make_text, make_images])
 @pytest.mark.parametrize("use", [fit, fit_members, prepare_and_evaluate])
 def test_the_data_of_a_task_that_is_gone_are_gone(make, use):

@@ -42,6 +42,7 @@ def module_of(case, params, state):
     return module
 
 
+@pytest.mark.slow(but=["chain", "bidirectional", "qrnn-fo-2", "wavenet", "batch-norm", "hyper"])
 @each(ALL)
 def test_both_equal_the_functional_form(case):
     options = {"seq_lengths": LENGTHS, "return_carry": True}

@@ -67,6 +67,7 @@ def test_a_sweep_resumes_with_data_that_moved(tmp_path, text):
         Sweep.make(given | {"batch_size": 3}, None, over).claim(tmp_path / "sweep")
 
 
+@pytest.mark.slow
 def test_one_flag_makes_a_finished_run_longer_or_tells_it_where_its_data_are(
     program, text, tmp_path
 ):

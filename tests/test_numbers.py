@@ -21,6 +21,7 @@ from tlstm_jax.training.settings import TrainSettings
 CELLS = [LSTM(3), GRU(3), TensorizedLSTM(3, (2,))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
 def test_a_member_is_the_run_alone_whatever_jax_draws_with(impl):
     task = memorization(2, 3, batch_size=4, eval_samples=4, eval_batch_size=4)

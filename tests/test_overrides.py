@@ -171,6 +171,7 @@ def test_what_can_be_traced_at_the_start_alone_is_found_in_any_cell():
     assert initial(Network(SRU(4), 4, 3)) == {"input_scale"}
 
 
+@pytest.mark.slow
 def test_the_highway_bias_of_an_sru_is_swept_run_by_run():
     # x is multiplied by what follows from it, at every step.
     assert "highway_bias" not in zoo.traced_settings("sru")

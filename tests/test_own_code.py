@@ -299,6 +299,7 @@ def test_a_module_that_makes_arrays_makes_them_where_the_flag_says(command, tmp_
 FLAGS = (f"--{WIDTH}=4", "--gate_bias=2", "--num_steps=4", "--eval_every=2", "--checkpoint_every=2")
 
 
+@pytest.mark.slow
 def test_every_program_takes_them(command, tmp_path):
     run, where = tmp_path / "run", f"--workdir={tmp_path / 'run'}"
     code = (f"--model={MGU}", "--task", PARITY)
@@ -338,6 +339,7 @@ def test_a_stopped_sweep_says_what_resumes_it(tmp_path):
         assert told(*two) == "the same command, which names the code of its models"
 
 
+@pytest.mark.slow
 def test_a_cell_of_ones_own_answers_a_prompt(command, tmp_path):
     where = f"--workdir={tmp_path / 'run'}"
     small = ("--task=memorization", "--num_symbols=2", "--alphabet_size=3")

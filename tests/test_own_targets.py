@@ -22,6 +22,7 @@ TASKS = {
 }
 
 
+@pytest.mark.slow(but=["CTC-lstm"])
 @pytest.mark.parametrize(
     ("name", "model"),
     [

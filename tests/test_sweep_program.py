@@ -128,6 +128,7 @@ def test_ctrl_c_saves_a_sweep_and_says_how_to_resume(start, program, whole, tmp_
     assert f"resume with: python -m scripts.sweep --workdir={workdir}" in out
 
 
+@pytest.mark.slow
 def test_successive_halving_on_the_command_line(program, tmp_path):
     workdir = tmp_path / "halved"
     command = [arg for arg in SWEEP if "seed" not in arg]

@@ -73,6 +73,7 @@ def test_the_best_parameters_of_a_sweep_are_those_of_its_best_evaluation():
     assert metrics["accuracy"] == pytest.approx(results.best_metric[results.best], abs=0.02)
 
 
+@pytest.mark.slow
 def test_chunks_and_halving_change_who_is_trained_but_not_what_it_learns():
     space = {"learning_rate": [1e-4, 1e-3, 1e-2, 3e-2]}
     whole = sweep(_task(), "lstm", space, settings=SETTINGS, model_settings={"features": 4})

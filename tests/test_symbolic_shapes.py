@@ -31,11 +31,13 @@ def check(model, size, steps=T, **options):
     assert_close(exported.call(on_device(params), xs), function(params, xs), 1e-4)
 
 
+@pytest.mark.slow(but=["lstm", "tlstm-4-k3"])
 @pytest.mark.parametrize("name", FEW)
 def test_a_cell_with_a_symbolic_batch(name):
     check(BY_NAME[name].cell, I)
 
 
+@pytest.mark.slow(but=["bidirectional-late"])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_with_a_symbolic_batch(name):
     case = model_cases.BY_NAME[name]

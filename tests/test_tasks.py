@@ -216,6 +216,7 @@ def test_nothing_is_scored_behind_a_sequences_end(task):
             np.testing.assert_allclose(np.asarray(found[name]), sums, rtol=1e-5)
 
 
+@pytest.mark.slow(but=["memorization-3", "char_lm-1", "char_lm-3"])
 @pytest.mark.parametrize("delay", [1, 3])
 def test_targets_of_a_stream_lag_by_the_delay_and_others_do_not(task, delay):
     if not task.stream:
