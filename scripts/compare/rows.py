@@ -12,11 +12,11 @@ import tqdm
 from tlstm_jax import zoo
 from tlstm_jax.names import accepted
 from tlstm_jax.runs.directory import read_json, write_json
-from tlstm_jax.runs.files import save_figure, write_text
+from tlstm_jax.runs.files import write_text
 from tlstm_jax.scripts.compare import members
 from tlstm_jax.scripts.compare.members import Column
 from tlstm_jax.scripts.compare.page import line, render
-from tlstm_jax.scripts.compare.pictures import plot_row
+from tlstm_jax.scripts.compare.pictures import plot_row, save_small
 
 
 def compare(
@@ -55,7 +55,7 @@ def compare(
     for name, row in rows.items():
         reference = rows.get("lstm") if name != "lstm" else None
         figure = plot_row(row, title=zoo.MODELS[name].title, reference=reference)
-        save_figure(curves / f"{name}.png", figure)
+        save_small(curves / f"{name}.png", figure)
     for name, row in rows.items():
         if "milliseconds" not in row:
             row |= members.time_row(name, row["features"])
