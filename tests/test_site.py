@@ -1,7 +1,9 @@
 """The pages that are made for the site; `make docs` builds all of it, with warnings as errors."""
 
 import importlib
+import json
 import pathlib
+import re
 import sys
 
 import pytest
@@ -43,6 +45,25 @@ def test_the_class_of_each_model_is_exported():
     made_by_name = {type(zoo.make_model(name)).__name__ for name in zoo.MODELS} - {"CellModel"}
     classes = {entry.make.__name__ for entry in zoo.MODELS.values() if type(entry.make) is type}
     assert classes | made_by_name <= set(tlstm_jax.__all__)
+
+
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_each_models_page_shows_its_learning_curve(name, pages):
+    learned = pages[f"gallery/{name}.md"].partition("## What it learned")[2]
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)\n\n\*([^*]+)\*\n", learned)
+    curves = [(DOCS / "gallery" / path, caption) for path, caption in shown if "/zoo/" in path]
+    assert curves
+    for picture, caption in curves:
+        assert picture.name == f"{name}.png" and picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size <= 40_000
+        row = json.loads((picture.parent.parent / f"{name}.json").read_text())
+        assert f"; {row['parameters']:,} parameters (M = {row['features']})." in caption
+        for title, column in row["columns"].items():
+            assert f"{title[1:]}: {column['units'][-1]:,} " in caption
+            rate = f"{column['learning_rate']:g}"
+            assert f" at the learning rate {rate}, " in caption and len(column["valid"]) == 3
+            assert rate in caption.partition("searched: ")[2].partition(". `")[0].split(", ")
+        assert "`python -m scripts.compare --tasks=" in caption and " 3 seeds " in caption
 
 
 def test_a_models_curves_are_those_of_the_results(site, pages):

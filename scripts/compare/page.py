@@ -24,7 +24,7 @@ These are short trainings of small models: they tell which learn quickly with th
 best.
 """
 ON_TEXT = "(on digits; the text has more symbols, and so all models more parameters there)"
-PAGE = """# All models with one budget
+PAGE = """# All models with one budget{on_tasks}
 
     {command}
 
@@ -97,7 +97,9 @@ def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any])
     measured = (
         f"The sum of all trainings' times is {minutes:.0f} minutes. Measured on: {measured_on}."
     )
+    some = len(conditions["tasks"]) < len(COLUMNS)
     return PAGE.format(
+        on_tasks=f": {_listed(first)}" if some else "",
         command=command(conditions),
         introduction="\n\n".join(map(_wrapped, introduction.strip().split("\n\n"))),
         table="\n".join(lines),
