@@ -38,6 +38,7 @@ def test_the_gallery_has_a_page_of_each_model(name, pages):
     learned = page.partition("## What it learned")[2]
     compared = f"| `{name}` |" in (DOCS / "comparison.md").read_text()
     assert (f"| `{name}` |" if compared else "no row in") in learned
+    assert len({line.count("|") for line in learned.splitlines() if line.startswith("|")}) <= 1
     assert f"[`{name}`]({name}.md)" in pages["gallery/index.md"]
 
 

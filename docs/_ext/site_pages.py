@@ -205,12 +205,9 @@ def _settings(name: str, parts: list[type]) -> list[str]:
 
 @functools.cache
 def comparison() -> tuple[list[str], dict[str, str]]:
-    """The head of the table of docs/comparison.md, and its rows by model."""
-    rows = [
-        line
-        for line in (DOCS / "comparison.md").read_text("utf-8").splitlines()
-        if line.startswith("|")
-    ]
+    """The head of the first table of docs/comparison.md, and its rows by model."""
+    page = (DOCS / "comparison.md").read_text("utf-8")
+    rows = re.search(r"(?:^\|.*\n)+", page, re.MULTILINE)[0].splitlines()
     return rows[:2], {m[1]: row for row in rows[2:] if (m := re.match(r"\| `(\w+)`", row))}
 
 
