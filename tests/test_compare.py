@@ -88,6 +88,8 @@ def test_rows_are_written_once_and_make_the_table(small, tmp_path, capsys, monke
     monkeypatch.setattr(compare, "time_row", lambda *_: {"milliseconds": 2.0, "times_lstm": 0.5})
     call(tmp_path, "gru", "elman")
     table = (tmp_path / "comparison.md").read_text()
+    assert table.startswith("# All models with one budget: two of three\n")
+    assert "\n    python -m scripts.compare --tasks=memorization\n" in table
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert [row.split("`")[1] for row in rows] == ["elman", "gru"]
     for name, row in zip(("elman", "gru"), rows, strict=True):
