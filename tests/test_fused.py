@@ -22,7 +22,7 @@ from tlstm_jax import (
     unroll,
 )
 
-# More examples than a block has rows, and channels that are no power of two.
+# More examples than a block has rows, and features that are no power of two.
 T, B, I, M = 6, 19, 3, 5
 LENGTHS = np.arange(B) % T + 1
 RESET = np.zeros((T, B), bool)
@@ -130,7 +130,7 @@ def test_bfloat16_is_near_float32():
     ("cell", "reason"),
     [
         (ResetBeforeGRU(M), "ResetBeforeGRU has no project, mix and update"),
-        (LSTM(129), "LSTM has 129 channels, not 2 to 128"),
+        (LSTM(129), "LSTM has 129 features, not 2 to 128"),
         (
             TensorizedLSTM(M, (4,), normalization="layer"),
             "TensorizedLSTM has normalization 'layer'",

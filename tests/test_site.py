@@ -1,7 +1,9 @@
 """The pages that are made for the site; `make docs` builds all of it, with warnings as errors."""
 
 import importlib
+import json
 import pathlib
+import re
 import sys
 
 import pytest
@@ -36,6 +38,7 @@ def test_the_gallery_has_a_page_of_each_model(name, pages):
     learned = page.partition("## What it learned")[2]
     compared = f"| `{name}` |" in (DOCS / "comparison.md").read_text()
     assert (f"| `{name}` |" if compared else "no row in") in learned
+    assert len({line.count("|") for line in learned.splitlines() if line.startswith("|")}) <= 1
     assert f"[`{name}`]({name}.md)" in pages["gallery/index.md"]
 
 
@@ -43,6 +46,27 @@ def test_the_class_of_each_model_is_exported():
     made_by_name = {type(zoo.make_model(name)).__name__ for name in zoo.MODELS} - {"CellModel"}
     classes = {entry.make.__name__ for entry in zoo.MODELS.values() if type(entry.make) is type}
     assert classes | made_by_name <= set(tlstm_jax.__all__)
+
+
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_each_models_page_shows_its_learning_curve(name, pages):
+    learned = pages[f"gallery/{name}.md"].partition("## What it learned")[2]
+    shown = re.findall(r"!\[[^\]]+\]\(\.\./(results/zoo/[^)]+)\)\n\n\*([^*]+)\*\n", learned)
+    assert shown
+    for path, caption in shown:
+        picture = DOCS / path
+        assert picture.name == f"{name}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size <= 40_000
+        row = json.loads((picture.parent.parent / f"{name}.json").read_text())
+        assert f" {row['parameters']:,} parameters (M = {row['features']})" in caption
+        for title, column in row["columns"].items():
+            assert f"{title[1:]}: accuracy on the validation split over" in caption
+            assert f" over {column['units'][-1]:,} samples, " in caption
+            assert f" {len(column['valid'])} seeds" in caption
+            rate = f"{column['learning_rate']:g}"
+            assert f" at the learning rate {rate};" in caption
+            assert rate in caption.partition("searched: ")[2].partition(". `")[0].split(", ")
+        assert "`python -m scripts.compare --tasks=" in caption
 
 
 def test_a_models_curves_are_those_of_the_results(site, pages):

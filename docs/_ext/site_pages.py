@@ -1,7 +1,8 @@
 """Pages generated when the site is built: the gallery of models, and the API reference.
 
-A page for each entry of `zoo.MODELS`, from the entry, its module's docstring, its settings and its
-row of docs/comparison.md; a page for each public module, with all its names.
+A page for each entry of `zoo.MODELS`, from the entry, its module's docstring, its settings, its row
+of docs/comparison.md and its learning curves (`zoo_curves`); a page for each public module, with
+all its names.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import docstrings
+import zoo_curves
 
 import tlstm_jax
 from tlstm_jax import REPOSITORY_URL, zoo
@@ -193,7 +195,6 @@ def _settings(name: str, parts: list[type]) -> list[str]:
     meanings: dict[str, str] = {}
     for maker in makers:
         meanings = _attributes(inspect.getdoc(maker) or "") | meanings
-    meanings.setdefault("channels", meanings.get("features", "M."))
     known = zoo.model_settings(name)
     lines = ["| setting | default | |", "|---|---|---|"]
     for setting in zoo.own_settings(name):
@@ -205,12 +206,9 @@ def _settings(name: str, parts: list[type]) -> list[str]:
 
 @functools.cache
 def comparison() -> tuple[list[str], dict[str, str]]:
-    """The head of the table of docs/comparison.md, and its rows by model."""
-    rows = [
-        line
-        for line in (DOCS / "comparison.md").read_text("utf-8").splitlines()
-        if line.startswith("|")
-    ]
+    """The head of the first table of docs/comparison.md, and its rows by model."""
+    page = (DOCS / "comparison.md").read_text("utf-8")
+    rows = re.search(r"(?:^\|.*\n)+", page, re.MULTILINE)[0].splitlines()
     return rows[:2], {m[1]: row for row in rows[2:] if (m := re.match(r"\| `(\w+)`", row))}
 
 
@@ -263,11 +261,10 @@ def gallery_page(name: str) -> str:
         lines += ["From [all models with one budget](../comparison.md):", "", *head, rows[name]]
     else:
         lines += ["It has no row in [the comparison of all models](../comparison.md)."]
-    lines += _curves(name)
+    lines += zoo_curves.shown(DOCS, name, entry.title)
     if name in CURVES:
-        lines += ["", "Each curve's command is in [the results](../results.md)."]
-    else:
-        lines += ["", "The repository has no learning curve of it."]
+        lines += ["", "Longer trainings, with commands in [the results](../results.md):"]
+        lines += _curves(name)
     return "\n".join(lines) + "\n"
 
 

@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+import math
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from tlstm_jax.typing import Task
 LEARNING_RATES = (1e-3, 3e-3)
 SEEDS = (0, 1, 2)
 STEPS_PER_CALL = 50
+EVALUATIONS = 12  # of a training, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,46 +58,46 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def train_row(path: pathlib.Path, parameters: int, budget: float) -> str:
+def train_row(path: pathlib.Path, columns: Sequence[Column], parameters: int, budget: float) -> str:
     """Trains the model that a file is named after on all tasks, and writes the file; returns its name."""
     begun, name = time.monotonic(), path.stem
-    channels = choose_channels(name, parameters)
-    columns = {}
-    for column in COLUMNS:
+    features = choose_features(name, parameters)
+    trained = {}
+    for column in columns:
         task = TASKS[column.task](**column.settings)
         steps = max(1, round(column.num_steps * budget / STEPS_PER_CALL)) * STEPS_PER_CALL
-        columns[column.title] = train_members(_network(name, channels, task), task, steps)
+        trained[column.title] = train_members(_network(name, features, task), task, steps)
     row = {
-        "channels": channels,
-        "parameters": zoo.count_parameters(_network(name, channels, TASKS["pdigits"]())),
-        "columns": columns,
+        "features": features,
+        "parameters": zoo.count_parameters(_network(name, features, TASKS["pdigits"]())),
+        "columns": trained,
     }
     write_json(path, row | {"seconds": time.monotonic() - begun})
     return name
 
 
-def time_row(name: str, channels: int) -> dict[str, float]:
+def time_row(name: str, features: int) -> dict[str, float]:
     """The median time of a training step on permuted digits, alone, and in LSTM's of as many parameters."""
     task = TASKS["pdigits"](batch_size=16)
-    network = _network(name, channels, task)
-    lstm = _network("lstm", choose_channels("lstm", zoo.count_parameters(network)), task)
+    network = _network(name, features, task)
+    lstm = _network("lstm", choose_features("lstm", zoo.count_parameters(network)), task)
     contenders = [_timed(network, task), _timed(lstm, task)]
     in_turns(contenders, seconds=3.0)
     ours, of_lstm = (contender.median * 1e3 for contender in contenders)
     return {"milliseconds": ours, "times_lstm": ours / of_lstm}
 
 
-def _network(name: str, channels: int, task: Task) -> Network:
+def _network(name: str, features: int, task: Task) -> Network:
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": task.tokens}
-    return zoo.make_network(name, features=channels, **sizes, **SETTINGS.get(name, {}))
+    return zoo.make_network(name, features=features, **sizes, **SETTINGS.get(name, {}))
 
 
-def choose_channels(name: str, parameters: int) -> int:
+def choose_features(name: str, parameters: int) -> int:
     """The even width with which a model on permuted digits comes nearest to `parameters`."""
     task = TASKS["pdigits"]()
 
-    def size(channels: int) -> int:
-        return zoo.count_parameters(_network(name, channels, task))
+    def size(features: int) -> int:
+        return zoo.count_parameters(_network(name, features, task))
 
     low, high = 1, 2
     while size(2 * high) < parameters:
@@ -103,30 +105,42 @@ def choose_channels(name: str, parameters: int) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if size(2 * middle) < parameters else (low, middle)
-    return min((2 * low, 2 * high), key=lambda channels: abs(size(channels) - parameters))
+    return min((2 * low, 2 * high), key=lambda features: abs(size(features) - parameters))
+
+
+def eval_every(num_steps: int) -> int:
+    """Steps between evaluations: the fewest calls with which there are at most EVALUATIONS of them."""
+    return math.ceil(num_steps / STEPS_PER_CALL / EVALUATIONS) * STEPS_PER_CALL
 
 
 def train_members(network: Network, task: Task, num_steps: int) -> dict[str, Any]:
-    """Trains all seeds at all learning rates together; their metric on the test split.
+    """Trains all seeds at all learning rates together; their metric on the way, and on the test split.
 
     Returns:
-      {"metric": its name, "learning_rate": the chosen one, "valid", "test": [seeds], "units": samples or
-      characters seen by each}.
+      {"metric": its name, "learning_rate": the chosen one, "units": [n], samples or characters seen by
+      each at its evaluations, "valid": [seeds, n], the metric there, "test": [seeds], at the end}; None in
+      place of a number where a member has diverged.
     """
+    every = eval_every(num_steps)
+    steps = [*range(every, num_steps, every), num_steps]
     settings = TrainSettings(
         num_steps=num_steps,
-        eval_every=num_steps,
+        eval_every=every,
         checkpoint_every=num_steps,
         steps_per_call=STEPS_PER_CALL,
     )
     pairs = [(rate, seed) for rate in LEARNING_RATES for seed in SEEDS]
     rates, seeds = zip(*pairs, strict=True)
     data = jax.device_put(task.data)
+    valid = np.full((len(pairs), len(steps)), np.nan)
     last: dict[int, training.Report] = {}
     for reports in fit_members(
         network, task, settings, seeds=seeds, overrides=Overrides(train={"learning_rate": rates})
     ):
         last |= reports
+        for n, report in reports.items():
+            if report.valid is not None:
+                valid[n, steps.index(report.progress.step)] = report.valid[task.metric]
 
     def test(state: training.TrainState | None) -> float:
         if state is None:  # it diverged
@@ -142,10 +156,7 @@ def train_members(network: Network, task: Task, num_steps: int) -> dict[str, Any
         )
         return metrics[task.metric]
 
-    valid = np.array(
-        [last[n].valid[task.metric] if last[n].valid else np.nan for n in range(len(pairs))]
-    )
-    means = valid.reshape(len(LEARNING_RATES), len(SEEDS)).mean(axis=1)
+    means = valid[:, -1].reshape(len(LEARNING_RATES), len(SEEDS)).mean(axis=1)
     worst = -np.inf if task.maximize else np.inf
     means = np.where(np.isnan(means), worst, means)  # where a member diverged
     best = int(np.argmax(means) if task.maximize else np.argmin(means))
@@ -153,9 +164,9 @@ def train_members(network: Network, task: Task, num_steps: int) -> dict[str, Any
     return {
         "metric": task.metric,
         "learning_rate": LEARNING_RATES[best],
-        "valid": _or_none([float(valid[n]) for n in members]),
+        "units": [step * task.units_per_step for step in steps],
+        "valid": [_or_none(valid[n].tolist()) for n in members],
         "test": _or_none([test(last[n].state) for n in members]),
-        "units": num_steps * task.units_per_step,
     }
 
 

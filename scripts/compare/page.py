@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 from tlstm_jax.scripts.bench.report import environment
-from tlstm_jax.scripts.compare.members import COLUMNS, SETTINGS
+from tlstm_jax.scripts.compare.members import COLUMNS, SETTINGS, STEPS_PER_CALL
 
 INTRODUCTION = """
-Every model has the width M that brings it nearest to {parameters:,} parameters (on digits; the text has more
-symbols, and so all models more parameters there) and its defaults, but for {special}. It is trained with Adam
-from {seeds} seeds at the learning rates {rates}, all of them in one vmapped training. The learning rate is
-that with the best mean on the validation split; the table has mean and standard deviation over the seeds, on
-the test split. Each has seen {seen}.
+Every model has the width M that brings it nearest to {parameters:,} parameters {where} and its defaults, but
+for {special}. It is trained with Adam from {seeds} seeds at the learning rates {rates}, all of them in one
+vmapped training, with up to {evaluations} evaluations on the validation split, evenly spaced at multiples of
+{steps_per_call} steps, which are the learning curves in `curves/` beside this page. The learning rate is that
+with the best mean at the last of them; the table has mean and standard deviation over the seeds, on the test
+split. Each has seen {seen}.
 
 A training step is one of batch 16 on the digits (64 steps in time): forward, gradient and update, compiled
 alone; in brackets the same over that of an LSTM of as many parameters, timed in turns with it.
@@ -22,9 +23,10 @@ alone; in brackets the same over that of an LSTM of as many parameters, timed in
 These are short trainings of small models: they tell which learn quickly with these settings, not which are
 best.
 """
-PAGE = """# All models with one budget
+ON_TEXT = "(on digits; the text has more symbols, and so all models more parameters there)"
+PAGE = """# All models with one budget{on_tasks}
 
-    python -m scripts.compare
+    {command}
 
 makes this page.
 
@@ -50,6 +52,13 @@ def line(name: str, row: Mapping[str, Any]) -> str:
     return f"{name}: " + ", ".join(_cells(row)) + f" ({row['seconds'] / 60:.1f} minutes)"
 
 
+def command(conditions: Mapping[str, Any]) -> str:
+    """With which rows of these tasks are made."""
+    chosen = conditions["tasks"]
+    every = [column.task for column in COLUMNS]
+    return "python -m scripts.compare" + (f" --tasks={','.join(chosen)}" if chosen != every else "")
+
+
 def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any]) -> str:
     minutes = sum(row["seconds"] for row in rows.values()) / 60
     first = next(iter(rows.values()))["columns"]
@@ -62,11 +71,11 @@ def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any])
     heads = ["model", "M", "parameters", "ms a step (times the LSTM's)", *heads]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     lines += [
-        f"| `{name}` | {row['channels']} | {' | '.join(_cells(row))} |"
+        f"| `{name}` | {row['features']} | {' | '.join(_cells(row))} |"
         for name, row in rows.items()
     ]
     seen = _listed(
-        f"{column['units']:,} {'characters' if column['metric'] == 'bpc' else 'samples'} of {title}"
+        f"{column['units'][-1]:,} {'characters' if column['metric'] == 'bpc' else 'samples'} of {title}"
         for title, column in first.items()
     )
     special = "; ".join(
@@ -76,16 +85,22 @@ def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any])
     )
     introduction = INTRODUCTION.format(
         parameters=conditions["parameters"],
+        where=ON_TEXT if "char_lm" in conditions["tasks"] else "on digits",
         special=special or "none",
         seeds=len(conditions["seeds"]),
         rates=" and ".join(f"{rate:g}" for rate in conditions["learning_rates"]),
+        evaluations=conditions["evaluations"],
+        steps_per_call=STEPS_PER_CALL,
         seen=seen,
     )
     measured_on = ", ".join(f"{k} {v}" for k, v in environment().items() if v)
     measured = (
         f"The sum of all trainings' times is {minutes:.0f} minutes. Measured on: {measured_on}."
     )
+    some = len(conditions["tasks"]) < len(COLUMNS)
     return PAGE.format(
+        on_tasks=f": {_listed(first)}" if some else "",
+        command=command(conditions),
         introduction="\n\n".join(map(_wrapped, introduction.strip().split("\n\n"))),
         table="\n".join(lines),
         measured=_wrapped(measured),

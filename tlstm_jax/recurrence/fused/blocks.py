@@ -1,9 +1,9 @@
-"""A cell's functions as lists of equations, run on blocks of M channels that are separate arrays.
+"""A cell's functions as lists of equations, run on blocks of M features that are separate arrays.
 
 Triton cannot slice or concatenate values, and takes only sizes that are powers of two. A value [R,
 n M] is therefore a tuple of n arrays [R, M'], M' the next power of two: split, slice and
 concatenate become operations on tuples, elementwise operations go block by block, and a reduction
-over channels leaves out the padding.
+over features leaves out the padding.
 """
 
 import dataclasses
@@ -116,16 +116,16 @@ def known_values(
     return evaluate
 
 
-def run_blocks(prog: Program, values: dict[int, Any], channels: int) -> list:
+def run_blocks(prog: Program, values: dict[int, Any], features: int) -> list:
     """The program's outputs, tuples of blocks where they are blocked.
 
     Args:
       values: of the variables from which the remaining equations start: tuples of blocks [R, M'],
         or arrays [R] and scalars. Equations that do not depend on these are skipped.
-      channels: M.
+      features: M.
 
     Raises:
-      RefusedError: an operation is not elementwise over channels, nor a reduction over them.
+      RefusedError: an operation is not elementwise over features, nor a reduction over them.
     """
     values = dict(values)
     for e in prog.equations:
@@ -134,11 +134,11 @@ def run_blocks(prog: Program, values: dict[int, Any], channels: int) -> list:
         if not all(isinstance(v, Literal) or v in values for v in e.inputs):
             continue  # of params alone, and not needed here
         operands = [v.val if isinstance(v, Literal) else values[v] for v in e.inputs]
-        values.update(zip(e.outputs, _apply(e, operands, channels), strict=True))
+        values.update(zip(e.outputs, _apply(e, operands, features), strict=True))
     return [v.val if isinstance(v, Literal) else values[v] for v in prog.outputs]
 
 
-def touched_blocks(prog: Program, variable: int, channels: int) -> list[bool]:
+def touched_blocks(prog: Program, variable: int, features: int) -> list[bool]:
     """Which M-wide blocks of the program's output depend on `variable`, [R, M], linearly.
 
     Raises:
@@ -150,15 +150,15 @@ def touched_blocks(prog: Program, variable: int, channels: int) -> list[bool]:
         operands = [None if isinstance(v, Literal) else flags.get(v) for v in e.inputs]
         if not any(o is not None and any(o) for o in operands):
             continue
-        number = _blocks(e.shapes[0][-1], channels, name)
+        number = _blocks(e.shapes[0][-1], features, name)
         if name == "dot_general":
             out = (True,) * number
         elif name == "concatenate":
             out = ()
             for o, v in zip(operands, e.inputs, strict=True):
-                out += o or (False,) * _blocks(prog.widths[v], channels, name)
+                out += o or (False,) * _blocks(prog.widths[v], features, name)
         elif name == "slice":
-            out = _slice(e, operands[0], channels)
+            out = _slice(e, operands[0], features)
         elif name in ("add", "sub", "convert_element_type", "reshape", "neg"):
             given = [o for o in operands if o is not None]
             out = tuple(any(o[n] for o in given) for n in range(number))
@@ -173,24 +173,24 @@ def _width(variable: Any) -> int:
     return (variable.aval.shape or (0,))[-1]
 
 
-def _apply(e: Equation, operands: list, channels: int) -> list:
+def _apply(e: Equation, operands: list, features: int) -> list:
     name = e.primitive.name
     blocked = [o for o in operands if isinstance(o, tuple)]
     if name == "split" and blocked:
         _check_last(e, e.params["axis"])
         pieces, first = [], 0
         for size in e.params["sizes"]:
-            number = _blocks(size, channels, name)
+            number = _blocks(size, features, name)
             pieces.append(operands[0][first : first + number])
             first += number
         return pieces
     if name == "slice" and blocked:
-        return [_slice(e, operands[0], channels)]
+        return [_slice(e, operands[0], features)]
     if name == "concatenate" and len(blocked) == len(operands):
         _check_last(e, e.params["dimension"])
         return [sum(operands, ())]
     if name in REDUCTIONS and blocked:
-        return [_reduce(e, operands[0], channels)]
+        return [_reduce(e, operands[0], features)]
     if name in ("broadcast_in_dim", "reshape") and not blocked:
         # [R] to [R, 1] or [R, M], and scalars: unchanged here, and broadcast where they are used.
         return [operands[0]]
@@ -230,31 +230,31 @@ def _spread(x: Any, shape: tuple[int, int]) -> Any:
     return jnp.broadcast_to(x, shape)
 
 
-def _reduce(e: Equation, blocks: tuple, channels: int) -> Array:
-    """Over channels alone: [R]."""
+def _reduce(e: Equation, blocks: tuple, features: int) -> Array:
+    """Over features alone: [R]."""
     if tuple(e.params["axes"]) != (1,):
         raise RefusedError(f"its update has the operation {e.primitive.name!r} over examples")
     reduce, join, fill = REDUCTIONS[e.primitive.name]
-    return functools.reduce(join, [reduce(fill_padding(b, channels, fill), axis=1) for b in blocks])
+    return functools.reduce(join, [reduce(fill_padding(b, features, fill), axis=1) for b in blocks])
 
 
-def fill_padding(block: Array, channels: int, fill: float) -> Array:
+def fill_padding(block: Array, size: int, fill: float) -> Array:
     """[R, M'] with `fill` in the padding."""
-    if block.shape[1] == channels:
+    if block.shape[1] == size:
         return block
     column = lax.broadcasted_iota(jnp.int32, block.shape, 1)
-    return jnp.where(column < channels, block, jnp.full(block.shape, fill, block.dtype))
+    return jnp.where(column < size, block, jnp.full(block.shape, fill, block.dtype))
 
 
-def _slice(e: Equation, blocks: tuple, channels: int) -> tuple:
+def _slice(e: Equation, blocks: tuple, features: int) -> tuple:
     """The blocks that a slice of the last axis takes."""
     starts, limits = e.params["start_indices"], e.params["limit_indices"]
     strides = e.params["strides"] or (1,) * len(starts)
     all_rows = all(s == 0 for s in starts[:-1]) and limits[:-1] == e.shapes[0][:-1]
-    if not all_rows or any(s != 1 for s in strides) or starts[-1] % channels:
+    if not all_rows or any(s != 1 for s in strides) or starts[-1] % features:
         raise RefusedError("its update has a slice that is not of entire gates")
-    first = starts[-1] // channels
-    return blocks[first : first + _blocks(e.shapes[0][-1], channels, "slice")]
+    first = starts[-1] // features
+    return blocks[first : first + _blocks(e.shapes[0][-1], features, "slice")]
 
 
 def _check_last(e: Equation, axis: int) -> None:
@@ -262,9 +262,7 @@ def _check_last(e: Equation, axis: int) -> None:
         raise RefusedError(f"its update has the operation {e.primitive.name!r} over examples")
 
 
-def _blocks(width: int, channels: int, name: str) -> int:
-    if width % channels:
-        raise RefusedError(
-            f"the operation {name!r} is on {width} channels, not gates of {channels}"
-        )
-    return width // channels
+def _blocks(width: int, features: int, name: str) -> int:
+    if width % features:
+        raise RefusedError(f"the operation {name!r} is on {width} values, not gates of {features}")
+    return width // features

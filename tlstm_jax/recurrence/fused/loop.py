@@ -6,7 +6,7 @@ backward loop; what is not sequential is outside of them, over all steps at once
 engine: the projection, what `mix` makes of inputs alone, and the gradients of parameters.
 
 It works for vector cells whose mix is one product, linear in the state, and whose update is
-elementwise over channels (`plan.py`), and for the tensorized LSTM (`tensor.py`); it refuses others.
+elementwise over features (`plan.py`), and for the tensorized LSTM (`tensor.py`); it refuses others.
 It is compiled by Pallas' Triton for CUDA; anywhere else the same kernels are interpreted, which is
 slow.
 """

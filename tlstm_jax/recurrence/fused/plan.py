@@ -24,7 +24,7 @@ WIDTH = 32
 # Of an H100's 227 KB of shared memory; what Triton needs for transposing values was seen to fit
 # beside it.
 ROOM = 192 * 1024
-CHANNELS = 128  # the most: of more, two weights do not fit at once
+FEATURES = 128  # the most: of more, two weights do not fit at once
 # The most, of all weights: a block reads some 100 KB a microsecond; with more, XLA's loop is as
 # fast.
 BYTES = 1 << 20
@@ -136,10 +136,10 @@ def check_weights(weights: dict[int, Array], cell: Cell) -> None:
         )
 
 
-def check_channels(M: int, cell: Cell) -> None:
-    """Raises RefusedError unless the weights of M channels fit in shared memory."""
-    if not 2 <= M <= CHANNELS:
-        raise RefusedError(f"{type(cell).__name__} has {M} channels, not 2 to {CHANNELS}")
+def check_features(M: int, cell: Cell) -> None:
+    """Raises RefusedError unless the weights of M features fit in shared memory."""
+    if not 2 <= M <= FEATURES:
+        raise RefusedError(f"{type(cell).__name__} has {M} features, not 2 to {FEATURES}")
 
 
 def pad_weights(w: Array) -> Array:
@@ -162,7 +162,7 @@ def vector_plan(cell: Cell, params: Params, carry: Carry, z: Array) -> Plan:
             f"{type(cell).__name__} has a carry of shapes {sorted(map(str, shapes))}"
         )
     ((B, M),) = shapes
-    check_channels(M, cell)
+    check_features(M, cell)
     rows = Rows(B)
     R = rows.size
 

@@ -18,7 +18,7 @@ from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
 from tlstm_jax.cells.tensorized.shared import output_corner
 from tlstm_jax.recurrence.fused import kernels
 from tlstm_jax.recurrence.fused.blocks import RefusedError, fill_padding
-from tlstm_jax.recurrence.fused.plan import Plan, Rows, check_channels, check_weights, pad_weights
+from tlstm_jax.recurrence.fused.plan import Plan, Rows, check_features, check_weights, pad_weights
 from tlstm_jax.typing import Array, Params
 
 LOCATIONS = 64
@@ -32,7 +32,7 @@ def tensor_plan(cell: TensorizedLSTM, params: Params, batch_size: int, z: Array)
       RefusedError: layer normalization, or sizes that are too large.
     """
     M = cell.features
-    check_channels(M, cell)
+    check_features(M, cell)
     rows = Rows(batch_size, cell.tensor_shape)
     if rows.locations > LOCATIONS:
         raise RefusedError(f"TensorizedLSTM has {rows.locations} locations, over {LOCATIONS}")

@@ -1,0 +1,53 @@
+"""The learning curves of all models: each folder docs/results/zoo/TASK is one of `scripts.compare`."""
+
+import json
+import pathlib
+import statistics
+from typing import Any
+
+from tlstm_jax import pictures
+
+
+def shown(docs: pathlib.Path, name: str, title: str) -> list[str]:
+    """The pictures of a model with captions, as lines of a page of the gallery."""
+    lines = []
+    for folder in sorted((docs / "results" / "zoo").iterdir()):
+        if (folder / f"{name}.json").is_file():
+            row, conditions = _read(folder / f"{name}.json"), _read(folder / "conditions.json")
+            tasks = " and ".join(row["columns"])
+            picture = f"../results/zoo/{folder.name}/curves/{name}.png"
+            lines += ["", f"![{title} on {tasks}]({picture})", ""]
+            lines += [f"*{_caption(name, row, conditions)}*"]
+    return lines
+
+
+def _caption(name: str, row: dict[str, Any], conditions: dict[str, Any]) -> str:
+    of_tasks = ". ".join(_about(title, column) for title, column in row["columns"].items())
+    seeds, rates = conditions["seeds"], conditions["learning_rates"]
+    grey = "" if name == "lstm" else ", the grey one that of the LSTM"
+    return (
+        f"{of_tasks}. The thin lines are {len(seeds)} seeds, the thick one is their mean{grey}. "
+        f"{row['parameters']:,} parameters (M = {row['features']}); learning rates searched: "
+        f"{', '.join(f'{rate:g}' for rate in rates)}. "
+        f"`python -m scripts.compare --tasks={','.join(conditions['tasks'])}` makes it."
+    )
+
+
+def _about(title: str, column: dict[str, Any]) -> str:
+    """What was trained on, how much, at which rate, and the metric on the test split."""
+    of_text = column["metric"] == "bpc"
+    scale, digits, unit = (1, 3, "") if of_text else (100, 1, " %")
+    metric, seen = pictures.label(column["metric"]), "characters" if of_text else "samples"
+    test = [scale * value for value in column["test"] if value is not None]
+    reached = "diverged"
+    if len(test) == len(column["test"]):
+        mean, spread = statistics.mean(test), statistics.stdev(test)
+        reached = f"{mean:.{digits}f} ± {spread:.{digits}f}{unit}"
+    return (
+        f"{title[0].upper()}{title[1:]}: {metric} on the validation split over {column['units'][-1]:,} "
+        f"{seen}, at the learning rate {column['learning_rate']:g}; at the end {reached} on the test split"
+    )
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    return json.loads(path.read_text("utf-8"))
