@@ -46,7 +46,11 @@ class JANET:
 
         M, (of_input, of_state) = self.features, jax.random.split(key)
         bias = jnp.concatenate([jnp.ones(M), jnp.zeros(M)])  # of the forget gate, and of the rest
-        return {"input": kernel(of_input, input_size), "recurrent": kernel(of_state, M), "bias": bias}
+        return {
+            "input": kernel(of_input, input_size),
+            "recurrent": kernel(of_state, M),
+            "bias": bias,
+        }
 
     def init_carry(self, batch_size, dtype=jnp.float32):
         return jnp.zeros((batch_size, self.features), dtype)
