@@ -40,7 +40,7 @@ test-accelerators: $(VENV)-accelerators/.accelerators
 	$(VENV)-accelerators/bin/python -m pytest -rs -n auto -m accelerators -k "$(ONLY)" tests/accelerators
 
 smoke: $(VENV)/.test
-	$(BIN)/python -m pytest tests/test_cells.py tests/test_linen.py tests/test_nnx.py tests/test_checkpointing.py
+	$(BIN)/python -m pytest -m "not slow" tests/test_cells.py tests/test_linen.py tests/test_nnx.py tests/test_checkpointing.py
 	$(BIN)/python -m scripts.train --preset=memorization/quickstart --num_steps=100 --workdir=$(VENV)/smoke
 
 docs: $(VENV)/.docs
