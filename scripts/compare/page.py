@@ -113,4 +113,4 @@ def _listed(parts: Iterable[str]) -> str:
 
 
 def _wrapped(paragraph: str) -> str:
-    return textwrap.fill(" ".join(paragraph.split()), 110, break_on_hyphens=False)
+    return textwrap.fill(" ".join(paragraph.split()), 120, break_on_hyphens=False)
