@@ -56,12 +56,13 @@ def main() -> int:
 
 def _task_and_network(directory: RunDirectory) -> tuple[Task | Vocabulary, Network]:
     """The run's task; if its tokens are bytes, only their vocabulary, as the text may be gone."""
+    code = code_flags()
+    chosen = changed(directory.read_config(named_in(code)), code)
     vocabulary = directory.read_vocabulary()
     if vocabulary is None:
         run = runs.open(directory, reading_flags())
         return run.task, run.network
-    task, code = Vocabulary(vocabulary), code_flags()
-    chosen = changed(directory.read_config(named_in(code)), code)
+    task = Vocabulary(vocabulary)
     sizes = {"input_size": task.input_size, "output_size": task.output_size}
     return task, chosen.make_network(tokens=True, **sizes)
 
