@@ -33,9 +33,13 @@ def test_the_gallery_has_a_page_of_each_model(name, pages):
     assert f"* {entry.checked};" in page
     equations = page.partition("## Equations")[2].partition("## In Python")[0]
     is_there = "```text\n" in equations and "_t" in equations and " = " in equations
-    assert is_there, "no equations, x_t = .. in lines indented by four, in the docstring of its module"
+    assert is_there, (
+        "no equations, x_t = .. in lines indented by four, in the docstring of its module"
+    )
     title = re.search('"(.+)"', entry.citation)[1]
-    assert title in " ".join(equations.split()), "its paper is not cited in the docstring of its module"
+    assert title in " ".join(equations.split()), (
+        "its paper is not cited in the docstring of its module"
+    )
     assert all(f"| `{setting}` | `" in page for setting in zoo.own_settings(name))
     learned = page.partition("## What it learned")[2]
     compared = f"| `{name}` |" in (DOCS / "comparison.md").read_text()

@@ -2,18 +2,22 @@
 
 import dataclasses
 import doctest
+import inspect
+import sys
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_scripts
 from task_cases import (
     CASES,
     FEW,
     KEY,
     SPLITS,
     evaluation,
+    function_of,
     joined,
     logits_of,
     part,
@@ -47,7 +51,21 @@ def task(case, folder):
 
 
 def test_every_task_of_the_catalogue_has_a_case():
-    assert {case.name for case in CASES} >= set(TASKS)
+    missing = set(TASKS) - {case.name for case in CASES}
+    assert not missing, "these have no row in CASES of tests/task_cases.py"
+
+
+def test_a_task_of_every_kind_is_trained_by_the_programs():
+    made = {function_of(TASKS[name]) for name in test_scripts.TASKS}
+    missing = {name for name, task in TASKS.items() if function_of(task) not in made}
+    assert not missing, "these have no row in TASKS of tests/test_scripts.py"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_of_the_catalogue_has_an_example(name):
+    function = function_of(TASKS[name])
+    examples = doctest.DocTestParser().get_examples(inspect.getdoc(function) or "")
+    assert examples, f"the docstring of {function.__name__} has no example, in lines with >>>"
 
 
 def test_has_all_that_the_programs_ask(case, task):
@@ -265,11 +283,21 @@ def test_an_answer_is_in_the_words_of_the_task(task):
         return
     answer = task.answer(batch.inputs[:, 0], batch.targets[:, 0])
     scored = batch.targets[batch.mask[:, 0], 0]
-    assert "".join(task.class_names[i] for i in scored) == answer.replace(" ", "")
+    assert "".join(task.class_names[i] for i in scored) == answer.replace(" ", ""), (
+        "a task whose places are not all scored has its own `answer`, with spaces for those that are not"
+    )
 
 
-def test_the_example_of_the_docstring():
-    assert doctest.testmod(base) == (0, 6)
+MODULES = {base, *(sys.modules[function_of(task).__module__] for task in TASKS.values())}
+
+
+@pytest.mark.parametrize(
+    "module", sorted(MODULES, key=lambda module: module.__name__), ids=lambda m: m.__name__
+)
+def test_the_examples_of_the_docstrings(module):
+    with jax.numpy_rank_promotion("allow"):
+        found = doctest.testmod(module)
+    assert found.attempted and not found.failed
 
 
 def test_a_field_of_a_task_has_no_default_but_its_own():
