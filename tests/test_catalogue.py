@@ -49,8 +49,8 @@ def made(name):
 def test_every_model_has_a_case_with_an_oracle_and_so_have_its_parts(name):
     for part in parts_of(made(name)):
         assert part in ORACLES, (
-            f"{part.__name__} has no row, with an oracle, in ZOO of tests/cases.py, where it is a cell, or in "
-            "MODELS of tests/model_cases.py"
+            f"{part.__name__} has no row, with an oracle, in ZOO of tests/cases.py, if it is a cell, "
+            "or in MODELS of tests/model_cases.py"
         )
         assert callable(ORACLES[part])
 
@@ -102,7 +102,7 @@ def test_a_loop_with_products_is_not_parallel():
 def test_every_setting_is_described(name):
     texts, settings = zoo.setting_descriptions(name), zoo.model_settings(name)
     assert texts.keys() == settings.keys(), (
-        "Attributes: of the class, or Args: of the function, that makes the model describes each of its settings"
+        "Attributes: of the class that makes the model, or Args: of its function, describe each setting"
     )
     assert all(text.endswith(".") and "\n" not in text for text in texts.values()), texts
 

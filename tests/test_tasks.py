@@ -1,23 +1,18 @@
 """What holds for every task: of the catalogue, and of a user's own."""
 
 import dataclasses
-import doctest
-import inspect
-import sys
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_scripts
 from task_cases import (
     CASES,
     FEW,
     KEY,
     SPLITS,
     evaluation,
-    function_of,
     joined,
     logits_of,
     part,
@@ -29,7 +24,6 @@ from task_cases import (
 from tlstm_jax import LSTM, Network
 from tlstm_jax.tasks import base
 from tlstm_jax.tasks.base import check_task
-from tlstm_jax.tasks.catalogue import TASKS
 from tlstm_jax.training.compatibility import check_fits
 
 
@@ -48,24 +42,6 @@ def case(request):
 @pytest.fixture(scope="module")
 def task(case, folder):
     return case.make(folder, case.eval_batch_size)
-
-
-def test_every_task_of_the_catalogue_has_a_case():
-    missing = set(TASKS) - {case.name for case in CASES}
-    assert not missing, "these have no row in CASES of tests/task_cases.py"
-
-
-def test_a_task_of_every_kind_is_trained_by_the_programs():
-    made = {function_of(TASKS[name]) for name in test_scripts.TASKS}
-    missing = {name for name, task in TASKS.items() if function_of(task) not in made}
-    assert not missing, "these have no row in TASKS of tests/test_scripts.py"
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_every_task_of_the_catalogue_has_an_example(name):
-    function = function_of(TASKS[name])
-    examples = doctest.DocTestParser().get_examples(inspect.getdoc(function) or "")
-    assert examples, f"the docstring of {function.__name__} has no example, in lines with >>>"
 
 
 def test_has_all_that_the_programs_ask(case, task):
@@ -286,18 +262,6 @@ def test_an_answer_is_in_the_words_of_the_task(task):
     assert "".join(task.class_names[i] for i in scored) == answer.replace(" ", ""), (
         "a task whose places are not all scored has its own `answer`, with spaces for those that are not"
     )
-
-
-MODULES = {base, *(sys.modules[function_of(task).__module__] for task in TASKS.values())}
-
-
-@pytest.mark.parametrize(
-    "module", sorted(MODULES, key=lambda module: module.__name__), ids=lambda m: m.__name__
-)
-def test_the_examples_of_the_docstrings(module):
-    with jax.numpy_rank_promotion("allow"):
-        found = doctest.testmod(module)
-    assert found.attempted and not found.failed
 
 
 def test_a_field_of_a_task_has_no_default_but_its_own():
