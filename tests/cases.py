@@ -1,6 +1,6 @@
 """The table of cells that every test of cells inherits, and what those tests share.
 
-A new cell is a new row in CASES: the cell, and its independent version from `oracles`.
+A new cell is a new row in ZOO: the cell, and its independent version from `zoo_oracles`.
 """
 
 import functools
