@@ -1,4 +1,4 @@
-"""Writes the README's table of models, between its markers, from the zoo's catalogue.
+"""Writes the README's table of models, between its markers, and their number, from the zoo's catalogue.
 
 python -m scripts.readme
 """
@@ -14,6 +14,7 @@ from tlstm_jax.zoo.kinds import KINDS
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- models: written by python -m scripts.readme -->\n", "<!-- end of models -->\n"
+_NUMBER = re.compile(r"\d+( models behind one interface)")
 _CITATION = re.compile(r'(.+), "(.+)", (.+)')  # authors, title, where and when
 
 
@@ -24,14 +25,19 @@ def main() -> None:
 
 
 def with_table(text: str) -> str:
-    """The README with the table of today's catalogue.
+    """The README with the table of today's catalogue, and the number of its models.
 
     Raises:
-      ValueError: the two markers are not there, once each.
+      ValueError: it lacks the two markers, once each, or does not say once how many models there are.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(
             f"{README} lacks its markers; accepted is one {BEGIN.strip()} and one {END.strip()}"
+        )
+    text, found = _NUMBER.subn(rf"{len(zoo.MODELS)}\1", text)
+    if found != 1:
+        raise ValueError(
+            f"{README} has {found} times '.. models behind one interface'; accepted is once"
         )
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n{_table()}\n{END}{rest.partition(END)[2]}"

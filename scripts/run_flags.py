@@ -82,7 +82,8 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
     tables |= {task: task_settings(task) for task in tasks}
     tables |= {"training": train_settings(), "": {"model": "tlstm", "task": "none"}}
     for name, default in describe_defaults(tables).items():
-        flags.FLAGS[name].help += f" {default}"
+        if name in flags.FLAGS:  # as every setting is, which a test holds
+            flags.FLAGS[name].help += f" {default}"
     return tuple(defined)
 
 

@@ -38,6 +38,14 @@ def addition(
     """Addition of two numbers of exactly `num_digits` digits, without leading zeros.
 
     The sum is left-aligned, without leading zeros. Its digits and one blank after them are scored.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax.tasks.addition import addition
+      >>> task = addition(num_digits=3)
+      >>> batch = task.train_batch((), jax.random.key(0), jnp.int32(0), 0)
+      >>> batch.inputs.shape, task.text(batch.inputs[:, 0]), task.text(batch.targets[:, 0])
+      ((13, 15), '-776-694-----', '--------1470-')
     """
     if num_digits < 1:
         raise ValueError(f"num_digits is {num_digits}; accepted are integers >= 1")

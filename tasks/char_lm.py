@@ -262,6 +262,14 @@ def char_lm(
       FileNotFoundError: there is nothing at `data_path`.
       ValueError: the file cannot be read as text, the text is too short for the sizes asked for, or
         a size is less than 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax.tasks.char_lm import char_lm
+      >>> task = char_lm(batch_size=20, segment_length=30)  # of Python's help topics
+      >>> batch = task.train_batch(task.data, jax.random.key(0), jnp.int32(0), 0)
+      >>> batch.inputs.shape, bool((batch.targets[:-1] == batch.inputs[1:]).all())
+      ((30, 20), True)
     """
     if data_path is None:
         whole = text.help_topics()

@@ -153,6 +153,14 @@ def load(
     Raises:
       ValueError: a setting is out of range, or a file is damaged.
       FileNotFoundError: files are missing, and cannot be downloaded.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax.tasks.images import digits
+      >>> task = digits()
+      >>> batch = task.train_batch(task.data, jax.random.key(0), jnp.int32(0), 0)
+      >>> batch.inputs.shape, batch.targets.shape
+      ((64, 50, 1), (1, 50))
     """
     if name not in NAMES:
         raise ValueError(f"name is {name!r}; accepted are {', '.join(NAMES)}")

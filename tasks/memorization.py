@@ -21,7 +21,16 @@ def memorization(
     eval_samples: int = 1000,
     eval_batch_size: int = 250,
 ) -> Synthetic:
-    """Repetition of `num_symbols` symbols out of `alphabet_size`, one step after the last one."""
+    """Repetition of `num_symbols` symbols out of `alphabet_size`, one step after the last one.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax.tasks.memorization import memorization
+      >>> task = memorization(num_symbols=5, alphabet_size=3)
+      >>> batch = task.train_batch((), jax.random.key(0), jnp.int32(0), 0)
+      >>> batch.inputs.shape, task.text(batch.inputs[:, 0]), task.text(batch.targets[:, 0])
+      ((12, 15), '-bacac------', '------bacac-')
+    """
     for name, value in (("num_symbols", num_symbols), ("alphabet_size", alphabet_size)):
         if value < 1:
             raise ValueError(f"{name} is {value}; accepted are integers >= 1")

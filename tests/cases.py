@@ -1,6 +1,6 @@
 """The table of cells that every test of cells inherits, and what those tests share.
 
-A new cell is a new row in CASES: the cell, and its independent version from `oracles`.
+A new cell is a new row in ZOO: the cell, and its independent version from `zoo_oracles`.
 """
 
 import functools
@@ -17,6 +17,7 @@ import zoo_oracles
 from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN, unroll
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.grid_lstm import GridLSTM
+from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
@@ -173,7 +174,9 @@ def random_params(init, seed=0):
             case "bias" | "hidden" | "memory":  # the last two: of a learned carry
                 return 0.5 * value
             case name:
-                raise ValueError(f"no rule for the parameter {name}")
+                raise ValueError(
+                    f"random_params of tests/cases.py has no rule for the parameter {name}"
+                )
 
     return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(init, jax.random.key(0)))
 
@@ -202,6 +205,23 @@ def random_carry(cell, batch=B, seed=5):
     rng = np.random.default_rng(seed)
     carry = cell.init_carry(batch, jnp.float64)
     return jax.tree.map(lambda leaf: jnp.asarray(np.tanh(rng.normal(size=leaf.shape))), carry)
+
+
+def assert_narrow(carry):
+    """What computes in bfloat16 has states in it, but for memory, which keeps init_carry's dtype."""
+
+    def is_memory(path, leaf):  # as inputs are that a residual connection holds back
+        name = getattr(path[-1], "name", "") if path else ""
+        return isinstance(leaf, GRUCarry) or name in ("memory", "boundary", "held")
+
+    leaves = jax.tree_util.tree_leaves_with_path(carry, is_leaf=lambda x: isinstance(x, GRUCarry))
+    for path, leaf in leaves:
+        for part in floats(leaf):
+            expected = jnp.float32 if is_memory(path, leaf) else jnp.bfloat16
+            assert part.dtype == expected, (
+                f"carry{jax.tree_util.keystr(path)}: float32 is for what is called memory, or is the "
+                "GRUCarry of a cell whose hidden state is its own memory; all else takes the compute dtype"
+            )
 
 
 def run(cell, params, xs, carry=None):

@@ -14,7 +14,7 @@ import numpy as np
 import oracles
 import pytest
 import zoo_oracles
-from cases import B, I, M, assert_close, jit, on_device, random_params, vectors
+from cases import ZOO, B, I, M, assert_close, jit, on_device, random_params, vectors
 
 from tlstm_jax import GRU, LSTM, Elman, Stacked, TensorizedLSTM, TensorizedRNN
 from tlstm_jax.cells.hm_lstm import HMLSTM
@@ -31,6 +31,7 @@ from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
+from tlstm_jax.zoo.kinds import kind_of
 
 STEPS = 6  # of a segment
 
@@ -221,6 +222,12 @@ MODELS = [
 ]
 BY_NAME = {case.name: case for case in MODELS}
 CAUSAL = [case for case in MODELS if case.model.causal]
+
+
+def with_parameters():
+    """The types of the zoo's cells, and of models that are not made of cells or models."""
+    models = [case.model for case in MODELS if kind_of(case.model) != "composed"]
+    return {type(model) for model in [*models, *(case.cell for case in ZOO)]}
 
 
 def each(cases):

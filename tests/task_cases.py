@@ -83,6 +83,11 @@ CASES = [
 ]
 
 
+def function_of(task: Any) -> Any:
+    """What makes a task of the catalogue: a class, or a function, which several may share."""
+    return getattr(task, "func", task)
+
+
 def write_data(folder: pathlib.Path) -> None:
     """The files that tasks read: 40 training and 8 test images as IDX, 1000 letters of text."""
     rng = np.random.default_rng(0)

@@ -20,13 +20,14 @@ def test_presets_say_of_what_their_percentages_are(name):
     for text in (preset.measured, preset.published):
         if UNKNOWN not in text:  # else all that it says
             for rest in re.findall(r"\d %(.{0,13})", text):
-                assert re.match(r" of (symbols|sequences)", rest), text
+                said = re.match(r" of (symbols|sequences)", rest)
+                assert said, f"{text!r}: behind %, 'of symbols' or 'of sequences', or {UNKNOWN!r}"
 
 
 def test_the_papers_figures_do_not_claim_to_be_of_symbols():
     for name in ALGORITHMIC:
         if PRESETS[name].model == "tlstm" and PRESETS[name].published != "none":
-            assert UNKNOWN in PRESETS[name].published
+            assert UNKNOWN in PRESETS[name].published, name
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md"])

@@ -36,4 +36,5 @@ EXPORTED |= {name: value for adapter in (convert, linen, nnx) for name, value in
 @pytest.mark.parametrize("name", EXPORTED)
 def test_every_exported_name_has_an_example_that_names_it(name):
     examples = doctest.DocTestParser().get_examples(inspect.getdoc(EXPORTED[name]) or "")
-    assert any(name.rpartition(".")[2] in example.source for example in examples)
+    having = [example for example in examples if name.rpartition(".")[2] in example.source]
+    assert having, f"the docstring of {name} has no example, in lines with >>>, that names it"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import B, M, assert_close, floats, jit, on_device, vectors
+from cases import B, M, assert_close, assert_narrow, floats, jit, on_device, vectors
 from model_cases import (
     BY_NAME,
     MODELS,
@@ -224,12 +224,7 @@ def test_bfloat16_comes_out_and_carries_keep_their_dtypes(case, train):
     assert ys.dtype == jnp.bfloat16
     same = jax.tree.map(lambda a, b: (a.dtype, a.shape) == (b.dtype, b.shape), last, carry)
     assert all(jax.tree.leaves(same))
-    has_narrow_leaves = any(leaf.dtype == jnp.bfloat16 for leaf in floats(carry))
-    assert has_narrow_leaves == (case.name not in WIDE)
-
-
-WIDE = ["learned-gru", "dilated-stack", "dilated-learned"]  # a GRU's hidden state is its memory
-WIDE += [case.name for case in MODELS if case.name.startswith("sru")]
+    assert_narrow(carry)
 
 
 @each(["chain", "residual-trnn", "dilated", "bidirectional", "sru-2017-2", "qrnn-ifo-3", "wavenet"])

@@ -13,6 +13,7 @@ from tlstm_jax import REPOSITORY_URL
 from tlstm_jax.scripts.notebooks import build
 
 FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
+README = (FOLDER.parent / "README.md").read_text()
 SOURCES = sorted(FOLDER.glob("*.py"))
 SMALL = re.compile(r"^([A-Z_]+ = )[\d_]+  # small: ([\d_]+)$", re.MULTILINE)
 
@@ -24,25 +25,31 @@ def _cells(notebook):
     ]
 
 
-def test_there_are_four():
-    names = ["quickstart", "sweep", "tensorized_lstm", "your_own"]
-    assert [path.stem for path in SOURCES] == names
+def test_the_readme_names_each():
+    assert len(SOURCES) >= 4
+    missing = {path.stem for path in SOURCES if f"](notebooks/{path.stem}.ipynb)" not in README}
+    assert not missing, "the README has no link to these"
+    number = ("Four", "Five", "Six", "Seven", "Eight")[len(SOURCES) - 4]
+    assert f"{number} notebooks" in README
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_a_notebook_is_made_of_its_source_and_has_been_run(path):
     notebook = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
     nbformat.validate(notebook)
-    assert _cells(notebook) == _cells(build(path.read_text(), path.stem))
+    up_to_date = _cells(notebook) == _cells(build(path.read_text(), path.stem))
+    assert up_to_date, f"python -m scripts.notebooks --names={path.stem} makes it anew"
     first, install = notebook.cells[:2]
-    assert f"blob/main/notebooks/{path.stem}.ipynb)" in first.source
-    assert "\n%pip install" in install.source and REPOSITORY_URL in install.source
+    has_badge = f"blob/main/notebooks/{path.stem}.ipynb)" in first.source
+    assert has_badge, "the first cell has no {badge}, from which it is opened in Colab"
+    installs = "\n%pip install" in install.source and REPOSITORY_URL in install.source
+    assert installs, 'the second cell is not the one tagged "install" that the other notebooks have'
     code = [cell for cell in notebook.cells[2:] if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)
     outputs = [output for cell in code for output in cell.outputs]
     assert not any(output.output_type == "error" for output in outputs)
     pictures = [o for o in outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) >= 2
+    assert len(pictures) >= 2, "a notebook draws at least twice"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
@@ -52,6 +59,7 @@ def test_an_installation_brings_the_plugin_of_its_jax_where_a_gpu_is(path, gpu, 
     cell = build(path.read_text(), path.stem).cells[1].source
     python, _, magic = cell.partition("\n%pip install ")
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/nvidia-smi" if gpu else None)
+    assert magic, 'the second cell is not the one tagged "install" that the other notebooks have'
     names = {}
     exec(python, names)
     extras = "train,cuda" if gpu else "train"
@@ -63,7 +71,7 @@ def test_an_installation_brings_the_plugin_of_its_jax_where_a_gpu_is(path, gpu, 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_a_notebook_runs_at_small_sizes(path, environment, tmp_path):
     source, replaced = SMALL.subn(r"\1\2", path.read_text())
-    assert replaced
+    assert replaced, "no constant, NAME = 100  # small: 10, makes it short enough for a test"
     script = tmp_path / "notebook.py"
     script.write_text(source)
     environment = {**environment, "PYTHONPATH": str(FOLDER.parent), "MPLBACKEND": "Agg"}

@@ -3,10 +3,12 @@
 import ast
 import importlib
 import pathlib
+import re
 
 import pytest
 
 from tlstm_jax.zoo import PRESETS, presets
+from tlstm_jax.zoo.presets.preset import NOT_RUN
 
 FILES = sorted(pathlib.Path(presets.__file__).parent.glob("[a-z]*.py"))
 
@@ -31,3 +33,19 @@ def test_settings_are_one_dict_or_a_shared_one_and_another(path):
 def test_every_preset_stands_in_a_file():
     assert sum(len(list(_settings(path))) for path in FILES) == len(PRESETS) > 50
     assert all(name.startswith(f"{preset.task}/") for name, preset in PRESETS.items())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_published_figure_has_its_source(name):
+    published = PRESETS[name].published
+    found = published == "none" or re.search(r"\([^()]*\b(19|20)\d\d\b[^()]*\)$", published)
+    assert found, (
+        "accepted are 'none' and a figure with, in brackets behind it, authors, where and year"
+    )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_measured_figure_has_its_hardware_and_its_minutes(name):
+    measured = PRESETS[name].measured
+    found = measured == NOT_RUN or re.search(r"; [\d.]+ minutes on .*\w", measured)
+    assert found, f"accepted are {NOT_RUN!r} and a figure; .. minutes on .., the hardware"

@@ -33,17 +33,22 @@ def test_every_preset_task_and_model_named_there_exists():
         assert name in TASKS or ":" in name
     for name in re.findall(r"--model=(\w\S*)", README):
         assert name in zoo.MODELS or ":" in name
-    for name in [*TASKS, *zoo.MODELS]:
-        assert f"`{name}`" in README
+    lacking = [name for name in [*TASKS, *zoo.MODELS] if f"`{name}`" not in README]
+    assert not lacking, "the README has no row of these in its table of tasks, or of models"
 
 
 def test_the_zoos_table_is_that_of_the_catalogue():
-    assert with_table(README) == README, "python -m scripts.readme writes it again"
+    up_to_date = with_table(README) == README
+    assert up_to_date, "python -m scripts.readme writes it again"
     assert (
         README.count("| `lstm` | LSTM with forget gate | Gers, Schmidhuber and Cummins, *Learn")
         == 1
     )
-    assert f"{len(zoo.MODELS)} models behind one interface" in README
+    number = f"{len(zoo.MODELS)} models behind one interface"
+    assert README.count(number) == 1
+    assert with_table(README.replace(number, "9 models behind one interface")) == README
+    with pytest.raises(ValueError, match=r"README\.md has 0 times '\.\. models behind"):
+        with_table(README.replace(number, "models"))
     for wrong in (README.replace(END, ""), README + BEGIN):
         with pytest.raises(
             ValueError, match=r"README\.md lacks its markers; accepted is one <!-- models: "

@@ -33,7 +33,14 @@ def test_the_gallery_has_a_page_of_each_model(name, pages):
     assert page.startswith(f"# {entry.title}\n") and entry.citation in page
     assert f"* {entry.checked};" in page
     equations = page.partition("## Equations")[2].partition("## In Python")[0]
-    assert "```text\n" in equations and "_t" in equations and " = " in equations
+    is_there = "```text\n" in equations and "_t" in equations and " = " in equations
+    assert is_there, (
+        "no equations, x_t = .. in lines indented by four, in the docstring of its module"
+    )
+    title = re.search('"(.+)"', entry.citation)[1]
+    assert title in " ".join(equations.split()), (
+        "its paper is not cited in the docstring of its module"
+    )
     assert all(f"| `{setting}` | `" in page for setting in zoo.own_settings(name))
     learned = page.partition("## What it learned")[2]
     compared = f"| `{name}` |" in (DOCS / "comparison.md").read_text()
@@ -45,7 +52,8 @@ def test_the_gallery_has_a_page_of_each_model(name, pages):
 def test_the_class_of_each_model_is_exported():
     made_by_name = {type(zoo.make_model(name)).__name__ for name in zoo.MODELS} - {"CellModel"}
     classes = {entry.make.__name__ for entry in zoo.MODELS.values() if type(entry.make) is type}
-    assert classes | made_by_name <= set(tlstm_jax.__all__)
+    forgotten = (classes | made_by_name) - set(tlstm_jax.__all__)
+    assert not forgotten, "these are not in __all__ of tlstm_jax/__init__.py"
 
 
 @pytest.mark.parametrize("name", zoo.MODELS)
@@ -90,7 +98,9 @@ def test_the_reference_describes_every_exported_name_once(site, pages):
     for name in tlstm_jax.__all__:
         value = getattr(tlstm_jax, name)
         described = [full for full, other in zip(places, values, strict=True) if other is value]
-        assert len(described) == (name != "zoo"), name
+        assert len(described) == (name != "zoo"), (
+            f"{name} is in __all__ of {len(described)} packages, as of cells or models; accepted is one"
+        )
         for full in described:
             assert f":: {full}\n" in pages[f"reference/{full.rpartition('.')[0]}.rst"]
 

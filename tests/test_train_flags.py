@@ -178,7 +178,6 @@ def test_every_preset_makes_its_network(name):
     assert {k: taken[k] for k in preset.settings} == preset.settings
     network = chosen.make_network(input_size=3, output_size=3, tokens=True)
     assert network.model.features == preset.settings["features"]
-    assert (preset.published == "none") or "He et al." in preset.published
 
 
 def test_a_flag_overrides_a_preset():
@@ -201,5 +200,6 @@ def test_every_setting_has_a_flag():
         names |= set(settings.task_settings(task))
     for model in zoo.MODELS:
         names |= set(zoo.model_settings(model))
-    assert names <= set(train.RUN_FLAGS)
+    missing = names - set(train.RUN_FLAGS)
+    assert not missing, "these have no flag in scripts/run_flags.py"
     assert set(train.RUN_FLAGS) - names == {"task", "model"}

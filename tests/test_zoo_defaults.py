@@ -30,4 +30,5 @@ def test_channel_normalization_is_the_default_where_models_are_named():
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_what_was_measured_does_not_depend_on_the_default(name):
-    assert "normalization" in RECORDED[name]
+    named = "normalization" in RECORDED[name]
+    assert named, f"the settings of {name}, of a tlstm, do not name its normalization"

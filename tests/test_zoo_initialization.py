@@ -7,6 +7,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from model_cases import with_parameters
 
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.grid_lstm import GridLSTM
@@ -287,6 +288,11 @@ CONSTANT = [
     (QRNN(WIDE, pooling="ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
     (WAVENET, {}),
 ]
+
+
+def test_every_cell_and_parallel_model_is_here():
+    missing = with_parameters() - {type(model) for model, _ in CONSTANT}
+    assert not missing, "these have no row in CONSTANT: what their biases and scales start at"
 
 
 @pytest.mark.parametrize(("model", "told"), CONSTANT, ids=name_of)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from cases import assert_close, jit
+from model_cases import with_parameters
 
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.grid_lstm import GridLSTM
@@ -123,6 +124,11 @@ COUNTS = [
         M * (J + 1) + 3 * (2 * M * (2 * M + 1) + M * (M + 1) + S * (M + 1)) + S * (S + 1),
     ),
 ]
+
+
+def test_every_cell_and_parallel_model_is_here():
+    missing = with_parameters() - {type(model) for model, _ in COUNTS}
+    assert not missing, "these have no row in COUNTS: how many parameters they have"
 
 
 @pytest.mark.parametrize(("model", "number"), COUNTS, ids=name_of)

@@ -45,7 +45,8 @@ def test_learns_to_repeat_3_of_4_symbols(name):
         checkpoint_every=300,
     )
     *_, report = training.fit(network_for(task, name, 24), task, train)
-    assert report.valid["accuracy"] > 0.55  # chance: 0.25
+    accuracy = report.valid["accuracy"]  # by chance 0.25
+    assert accuracy > 0.55, "settings with which it learns this belong into SMALL or SCHEDULES"
 
 
 @MODELS
