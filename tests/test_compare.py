@@ -190,3 +190,11 @@ def test_the_mean_ends_where_a_seed_has_diverged():
     *_, mean = figure.axes[0].lines
     assert mean.get_ydata().tolist() == pytest.approx([2.45, np.nan], nan_ok=True)
     assert figure.axes[0].get_xlabel() == "characters seen"
+
+
+def test_accuracies_of_the_algorithmic_tasks_are_of_symbols():
+    row = row_of((0.2, 0.6))
+    columns = {c.title: row["columns"]["two of three"] for c in compare.COLUMNS[:3]}
+    labels = [axis.get_ylabel() for axis in plot_row({"columns": columns}, title="GRU").axes]
+    of_symbols = "accuracy of symbols, validation"
+    assert labels == [of_symbols, of_symbols, "accuracy, validation"]

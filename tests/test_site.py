@@ -68,7 +68,8 @@ def test_each_models_page_shows_its_learning_curve(name, pages):
         row = json.loads((picture.parent.parent / f"{name}.json").read_text())
         assert f" {row['parameters']:,} parameters (M = {row['features']})" in caption
         for title, column in row["columns"].items():
-            assert f"{title[1:]}: accuracy on the validation split over" in caption
+            of = " of symbols" if title.startswith("memorization") else ""
+            assert f"{title[1:]}: accuracy{of} on the validation split over" in caption
             assert f" over {column['units'][-1]:,} samples, " in caption
             assert f" {len(column['valid'])} seeds" in caption
             rate = f"{column['learning_rate']:g}"

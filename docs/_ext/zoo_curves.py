@@ -5,7 +5,7 @@ import pathlib
 import statistics
 from typing import Any
 
-from tlstm_jax import pictures
+from tlstm_jax.scripts.compare.members import metric_label
 
 
 def shown(docs: pathlib.Path, name: str, title: str) -> list[str]:
@@ -37,7 +37,7 @@ def _about(title: str, column: dict[str, Any]) -> str:
     """What was trained on, how much, at which rate, and the metric on the test split."""
     of_text = column["metric"] == "bpc"
     scale, digits, unit = (1, 3, "") if of_text else (100, 1, " %")
-    metric, seen = pictures.label(column["metric"]), "characters" if of_text else "samples"
+    metric, seen = metric_label(title, column["metric"]), "characters" if of_text else "samples"
     test = [scale * value for value in column["test"] if value is not None]
     reached = "diverged"
     if len(test) == len(column["test"]):

@@ -13,6 +13,7 @@ import numpy as np
 
 from tlstm_jax import training, zoo
 from tlstm_jax.network import Network
+from tlstm_jax.pictures import label
 from tlstm_jax.runs.directory import write_json
 from tlstm_jax.scripts.bench.measure import Contender, in_turns
 from tlstm_jax.sweeps.members import fit_members
@@ -48,6 +49,7 @@ COLUMNS = (
     Column("permuted 8x8 digits", "pdigits", {"batch_size": 16}, 600),
     Column("text", "char_lm", {"batch_size": 16, "segment_length": 50}, 600),
 )
+OF_SYMBOLS = tuple(c.title for c in COLUMNS if c.task in ("memorization", "addition"))
 # Where a default does not suit such short sequences, or such a short training.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "tlstm": {"normalization": "channel"},
@@ -56,6 +58,11 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "hm_lstm": {"anneal_steps": 1000},
     "hyper_lstm": {"hyper_features": 16},
 }
+
+
+def metric_label(title: str, metric: str) -> str:
+    """What a column's metric is called: an accuracy of the algorithmic tasks is of symbols."""
+    return label(metric) + (" of symbols" if title in OF_SYMBOLS else "")
 
 
 def train_row(path: pathlib.Path, columns: Sequence[Column], parameters: int, budget: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tlstm_jax.scripts.bench.report import environment
-from tlstm_jax.scripts.compare.members import COLUMNS, SETTINGS, STEPS_PER_CALL
+from tlstm_jax.scripts.compare.members import COLUMNS, OF_SYMBOLS, SETTINGS, STEPS_PER_CALL
 
 INTRODUCTION = """
 Every model has the width M that brings it nearest to {parameters:,} parameters {where} and its defaults, but
@@ -62,10 +62,9 @@ def command(conditions: Mapping[str, Any]) -> str:
 def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any]) -> str:
     minutes = sum(row["seconds"] for row in rows.values()) / 60
     first = next(iter(rows.values()))["columns"]
-    of_symbols = [c.title for c in COLUMNS if c.task in ("memorization", "addition")]
     heads = [
         f"{title}: {'bits per character' if column['metric'] == 'bpc' else '%'}"
-        f"{' of symbols' if title in of_symbols else ''}"
+        f"{' of symbols' if title in OF_SYMBOLS else ''}"
         for title, column in first.items()
     ]
     heads = ["model", "M", "parameters", "ms a step (times the LSTM's)", *heads]

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tlstm_jax.pictures import format_metric, format_units, label, make_figure
+from tlstm_jax.pictures import format_metric, format_units, make_figure
 from tlstm_jax.runs.files import replacing
+from tlstm_jax.scripts.compare.members import metric_label
 
 COLOURS = 64  # of a file
 
@@ -42,7 +43,7 @@ def plot_row(
         _mean(axis, column, color="C0", lw=1.8, marker=".", label="mean")
         axis.set_title(name, fontsize="medium")
         axis.set_xlabel(f"{'characters' if column['metric'] == 'bpc' else 'samples'} seen")
-        axis.set_ylabel(f"{label(column['metric'])}, validation")
+        axis.set_ylabel(f"{metric_label(name, column['metric'])}, validation")
         axis.set_xlim(0)
         if column["metric"] == "accuracy":
             axis.set_ylim(-0.02, 1.02)
