@@ -80,6 +80,7 @@ def test_a_training_has_up_to_twelve_evaluations(num_steps, every, number):
     assert -(-num_steps // every) == number
 
 
+@pytest.mark.slow
 def test_rows_are_written_once_and_make_the_table(small, tmp_path, capsys, monkeypatch):
     for name in ("elman", "gru"):
         assert compare.train_row(tmp_path / f"{name}.json", [COLUMN], 500, 1.0) == name

@@ -90,7 +90,7 @@ def _double(tree):
     return jax.tree.map(cast, tree)
 
 
-@pytest.mark.slow(but=["lstm-memorization"])
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "name"),
     [

@@ -89,6 +89,7 @@ def test_one_flag_makes_a_finished_run_longer_or_tells_it_where_its_data_are(
     assert "whose num_steps is 10, not 4" in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_gone_in_mid_run_ends_it_with_an_error(start, tmp_path):
     workdir = tmp_path / "run"
     flags = ("--task=memorization", "--features=4", "--num_steps=1000000", "--eval_every=1000")

@@ -67,7 +67,7 @@ def test_an_installation_brings_the_plugin_of_its_jax_where_a_gpu_is(path, gpu, 
     assert "restart the runtime" in python
 
 
-@pytest.mark.slow(but=["quickstart"])
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_a_notebook_runs_at_small_sizes(path, environment, tmp_path):
     source, replaced = SMALL.subn(r"\1\2", path.read_text())

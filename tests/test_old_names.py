@@ -59,6 +59,7 @@ def test_both_widths_of_a_wavenet_are_found(old, new):
     assert zoo.current_names("wavenet", old) == new
 
 
+@pytest.mark.slow
 def test_channels_is_an_alias_of_the_flag(program, tmp_path):
     workdir, flags = (
         tmp_path / "run",

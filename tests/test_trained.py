@@ -282,6 +282,7 @@ def test_an_installation_has_them(tmp_path):
     assert {p.name for p in there} == {f"{n}.{end}" for n in NAMES for end in ("json", "npz")}
 
 
+@pytest.mark.slow
 def test_one_command_makes_a_trained_model(program, tmp_path):
     small = ("--model=elman", "--features=4", "--num_steps=4", "--warmup_steps=1", "--eval_every=2")
     small += ("--checkpoint_every=2", "--steps_per_call=1", "--eval_samples=20")

@@ -75,6 +75,7 @@ def outputs_and_gradients(run, cell, params, carry, xs, options):
     return outputs, floats(grads)
 
 
+@pytest.mark.slow(but=["trnn-3x2-k2-all", "lstm-all", "tlstm-5-k4-cn-all"])
 @pytest.mark.parametrize(
     ("case", "option"), COMPARED, ids=[f"{case.name}-{option}" for case, option in COMPARED]
 )
