@@ -85,6 +85,7 @@ ALONE = (with_cotangents, of_a_loop)  # what is left takes a leading axis of mem
 SHARED = (over_examples,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["auto", "cudnn"])
 @pytest.mark.parametrize(
     "transform",
@@ -124,6 +125,7 @@ def test_auto_runs_cudnn_on_its_platform_alone(stand_in, monkeypatch):
     assert_same(jit(jax.grad(loss))(*inputs), jit(jax.grad(loss_of("deferred")[0]))(*inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("transform", "platform", "like"),
     [(jax.grad, "cpu", "cudnn"), (jax.grad, "cuda", "deferred"), (over_members, "cpu", "deferred")],

@@ -42,7 +42,7 @@ CHATTY = ("bn_lstm", "urnn", "dilated")
 
 @pytest.fixture(
     scope="module",
-    params=[("tlstm", "lstm", "bn_lstm", "odd"), pytest.param((), marks=pytest.mark.slow)],
+    params=[("tlstm", "lstm"), pytest.param((), marks=pytest.mark.slow)],
     ids=["some", "all"],
 )
 def on_devices(request, environment, tmp_path_factory):

@@ -89,6 +89,7 @@ def test_a_word_while_compiling_and_while_the_test_split_is_evaluated(program, t
     assert "compiling, then" not in again and "evaluating the best checkpoint" in again
 
 
+@pytest.mark.slow
 def test_one_checkpoint_has_one_test_figure_unless_other_samples_are_asked_for(program, tmp_path):
     flags = (*SMALL, "--num_steps=4", "--eval_every=4", "--seed=3", f"--workdir={tmp_path}/run")
     program("train", *flags)

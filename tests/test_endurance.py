@@ -54,6 +54,7 @@ def pair(endured, tmp_path):
     return tmp_path / disturbed.name, tmp_path / "undisturbed"
 
 
+@pytest.mark.slow
 def test_any_difference_is_found(pair):
     run = RunDirectory(pair[0])
     assert check_same(*pair) > 0

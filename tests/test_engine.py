@@ -86,6 +86,7 @@ def test_gradients_equal_the_scans_in_float32(case):
     compare(case.cell, inputs, {"flush": False}, 1e-5)
 
 
+@pytest.mark.slow(but=["lstm", "tlstm-4-k3"])
 @each(["elman", "lstm", "gru", "tlstm-4-k3", "layer-norm", "mi", "urnn"])
 def test_gradients_equal_the_scans_on_tokens(case, x64):
     def of_params(name, params, carry, xs):

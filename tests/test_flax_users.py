@@ -104,6 +104,7 @@ def test_reverse_and_keep_order_are_those_of_flax(keep_order, lengths):
         assert_close(jax.tree.leaves(actual), jax.tree.leaves(expected), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model", [TensorizedLSTM(M, (3,)), LSTM(M), Bidirectional(LSTM(M), GRU(M))]
 )

@@ -116,6 +116,7 @@ def test_tokens_give_the_deferred_engines_gradients():
     assert_close(gradient("fused"), gradient("deferred"), 1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32():
     params, carry, xs = inputs_of(CELLS["tlstm"])
     exact = unroll(CELLS["tlstm"], params, carry, xs)[1]

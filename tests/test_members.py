@@ -181,6 +181,7 @@ def test_a_member_that_diverges_is_reported_and_the_others_do_not_notice():
     assert sorted(one_bad[-1]) == [0, 2]
 
 
+@pytest.mark.slow
 def test_a_member_that_runs_out_of_patience_stays_what_it_is():
     task = _task("memorization", None)
     settings = dataclasses.replace(

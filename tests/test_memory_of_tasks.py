@@ -72,6 +72,7 @@ def test_the_data_of_a_task_that_is_gone_are_gone(make, use):
     assert [array() for array in arrays] == [None] * len(arrays)
 
 
+@pytest.mark.slow(but=["fit-make_text"])
 @pytest.mark.parametrize("make", [make_text, make_images])
 @pytest.mark.parametrize("use", [fit, fit_members])
 def test_another_task_of_the_same_shape_runs_the_same_programs(make, use):

@@ -67,7 +67,7 @@ def assert_is_the_gradient(value_and_grad, inputs, directions):
     return grads
 
 
-@pytest.mark.slow(but=["chain", "stacked", "bidirectional", "qrnn-fo-2"])
+@pytest.mark.slow(but=["residual-trnn", "qrnn-fo-2"])
 @each(TRUE_GRADIENT)
 def test_gradient_is_the_derivative_and_sees_nothing_behind_an_end(case, x64):
     # Of parameters, the carry and inputs, with a past and with NaN behind the second example's end.

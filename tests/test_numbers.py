@@ -43,6 +43,7 @@ def test_a_run_is_the_same_whatever_jax_draws_with():
     assert_close(other.state.params, expected.state.params, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [*CELLS, LearnedCarry(GRU(3))], ids=lambda m: type(m).__name__)
 def test_recurrent_keeps_to_double_precision(model, x64):
     module, xs = linen.Recurrent(model), jnp.ones((2, 4, 3))

@@ -43,6 +43,7 @@ def test_gradients_equal_the_scans_with_the_choices_of(case, name, x64, pretend)
     compare(case.cell, inputs_of(case.cell, jnp.float64, vectors()), OPTIONS, 1e-12)
 
 
+@pytest.mark.slow(but=["lstm"])
 @each(["lstm", "gru", "tlstm-4-k3", "tlstm-3x3-k3-cn", "layer-norm", "mi", "urnn"])
 def test_gradients_with_unrolled_loops_and_several_products(case, x64, pretend):
     pretend(platforms.CUDA, SMALL)

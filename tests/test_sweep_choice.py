@@ -60,6 +60,7 @@ def test_halving_keeps_all_seeds_of_a_setting_or_none():
     assert halving.survivors(scores | {3: NAN}, [(0, 1), (2, 3)]) == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_sweep_drops_entire_settings_and_ends_with_the_best_by_mean():
     task = memorization(2, 3, batch_size=4, eval_samples=30, eval_batch_size=10)
     settings = TrainSettings(num_steps=8, eval_every=2, checkpoint_every=4, steps_per_call=2)

@@ -64,6 +64,7 @@ def test_a_sweep_leaves_a_line_for_each_member_and_runs_that_resume(program, who
     assert "nothing left to do after 40 steps" in ran.stdout
 
 
+@pytest.mark.slow
 def test_a_member_is_the_run_alone(program, whole, tmp_path):
     workdir, _ = whole
     alone = [arg for arg in SWEEP if not arg.startswith("--over")]
@@ -96,6 +97,7 @@ def test_a_sweep_that_is_killed_resumes_and_ends_the_same(start, program, whole,
     assert "best member" in again.stdout and "step 40" not in again.stdout
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_checkpoints_are_damaged_resumes_and_ends_the_same(program, whole, tmp_path):
     workdir = tmp_path / "damaged"
     shutil.copytree(whole[0], workdir, symlinks=True)

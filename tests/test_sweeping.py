@@ -29,6 +29,7 @@ def _alone(model, settings, **model_settings):
     return list(training.fit(network, task, settings))
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_the_curves_of_its_runs_alone():
     seen = []
     results = sweep(
@@ -98,6 +99,7 @@ def test_chunks_and_halving_change_who_is_trained_but_not_what_it_learns():
     assert whole.curves[survivor, 0] >= np.sort(whole.curves[:, 0])[1]
 
 
+@pytest.mark.slow
 def test_a_cell_can_be_swept_over_its_floats():
     cell = TensorizedLSTM(4, (2,))
     results = sweep(_task(), cell, {"forget_bias": [0.0, 4.0]}, settings=SETTINGS)

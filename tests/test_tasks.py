@@ -140,6 +140,7 @@ def test_an_evaluation_scores_every_example_once(case, task):
         assert masks[-1].any()  # no batch too many
 
 
+@pytest.mark.slow(but=["memorization", "char_lm"])
 def test_an_evaluation_in_parts_equals_one_at_once(task):
     batches = evaluation(task, "valid")[:5]
     whole = joined(batches)
@@ -149,6 +150,7 @@ def test_an_evaluation_in_parts_equals_one_at_once(task):
         np.testing.assert_allclose(found, np.asarray(expected[name]), rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow(but=["memorization", "char_lm", "digits"])
 def test_an_evaluation_does_not_depend_on_the_size_of_its_batches(case, task, folder):
     if task.fresh:
         pytest.skip("whose samples are drawn batch by batch")

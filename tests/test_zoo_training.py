@@ -78,6 +78,7 @@ def test_every_setting_has_a_flag_and_a_citation_has_a_year(name):
     assert 1989 < int(zoo.MODELS[name].year) < 2026
 
 
+@pytest.mark.slow(but=["num_layers"])
 @pytest.mark.parametrize(
     "around",
     [
