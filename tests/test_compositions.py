@@ -55,7 +55,7 @@ def second_differences(f, x, step=1e-5):
     return jnp.stack(rows)
 
 
-@pytest.mark.slow(but=["jacrev(jacrev)", "jacfwd(jacrev)"])
+@pytest.mark.slow(but=["jacrev(jacrev)"])
 @pytest.mark.parametrize("name", SECOND)
 @each(["tlstm-4-k3"])
 def test_second_derivatives_in_every_order(case, name, x64):
@@ -112,6 +112,7 @@ def test_third_derivatives(x64):
     assert_close(third, (second(1e-5) - second(-1e-5)) / 2e-5, 1e-5)
 
 
+@pytest.mark.slow
 def test_hessian_vector_products_of_members(x64):
     """Every member with its own kernel, which is then computed as products."""
     cell = TensorizedLSTM(M, (3,))

@@ -40,17 +40,13 @@ RUN = (
 CHATTY = ("bn_lstm", "urnn", "dilated")
 
 
-@pytest.fixture(
-    scope="module",
-    params=[("tlstm", "lstm"), pytest.param((), marks=pytest.mark.slow)],
-    ids=["some", "all"],
-)
-def on_devices(request, environment, tmp_path_factory):
+@pytest.fixture(scope="module")
+def on_devices(environment, tmp_path_factory):
     """(name, mesh) -> what `on_devices.py` found."""
     text = tmp_path_factory.mktemp("text") / "text.txt"
     text.write_bytes(b"the quick brown fox jumps over the lazy dog. " * 60)
     ran = subprocess.run(
-        [sys.executable, "tests/on_devices.py", str(text), *request.param],
+        [sys.executable, "tests/on_devices.py", str(text)],
         cwd=ROOT,
         env={**environment, **EIGHT, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -59,10 +55,11 @@ def on_devices(request, environment, tmp_path_factory):
     assert ran.returncode == 0, ran.stderr
     lines = map(json.loads, ran.stdout.splitlines())
     found = {(line["name"], tuple(line["mesh"])): line for line in lines}
-    assert len(found) > (30 if not request.param else len(request.param))
+    assert len(found) > 30
     return found
 
 
+@pytest.mark.slow
 def test_what_eight_devices_compute_is_what_one_does(on_devices):
     # A shift before batch normalization has no gradient but rounding errors, of which Adam makes
     # steps.
@@ -85,6 +82,7 @@ def test_a_footprint_is_that_of_the_gradient(program):
     assert "mesh has 5000 devices" in program("footprint", *task, "--mesh=5000", code=1).stderr
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_batch_meet_once_in_a_step(on_devices):
     for (name, mesh), line in on_devices.items():
         if mesh == (8, 1) and name not in CHATTY:

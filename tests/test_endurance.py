@@ -95,6 +95,7 @@ def test_programs_that_read_name_the_damage_and_move_nothing(pair, program):
     check_same(pair[0], pair[1])
 
 
+@pytest.mark.slow
 def test_what_is_said_of_a_run_that_has_ended_stays(pair, program):
     run = RunDirectory(pair[1])
     before = run.results.read_text()

@@ -65,7 +65,7 @@ def inputs_of(cell, dtype, xs):
     return params, carry, jnp.asarray(xs, dtype) if xs.dtype == np.float64 else jnp.asarray(xs)
 
 
-@pytest.mark.slow(but=["lstm", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
+@pytest.mark.slow(but=["lstm", "tlstm-3x3-k3-cn"])
 @each(CASES)
 def test_gradients_equal_the_scans_in_float64(case, x64):
     compare(case.cell, inputs_of(case.cell, jnp.float64, vectors()), OPTIONS, 1e-12)
@@ -142,7 +142,7 @@ def test_gradients_of_a_vmap_with_a_scan_in_it(x64):
     assert_close(gradients("deferred"), gradients("scan"))
 
 
-@pytest.mark.slow(but=["lstm-vectors-options", "tlstm-4-k3-tokens-options"])
+@pytest.mark.slow(but=["lstm-vectors-options"])
 @pytest.mark.parametrize("options", [{}, OPTIONS | {"remat_every": 4}], ids=["plain", "options"])
 @pytest.mark.parametrize("kind", ["vectors", "tokens"])
 @each(["lstm", "gru", "tlstm-4-k3", "tlstm-3x3-k3-cn"])

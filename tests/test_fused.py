@@ -98,6 +98,7 @@ def test_gradients_equal_the_deferred_engines_with_each_option(name, options):
     compare(CELLS[name], options)
 
 
+@pytest.mark.slow
 def test_one_example_is_enough():
     compare(CELLS["tlstm-cn"], {}, batch=1)
 

@@ -10,7 +10,7 @@ import pytest
 GUIDE = pathlib.Path(__file__).parent.parent / "docs" / "guide"
 
 
-@pytest.mark.slow(but=["cells.md"])
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted(path.name for path in GUIDE.glob("*.md")))
 def test_a_pages_examples_run(page):
     blocks = re.findall(r"^```python\n(.*?)^```", (GUIDE / page).read_text(), re.S | re.M)

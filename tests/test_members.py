@@ -205,6 +205,7 @@ def test_a_member_that_runs_out_of_patience_stays_what_it_is():
     assert 0 not in reports[-1] and reports[-1][1].progress.step > stuck.progress.step
 
 
+@pytest.mark.slow
 def test_members_resume_from_saved_states_as_if_they_had_not_stopped():
     task = _task("memorization", None)
     network, overrides, _ = _runs("lstm", task)

@@ -284,6 +284,7 @@ def command(environment):
     return run
 
 
+@pytest.mark.slow
 def test_a_module_that_makes_arrays_makes_them_where_the_flag_says(command, tmp_path):
     (tmp_path / "mine.py").write_text(
         "import jax.numpy as jnp\nfrom own_cells import MGU\nTABLE = jnp.arange(3)\n"

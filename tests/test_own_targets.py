@@ -22,7 +22,7 @@ TASKS = {
 }
 
 
-@pytest.mark.slow(but=["CTC-lstm"])
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "model"),
     [

@@ -52,7 +52,7 @@ TASKS = {
 }
 
 
-@pytest.mark.slow(but=["memorization"])
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_trains_resumes_and_evaluates(task, program, text, idx, tmp_path):
     workdir, own_text = tmp_path / "run", tmp_path / "text.txt"

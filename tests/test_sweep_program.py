@@ -77,6 +77,7 @@ def test_a_member_is_the_run_alone(program, whole, tmp_path):
     assert _rows(workdir)[7]["test"]["loss"] == pytest.approx(results["test"]["loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_resumes_and_ends_the_same(start, program, whole, tmp_path):
     workdir = tmp_path / "killed"
     process = start("sweep", *SWEEP, f"--workdir={workdir}")

@@ -55,6 +55,7 @@ def test_a_sweep_gives_the_curves_of_its_runs_alone():
     assert results.best == max(best.members, key=lambda n: results.best_metric[n])
 
 
+@pytest.mark.slow
 def test_the_best_parameters_of_a_sweep_are_those_of_its_best_evaluation():
     results = sweep(
         _task(), "lstm", {"learning_rate": [1e-2, 1e-1], "seed": [0, 1]}, settings=SETTINGS

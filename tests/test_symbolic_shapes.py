@@ -37,7 +37,7 @@ def test_a_cell_with_a_symbolic_batch(name):
     check(BY_NAME[name].cell, I)
 
 
-@pytest.mark.slow(but=["bidirectional-late"])
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_with_a_symbolic_batch(name):
     case = model_cases.BY_NAME[name]

@@ -25,7 +25,7 @@ SMALL = (
 LONG = (*SMALL, "--num_steps=4000000", "--checkpoint_every=4000000")
 
 
-@pytest.mark.slow(but=[">&- 2>&- <&-"])
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
 def test_a_training_ends_well_with_closed_streams(closed, environment, tmp_path):
     command = [sys.executable, "-m", "scripts.train", *SMALL, "--num_steps=4"]

@@ -60,7 +60,7 @@ def _stopped_after(calls, network, task, settings):
     return _run(network, task, settings, should_stop=lambda: next(answers))[-1]
 
 
-@pytest.mark.slow(but=["memorization-lstm", "char_lm-tlstm"])
+@pytest.mark.slow(but=["char_lm-tlstm"])
 @pytest.mark.parametrize(
     ("name", "model"),
     [

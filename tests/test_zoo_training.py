@@ -33,7 +33,7 @@ def network_for(task, name, channels):
     return zoo.make_network(name, features=channels, **sizes, **SMALL.get(name, {}))
 
 
-@pytest.mark.slow(but=["tlstm", "lstm", "gru"])
+@pytest.mark.slow(but=["tlstm"])
 @MODELS
 def test_learns_to_repeat_3_of_4_symbols(name):
     task = memorization(num_symbols=3, alphabet_size=4, batch_size=16, eval_samples=250)
@@ -78,7 +78,7 @@ def test_every_setting_has_a_flag_and_a_citation_has_a_year(name):
     assert 1989 < int(zoo.MODELS[name].year) < 2026
 
 
-@pytest.mark.slow(but=["num_layers"])
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "around",
     [
@@ -107,7 +107,7 @@ def test_what_is_around_a_model_trains(around):
         ("hm_lstm", {"num_layers": 1}, "num_layers is 1; accepted in an HM-LSTM are integers >= 2"),
         ("urnn", {"dtype": "bfloat16"}, "dtype of a UnitaryRNN is bfloat16; accepted are None"),
         ("full_urnn", {"features": 5}, "features of a FullCapacityURNN is 5; accepted are even"),
-        ("wavenet", {"zoneout_hidden": 0.1}, "zoneout_hidden is 0.1; accepted for WaveNet, which"),
+        ("wavenet", {"zoneout_hidden": 0.1}, "zoneout_hidden is 0.1; accepted for WaveNet, not a"),
         ("bn_lstm", {"learned_carry": True}, "learned_carry is True; accepted for BatchNormLSTM"),
         ("rhn", {"recurrent_dropout": 0.1}, "RHN has one state for its products and memory"),
         ("gru", {"zoneout_memory": 0.1}, "GRU has no memory in its carry; accepted is memory=0"),
