@@ -1,7 +1,5 @@
 """What `test_devices.py` runs in a process of its own, on 8 virtual devices.
 
-    python tests/on_devices.py TEXT [NAMES OF CASES, all by default]
-
 Prints a line of JSON for each case: how far a training on several devices is from one on one
 device, and which collectives its compiled program has, [kind, whether in a loop over time].
 """
@@ -83,9 +81,7 @@ def run(task, network, where, *, evaluates):
 def main():
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    found = cases()
-    for name in sys.argv[2:] or found:
-        task, model, settings = found[name]
+    for name, (task, model, settings) in cases().items():
         sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
         network = zoo.make_network(model, features=4, **sizes, **settings)
         evaluates = name in EVALUATED
