@@ -136,8 +136,9 @@ def test_an_unknown_name():
 
 
 def test_a_damaged_card(tmp_path, monkeypatch):
+    no_list = json.dumps(zoo.card("digits") | {"vocabulary": 1}).encode()
     monkeypatch.setattr(make, "TRAINED", tmp_path)
-    for content in (b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"model": 1}'):
+    for content in (b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"model": 1}', no_list):
         (tmp_path / "a.json").write_bytes(content)
         with pytest.raises(ValueError, match=r"^.*a\.json is damaged.*; accepted is a card") as e:
             zoo.load("a")

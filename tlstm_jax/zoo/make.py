@@ -294,9 +294,8 @@ def card(name: str) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged; accepted is a card in JSON")
     for field, kind in _CARD.items():
         if not isinstance(found.get(field), kind):
-            raise ValueError(
-                f"{path} is damaged; accepted is a card whose {field} is a {kind.__name__}"
-            )
+            called = getattr(kind, "__name__", kind)
+            raise ValueError(f"{path} is damaged; accepted is a card whose {field} is {called}")
     return found | {"model_settings": current_names(found["model"], found["model_settings"])}
 
 
