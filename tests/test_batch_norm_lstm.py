@@ -116,6 +116,7 @@ def test_statistics_are_over_the_examples_that_have_not_ended(x64):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jit(jax.grad(loss))(params)))
 
 
+@pytest.mark.slow
 def test_the_gradient_goes_through_the_batch_statistics(x64):
     params, state, xs = bn_params(), running(), jnp.asarray(vectors(batch=B))
 

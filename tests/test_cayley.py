@@ -97,6 +97,7 @@ def test_thousands_of_steps_in_float32_stay_unitary_and_find_the_minimum():
     assert loss(params) < 1e-4
 
 
+@pytest.mark.slow
 def test_training_moves_the_unitary_matrix_by_it_and_the_rest_by_adam():
     task = memorization(num_symbols=2, alphabet_size=3, batch_size=4)
     network = zoo.make_network(

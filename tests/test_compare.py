@@ -154,6 +154,7 @@ def test_a_file_that_is_no_row(row, small, tmp_path):
         call(tmp_path, "lstm")
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_is_not_chosen(small, monkeypatch):
     task = memorization(**TASK)
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}

@@ -53,6 +53,7 @@ def test_an_evaluation_whose_loss_is_not_finite_is_divergence():
     assert not any(report.improved for report in seen)
 
 
+@pytest.mark.slow
 def test_a_member_whose_evaluation_is_not_finite_has_diverged():
     task = _nan_loss(2)
     overrides = training.Overrides({}, {}, {})

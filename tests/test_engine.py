@@ -71,7 +71,7 @@ def test_gradients_equal_the_scans_in_float64(case, x64):
     compare(case.cell, inputs_of(case.cell, jnp.float64, vectors()), OPTIONS, 1e-12)
 
 
-@pytest.mark.slow(but=["lstm", "tlstm-3x3-k3-cn"])
+@pytest.mark.slow(but=["lstm"])
 @pytest.mark.parametrize("option", OPTIONS)
 @each(["lstm", "gru", "tlstm-3x3-k3-cn", "layer-norm", "mi", "peephole", "urnn", "full-urnn"])
 def test_gradients_equal_the_scans_with_each_option(case, option, x64):

@@ -60,7 +60,7 @@ jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), alone, sh
 """
 
 
-@pytest.mark.slow(but=["TensorizedLSTM(4, (3,))-deferred"])
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["scan", "deferred"])
 @pytest.mark.parametrize("cell", ["LSTM(4)", "TensorizedLSTM(4, (3,))"])
 def test_a_batch_sharded_on_a_mesh_with_explicit_axes(cell, engine):

@@ -67,6 +67,7 @@ def test_a_training_that_resumes_continues_with_its_best(kept):
     chex.assert_trees_all_equal(best, kept[1][-1])
 
 
+@pytest.mark.slow
 def test_members_of_a_sweep_have_theirs():
     overrides = Overrides(train={"learning_rate": [1.0, 0.1]})
     together = fit_members(NETWORK, TASK, SETTINGS, seeds=[0, 1], overrides=overrides)

@@ -154,6 +154,7 @@ def _irnn(task):
     return _network(task, "irnn")
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_is_reported_and_the_others_do_not_notice():
     task = _task("memorization", None)
     network, huge = _irnn(task), 1e30

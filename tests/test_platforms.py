@@ -35,7 +35,7 @@ def pretend(monkeypatch):
     return pretend
 
 
-@pytest.mark.slow(but=["lstm", "tlstm-4-k3"])
+@pytest.mark.slow(but=["lstm"])
 @pytest.mark.parametrize("name", ["cuda", "tpu"])
 @each(CASES)
 def test_gradients_equal_the_scans_with_the_choices_of(case, name, x64, pretend):

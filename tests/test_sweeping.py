@@ -134,6 +134,7 @@ class _Own:
     init_token_carry, token_step = init_carry, step
 
 
+@pytest.mark.slow
 def test_what_steps_of_a_cell_read_too_cannot_be_swept():
     results = sweep(_task(), _Own(6), {"learning_rate": [1e-4, 1e-1]}, settings=SETTINGS)
     assert (results.curves[0] != results.curves[1]).any()
