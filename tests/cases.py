@@ -25,6 +25,7 @@ from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.lstm import LSTM1997
 from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
@@ -86,6 +87,7 @@ ZOO = [
     Case("gate-norm", GateNormLSTM(M), zoo_oracles.gate_norm_lstm),
     Case("mi", MILSTM(M), zoo_oracles.mi_lstm),
     Case("mlstm", MultiplicativeLSTM(M), zoo_oracles.multiplicative_lstm),
+    Case("mrnn", MultiplicativeRNN(M, factors=M + 2), zoo_oracles.multiplicative_rnn),
     *(
         Case(f"mut{n}", MUT(M, variant=n), functools.partial(zoo_oracles.mut, variant=n))
         for n in (1, 2, 3)

@@ -29,6 +29,7 @@ from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
 from tlstm_jax.cells.lstm import LSTM1997
 from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
@@ -104,6 +105,20 @@ def test_mlstm_has_a_transition_of_its_own_for_every_token(token, x64):
     of_token["recurrent"] = of_token["recurrent"] | {"kernel": U}
     expected = step(LSTM(M), of_token, carry, x)
     assert_close(step(MultiplicativeLSTM(M), params, carry, x), expected)
+
+
+@pytest.mark.parametrize("token", [-1, *range(I)])
+def test_a_multiplicative_rnn_has_a_matrix_of_its_own_for_every_token(token, x64):
+    cell = MultiplicativeRNN(M, factors=M + 2)
+    params, carry = cell_params(cell), random_carry(Elman(M))
+    x = np.full(B, token, np.int32)
+    row = params["input_factor"]["kernel"][token] if token >= 0 else np.zeros(M + 2)
+    U = params["recurrent_factor"]["kernel"] * row @ params["recurrent"]["kernel"]
+    of_token = {
+        "input": params["input"],
+        "recurrent": {"kernel": U, "bias": params["recurrent"]["bias"]},
+    }
+    assert_close(step(cell, params, carry, x), step(Elman(M), of_token, carry, x))
 
 
 def test_layer_normalization_forgets_the_scale_of_each_product(x64):

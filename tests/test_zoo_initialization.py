@@ -18,6 +18,7 @@ from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.lstm import LSTM1997
 from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
@@ -76,6 +77,10 @@ NORMAL = [
     (IRNN(WIDE, input_scale=None), "input/kernel", 50**-0.5),
     (MultiplicativeLSTM(WIDE), "input_factor/kernel", 50**-0.5),
     (MultiplicativeLSTM(WIDE, **SCALED), "input_factor/kernel", 0.5),
+    (MultiplicativeRNN(WIDE), "input/kernel", 50**-0.5),
+    (MultiplicativeRNN(WIDE), "input_factor/kernel", 50**-0.5),
+    (MultiplicativeRNN(WIDE, **SCALED), "input/kernel", 0.5),
+    (MultiplicativeRNN(WIDE, **SCALED), "input_factor/kernel", 0.5),
     (RHN(WIDE, depth=2), "input/kernel", 50**-0.5),
     (HYPER, "input/kernel", 50**-0.5),
     (HYPER, "hyper/input/kernel", 40**-0.5, slice(WIDE)),
@@ -144,6 +149,8 @@ ORTHOGONAL = [
     ),
     (MultiplicativeLSTM(WIDE), "recurrent/kernel", 4),
     (MultiplicativeLSTM(WIDE), "recurrent_factor/kernel", 1),
+    (MultiplicativeRNN(WIDE), "recurrent/kernel", 1),
+    (MultiplicativeRNN(WIDE), "recurrent_factor/kernel", 1),
     *((MUT(WIDE, variant=n), "recurrent/kernel", 2 if n == 1 else 3) for n in (1, 2, 3)),
     *((SkipRNN(WIDE), f"{part}/kernel", 1) for part in ("recurrent", "skip")),
     (RHN(WIDE, depth=2), "recurrent/kernel", 2),
@@ -232,6 +239,7 @@ CONSTANT = [
     *((cell(WIDE), {}) for cell in (LSTM1997, SkipRNN, UnitaryRNN, SRU, QRNN)),
     *((MUT(WIDE, variant=n), {}) for n in (1, 2, 3)),
     *((cell(WIDE), {"recurrent/bias": F}) for cell in (PeepholeLSTM, MultiplicativeLSTM)),
+    (MultiplicativeRNN(WIDE), {}),
     (LayerNormLSTM(WIDE, bias_scale=0.0), {"recurrent/bias": F}),
     (LayerNormLSTM(WIDE), {"recurrent/bias": None}),
     (GateNormLSTM(WIDE), {"recurrent/bias": None, "norm/bias": F}),

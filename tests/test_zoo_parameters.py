@@ -19,6 +19,7 @@ from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.lstm import LSTM1997
 from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
@@ -91,6 +92,8 @@ COUNTS = [
     (GateNormLSTM(M), lstm(J, M) + 10 * M),
     (MILSTM(M), lstm(J, M) + 12 * M),
     (MultiplicativeLSTM(M), lstm(J, M) + M * (J + M)),
+    (MultiplicativeRNN(M), M * (2 * J + 2 * M + 1)),
+    (MultiplicativeRNN(M, factors=2 * M), M * (3 * J + 4 * M + 1)),
     (MUT(M, variant=1), 3 * J * M + 2 * M * M + 3 * M),
     (MUT(M, variant=2), 3 * M * (J + M + 1)),
     (MUT(M, variant=3), 3 * M * (J + M + 1)),

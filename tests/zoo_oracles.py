@@ -121,6 +121,17 @@ def multiplicative_lstm(params, xs):
     return run(states)
 
 
+def multiplicative_rnn(params, xs):
+    """h' = tanh(x W + ((x W_m) (h U_m)) U + b)."""
+    U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    h, states = zeros(xs, len(b)), []
+    for x in xs:
+        m = project(params["input_factor"], x) * (h @ params["recurrent_factor"]["kernel"])
+        h = np.tanh(project(params["input"], x) + m @ U + b)
+        states.append((h,))
+    return run(states)
+
+
 def mut(params, xs, *, variant):
     """h' = tanh((r h) U_h + x' + b_h) z + h (1 - z), x' = x W_h, or its tanh in MUT1.
 

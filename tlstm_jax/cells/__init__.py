@@ -11,6 +11,7 @@ from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
 from tlstm_jax.cells.lstm import LSTM, LSTM1997
 from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
@@ -37,6 +38,7 @@ __all__ = [
     "HyperLSTM",
     "LayerNormLSTM",
     "MultiplicativeLSTM",
+    "MultiplicativeRNN",
     "PeepholeLSTM",
     "RecurrentDropout",
     "ResetBeforeGRU",

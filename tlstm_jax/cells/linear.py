@@ -69,12 +69,12 @@ def input_kernel(key: Array, shape: tuple[int, int], scale: Any) -> Array:
     )
 
 
-def recurrent_kernel(key: Array, features: int, *, gates: int) -> Array:
-    """U [M, gates M], float32: orthogonal for each gate."""
+def recurrent_kernel(key: Array, features: int, *, gates: int, rows: int | None = None) -> Array:
+    """U [M, gates M], float32: orthogonal for each gate; with `rows`, of so many in place of M."""
 
     @jax.custom_batching.sequential_vmap  # several batched QRs at once can deadlock on XLA's CPU
     def orthogonal(key: Array) -> Array:
-        return jax.nn.initializers.orthogonal()(key, (features, features), jnp.float32)
+        return jax.nn.initializers.orthogonal()(key, (rows or features, features), jnp.float32)
 
     return jnp.concatenate([orthogonal(k) for k in jax.random.split(key, gates)], axis=-1)
 

@@ -14,6 +14,7 @@ from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
 from tlstm_jax.cells.lstm import LSTM, LSTM1997
 from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
+from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
@@ -136,6 +137,12 @@ MODELS: Mapping[str, Entry] = {
         "Multiplicative LSTM",
         'Krause et al., "Multiplicative LSTM for Sequence Modelling", ICLR Workshop 2017',
         checked="torchrecurrent",
+    ),
+    "mrnn": Entry(
+        MultiplicativeRNN,
+        "Multiplicative RNN",
+        'Sutskever, Martens and Hinton, "Generating Text with Recurrent Neural Networks", ICML 2011',
+        checked="one dense matrix for each symbol",
     ),
     "hyper_lstm": Entry(
         HyperLSTM,
