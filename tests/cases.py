@@ -16,6 +16,7 @@ import zoo_oracles
 
 from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN, unroll
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
+from tlstm_jax.cells.fast_weights import FastWeights
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.hm_lstm import HMLSTM
@@ -91,6 +92,11 @@ ZOO = [
     *(
         Case(f"mut{n}", MUT(M, variant=n), functools.partial(zoo_oracles.mut, variant=n))
         for n in (1, 2, 3)
+    ),
+    Case(
+        "fast-weights",
+        FastWeights(M, inner_steps=2, activation="tanh"),
+        functools.partial(zoo_oracles.fast_weights, inner_steps=2, f=np.tanh),
     ),
     Case("skip", SkipRNN(M, skip=2), functools.partial(zoo_oracles.skip_rnn, skip=2)),
     Case("rhn", RHN(M, depth=2), zoo_oracles.rhn),

@@ -19,10 +19,11 @@ from cases import (
     tokens,
     vectors,
 )
-from zoo_oracles import blocks, norm_gates_update
+from zoo_oracles import blocks, layer_norm, norm_gates_update
 
 from tlstm_jax import LSTM, Elman, ResetBeforeGRU
 from tlstm_jax.cells.elman import ElmanCarry
+from tlstm_jax.cells.fast_weights import FastWeights
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
 from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
@@ -119,6 +120,16 @@ def test_a_multiplicative_rnn_has_a_matrix_of_its_own_for_every_token(token, x64
         "recurrent": {"kernel": U, "bias": params["recurrent"]["bias"]},
     }
     assert_close(step(cell, params, carry, x), step(Elman(M), of_token, carry, x))
+
+
+def test_fast_weights_that_are_not_written_leave_a_layer_normalized_elman_network(x64):
+    cell = FastWeights(M, rate=0.0, activation="tanh")
+    params, h = cell_params(cell), np.asarray(random_carry(Elman(M)).hidden)
+    x = vectors()[0]
+    a = x @ params["input"]["kernel"] + h @ params["recurrent"]["kernel"]
+    expected = np.tanh(layer_norm(params["norm"], a + params["recurrent"]["bias"]))
+    started = cell.init_carry(B, jnp.float64)._replace(hidden=jnp.asarray(h))
+    assert_close(step(cell, params, started, x)[1], expected)
 
 
 def test_layer_normalization_forgets_the_scale_of_each_product(x64):

@@ -10,6 +10,7 @@ import pytest
 from model_cases import with_parameters
 
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
+from tlstm_jax.cells.fast_weights import FastWeights
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
@@ -77,6 +78,8 @@ NORMAL = [
     (IRNN(WIDE, input_scale=None), "input/kernel", 50**-0.5),
     (MultiplicativeLSTM(WIDE), "input_factor/kernel", 50**-0.5),
     (MultiplicativeLSTM(WIDE, **SCALED), "input_factor/kernel", 0.5),
+    (FastWeights(WIDE), "input/kernel", 50**-0.5),
+    (FastWeights(WIDE, **SCALED), "input/kernel", 0.5),
     (MultiplicativeRNN(WIDE), "input/kernel", 50**-0.5),
     (MultiplicativeRNN(WIDE), "input_factor/kernel", 50**-0.5),
     (MultiplicativeRNN(WIDE, **SCALED), "input/kernel", 0.5),
@@ -240,6 +243,11 @@ CONSTANT = [
     *((MUT(WIDE, variant=n), {}) for n in (1, 2, 3)),
     *((cell(WIDE), {"recurrent/bias": F}) for cell in (PeepholeLSTM, MultiplicativeLSTM)),
     (MultiplicativeRNN(WIDE), {}),
+    (FastWeights(WIDE), {"recurrent/kernel": 0.05 * np.eye(WIDE), "recurrent/bias": None}),
+    (
+        FastWeights(WIDE, recurrent_scale=0.5, bias_scale=0.0),
+        {"recurrent/kernel": 0.5 * np.eye(WIDE)},
+    ),
     (LayerNormLSTM(WIDE, bias_scale=0.0), {"recurrent/bias": F}),
     (LayerNormLSTM(WIDE), {"recurrent/bias": None}),
     (GateNormLSTM(WIDE), {"recurrent/bias": None, "norm/bias": F}),

@@ -132,6 +132,28 @@ def multiplicative_rnn(params, xs):
     return run(states)
 
 
+def fast_weights(params, xs, *, inner_steps, f, decay=0.9, rate=0.5):
+    """h^s = f(LN(a + attention of h^{s-1} to the past)), h^0 = f(a), a = x W + h U + b.
+
+    Attention by scalar products, which fade: rate sum_k decay^(t-1-k) (h . h_k) h_k over past states.
+    """
+    U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    h, past, states = zeros(xs, len(b)), [], []
+    A = np.zeros((len(h), len(b), len(b)))  # of the states only
+    for x in xs:
+        past.append(h)
+        A = decay * A + rate * h[:, :, None] * h[:, None, :]
+        a = project(params["input"], x) + h @ U + b
+        h = f(a)
+        for _ in range(inner_steps):
+            attended = 0.0
+            for age, h_k in enumerate(reversed(past)):
+                attended += rate * decay**age * np.sum(h * h_k, axis=-1, keepdims=True) * h_k
+            h = f(layer_norm(params["norm"], a + attended))
+        states.append((h, A))
+    return run(states)
+
+
 def mut(params, xs, *, variant):
     """h' = tanh((r h) U_h + x' + b_h) z + h (1 - z), x' = x W_h, or its tanh in MUT1.
 

@@ -2,6 +2,7 @@
 
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
+from tlstm_jax.cells.fast_weights import FastWeights
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
 from tlstm_jax.cells.hm_lstm import HMLSTM
@@ -33,6 +34,7 @@ __all__ = [
     "RHN",
     "Elman",
     "FastSlowLSTM",
+    "FastWeights",
     "FullCapacityURNN",
     "GridLSTM",
     "HyperLSTM",

@@ -7,6 +7,7 @@ from typing import Any
 
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
+from tlstm_jax.cells.fast_weights import FastWeights
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
@@ -167,6 +168,12 @@ MODELS: Mapping[str, Entry] = {
         "Fast-slow LSTM",
         'Mujika, Meier and Steger, "Fast-Slow Recurrent Neural Networks", NIPS 2017',
         checked="its wiring from layer-normalized LSTMs",
+    ),
+    "fast_weights": Entry(
+        FastWeights,
+        "RNN with fast weights",
+        'Ba et al., "Using Fast Weights to Attend to the Recent Past", NIPS 2016',
+        checked="attention to past states; a layer-normalized Elman network (rate = 0)",
     ),
     "grid_lstm": Entry(
         GridLSTM,

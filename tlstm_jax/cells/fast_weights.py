@@ -1,0 +1,127 @@
+"""Fast weights: a recurrent matrix that the recent states write, and every step reads.
+
+Ba, Hinton, Mnih, Leibo and Ionescu, "Using Fast Weights to Attend to the Recent Past", NIPS 2016.
+
+    A_t = decay A_{t-1} + rate h_{t-1} h_{t-1}^T        A_1 = 0
+    a = x_t W + h_{t-1} U + b                           h^0 = f(a)
+    h^s = f(LN(a + h^{s-1} A_t))                        s = 1 .. S
+    h_t = h^S                                           y_t = h_t
+
+A is never needed as a matrix: h A_t is rate times the sum over past states k of decay^{t-1-k} (h . h_k)
+h_k, attention to the recent past by scalar products. The loop here keeps the matrix, whose size does not
+grow with the sequence.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tlstm_jax.cells.base import DelayFree
+from tlstm_jax.cells.linear import (
+    check_epsilon,
+    check_size,
+    init_norm,
+    input_kernel,
+    is_integer,
+    layer_norm,
+    linear,
+    scaled_normal,
+)
+from tlstm_jax.overrides import STATIC, plain
+from tlstm_jax.typing import Array, Params
+
+_ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
+
+
+class FastWeightsCarry(NamedTuple):
+    hidden: Array  # h [B, M]
+    memory: Array  # A [B, M, M]
+
+
+@dataclasses.dataclass(frozen=True)
+class FastWeights(DelayFree):
+    """The fast-weights RNN. With rate = 0 it is an Elman network with layer normalization.
+
+    Parameters: {"input": {"kernel" [I, M]}, "recurrent": {"kernel" [M, M], "bias" [M]}, "norm":
+    {"scale", "bias" [M]}}. Its products with A follow one another, so it has no project / mix / update.
+    A step takes S + 1 products of M^2 numbers for each example.
+
+    Attributes:
+      features: M.
+      inner_steps: S >= 1.
+      decay: how much of A is kept at a step.
+      rate: how strongly a state is written to A.
+      activation: f, relu or tanh.
+      input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
+      recurrent_scale: U starts as this times the identity.
+      dtype: the dtype of the computation; None is the parameters' dtype. A keeps the carry's.
+      epsilon: added to the variances; > 0.
+      bias_scale: initial standard deviation of b. With 0, a sequence that begins with zero inputs
+        keeps sums at 0, where the gradient of a normalization is 1 / sqrt(epsilon).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import FastWeights
+      >>> cell = FastWeights(4, inner_steps=2)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
+      >>> y.shape, carry.memory.shape
+      ((2, 4), (2, 4, 4))
+    """
+
+    features: int
+    _: dataclasses.KW_ONLY
+    inner_steps: int = 1
+    decay: float = 0.9
+    rate: float = 0.5
+    activation: str = "relu"
+    input_scale: float | None = None
+    recurrent_scale: float = 0.05
+    dtype: Any = None
+    epsilon: float = dataclasses.field(default=1e-5, metadata=STATIC)
+    bias_scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        plain(self)
+        check_size("features", self.features)
+        check_epsilon(self.epsilon)
+        if not is_integer(self.inner_steps, 1):
+            raise ValueError(f"inner_steps is {self.inner_steps}; accepted are integers >= 1")
+        if self.activation not in _ACTIVATIONS:
+            raise ValueError(
+                f"activation is {self.activation!r}; accepted are {', '.join(_ACTIVATIONS)}"
+            )
+
+    def init(self, key: Array, input_size: int) -> Params:
+        M = self.features
+        w, b = jax.random.split(key)
+        return {
+            "input": {"kernel": input_kernel(w, (input_size, M), self.input_scale)},
+            "recurrent": {
+                "kernel": jnp.eye(M, dtype=jnp.float32) * self.recurrent_scale,
+                "bias": scaled_normal(b, (M,), self.bias_scale, fan_in=1),
+            },
+            "norm": init_norm(M),
+        }
+
+    def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> FastWeightsCarry:
+        B, M = batch_size, self.features
+        return FastWeightsCarry(jnp.zeros((B, M), self.dtype or dtype), jnp.zeros((B, M, M), dtype))
+
+    def step(
+        self, params: Params, carry: FastWeightsCarry, x: Array
+    ) -> tuple[FastWeightsCarry, Array]:
+        """x [B, I] or tokens [B]; returns the carry and h_t [B, M]."""
+        f = _ACTIVATIONS[self.activation]
+        before = carry.hidden.astype(carry.memory.dtype)
+        decay, rate = (jnp.asarray(v, before.dtype) for v in (self.decay, self.rate))
+        A = decay * carry.memory + rate * before[:, :, None] * before[:, None, :]
+        a = linear(x, params["input"], self.dtype)
+        a = (a + linear(carry.hidden, params["recurrent"], a.dtype)).astype(A.dtype)
+        h = f(a)
+        for _ in range(self.inner_steps):
+            h = f(layer_norm(a + jnp.einsum("bm,bmn->bn", h, A), params["norm"], self.epsilon))
+        hidden = h.astype(carry.hidden.dtype)
+        return FastWeightsCarry(hidden, A), hidden
