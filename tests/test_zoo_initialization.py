@@ -122,6 +122,7 @@ NORMAL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", NORMAL, ids=lambda row: f"{type(row[0]).__name__}-{row[1]}")
 def test_normal_kernels(row):
     model, leaf, deviation, *where = row
