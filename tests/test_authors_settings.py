@@ -22,6 +22,7 @@ def test_the_identity_of_batch_normalization_is_of_g_alone():
         np.testing.assert_array_equal(kernel[:, block], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [UnitaryRNN, FullCapacityURNN])
 @pytest.mark.parametrize("units", [2, 50, 512])
 def test_a_unitary_networks_first_state_is_uniform_with_a_norm_of_one_on_average(cell, units):

@@ -33,7 +33,7 @@ def stand_in(monkeypatch):
     return replace_cudnn(monkeypatch)
 
 
-@pytest.mark.slow(but=["one", "stacked"])
+@pytest.mark.slow(but=["one"])
 @over_cases
 def test_the_conversion_gives_the_deferred_engines_numbers(name, kind, lengths, stand_in):
     compare(name, kind(batch=len(LENGTHS)), lengths, "cudnn")

@@ -46,6 +46,7 @@ def token_outputs(cell, params, xs):
     return jit(lambda carry, xs: jax.lax.scan(body, carry, xs)[1])(carry, jnp.asarray(xs))
 
 
+@pytest.mark.slow(but=["lstm", "tlstm-4-k3", "tlstm-3x3-k3-cn", "trnn-4-k3"])
 @each([case for case in CASES if case.cell.causal])
 def test_token_steps_equal_the_whole_sequence(case, x64):
     params, xs = cell_params(case.cell), vectors()

@@ -22,6 +22,7 @@ def run():
     return params, inputs, inspection.trace(CELL, params, inputs)
 
 
+@pytest.mark.slow
 def test_a_trace_has_the_states_after_every_step(run):
     params, inputs, trace = run
     carry = CELL.init_carry(B)

@@ -124,7 +124,7 @@ def test_members_are_the_runs_alone_after_twenty_steps_in_double_precision(x64, 
         chex.assert_trees_all_close(own_params, state.params, rtol=1e-9, atol=1e-9 * scale)
 
 
-@pytest.mark.slow(but=["lstm-char_lm"])
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "name"), [("lstm", "char_lm"), ("tlstm", "memorization")])
 def test_reports_of_members_are_those_of_the_runs_alone(text, model, name):
     task = _task(name, text)

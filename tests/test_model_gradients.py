@@ -82,6 +82,7 @@ def test_gradient_is_the_derivative_and_sees_nothing_behind_an_end(case, x64):
     assert not grads[-1][s.lengths[1] :, 1].any()
 
 
+@pytest.mark.slow
 @each(["stacked", "learned-gru", "sru-2018-2"])
 def test_engines_and_recomputation_give_the_same_gradients(case, x64):
     s, params = segment(case, 2, lengths=(STEPS, 4), resets=[(3, 0)]), on_device(model_params(case))

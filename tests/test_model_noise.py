@@ -180,6 +180,7 @@ def test_zoneout_and_recurrent_dropout_compose(order, x64):
     assert_close(trained(cell, params, xs), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cell",
     [

@@ -50,6 +50,7 @@ def test_equals_its_independent_version_on_tokens(case, x64):
     assert_close(whole(case, xs)[1], case.oracle(model_params(case), xs))
 
 
+@pytest.mark.slow(but=["chain", "stacked", "residual-trnn", "dilated", "qrnn-fo-2", "wavenet"])
 @each(CAUSAL)
 def test_a_stream_may_be_split_anywhere(case, x64):
     for first_part in range(STEPS + 1):
@@ -65,6 +66,7 @@ def test_whole_sequences_and_streams_may_follow_one_another(case, x64):
     check(case, first, second, segment(case, 3, lengths=(0, 3), flush=True))
 
 
+@pytest.mark.slow(but=["chain", "stacked", "residual-trnn", "dilated", "qrnn-fo-2", "wavenet"])
 @each(CAUSAL)
 def test_segments_of_any_size_without_options(case, x64):
     # No lengths and no resets take other paths than lengths and resets that say nothing.

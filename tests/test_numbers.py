@@ -71,6 +71,7 @@ def test_flax_rnn_keeps_to_double_precision_as_over_its_own_cells(cell, x64):
     assert_close(flax_nnx.RNN(peer)(xs), own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS, ids=lambda m: type(m).__name__)
 def test_the_zero_input_makes_no_nan_on_its_way(cell):
     params, tokens = cell.init(jax.random.key(0), 4), jnp.array([[-1, 2], [3, -1]])

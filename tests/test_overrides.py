@@ -114,6 +114,7 @@ def test_traced_floats_make_a_copy_that_cannot_be_hashed():
     assert jnp.isfinite(apply(jnp.float32(0.5))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["deferred", "scan"])
 def test_a_gradient_of_a_model_with_traced_floats_is_that_of_its_settings(engine):
     # The step does not read them; the gradient of the deferred engine keeps the entire cell.

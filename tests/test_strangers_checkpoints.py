@@ -46,6 +46,7 @@ def _with_sums(folder, names=()):
     path.write_text(lines + checksums._last(lines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [".", "state", "state/d"])
 @pytest.mark.parametrize("kind", ["device", "link", "folder link", "fifo", "file"])
 def test_what_is_no_file_that_the_sums_name_is_refused_unread(folder, kind, where):

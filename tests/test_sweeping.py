@@ -198,6 +198,7 @@ def test_runs_are_planned_by_what_is_compiled():
     assert groups[3].seeds == (SETTINGS.seed,) * 4
 
 
+@pytest.mark.slow
 def test_the_picture_of_a_sweep_has_a_panel_for_each_setting_and_one_for_the_curves(tmp_path):
     results = sweep(
         _task(),

@@ -58,6 +58,7 @@ def test_has_all_that_the_programs_ask(case, task):
     )
 
 
+@pytest.mark.slow(but=["memorization", "addition", "char_lm", "digits"])
 def test_shapes_and_dtypes(task):
     batches = [(train(task, step), task.batch_size) for step in (0, 1)]
     batches += [(b, task.eval_batch_size) for split in SPLITS for b in evaluation(task, split)]
@@ -83,6 +84,7 @@ def test_shapes_and_dtypes(task):
             assert batch.restart.dtype == bool and batch.restart.shape == (B,)
 
 
+@pytest.mark.slow(but=["memorization", "char_lm", "digits"])
 def test_a_training_batch_is_a_function_of_data_key_and_step(task):
     first, again = train(task, 5), train(task, 5)
     chex.assert_trees_all_equal(first, again)
@@ -93,6 +95,7 @@ def test_a_training_batch_is_a_function_of_data_key_and_step(task):
     assert np.array_equal(first.inputs, other.inputs) == task.stream
 
 
+@pytest.mark.slow(but=["memorization", "char_lm", "digits"])
 def test_batches_under_vmap_are_the_same(task):
     steps = np.arange(3, dtype=np.int32)
     keys = jax.random.split(KEY, 3)
@@ -107,6 +110,7 @@ def test_batches_under_vmap_are_the_same(task):
         chex.assert_trees_all_close(part(batches, n), alone, rtol=1e-6)
 
 
+@pytest.mark.slow(but=["memorization", "char_lm", "digits"])
 def test_a_run_that_resumes_at_any_step_reads_the_same_batches(task):
     @jax.jit
     def from_the_beginning(data):

@@ -142,6 +142,7 @@ def test_an_output_depends_on_the_inputs_up_to_its_own_and_on_all_of_them(cell, 
     assert (matrix[~past] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "kernel_size"), [((3,), 3), ((2,), 2), ((5,), 4)], ids=str)
 def test_layer_normalization_leaks_exactly_the_next_inputs_up_to_the_depth(shape, kernel_size, x64):
     cell = TensorizedLSTM(M, shape, kernel_size=kernel_size, normalization="layer")

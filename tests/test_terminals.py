@@ -44,6 +44,7 @@ def test_a_training_whose_reader_goes_away_saves_and_says_so_by_its_code(start, 
     assert 0 < step < 4000000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_training_saves_and_ends_with_the_code_of_its_signal(number, start, tmp_path):
     process = start("train", *LONG, f"--workdir={tmp_path}/run")

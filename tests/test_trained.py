@@ -59,6 +59,7 @@ def test_the_weights_are_small_and_the_network_is_that_of_the_card(name):
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow(but=["memorization"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_weights_reach_their_figure_on_fresh_data(name):
     model, params = zoo.load(name)
@@ -79,6 +80,7 @@ def pairs(inputs):
     return first * 1000 + second
 
 
+@pytest.mark.slow
 def test_addition_of_numbers_that_were_never_added_in_training():
     """There are only 810,000 sums of 3 digits, so fresh samples repeat what was trained on."""
     model, params = zoo.load("addition")
@@ -118,6 +120,7 @@ def test_the_page_says_what_the_card_says(name):
     assert f"](docs/models/{name}.md)" in (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow(but=["memorization"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_example_of_the_page_runs(name, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", page(name), re.DOTALL)

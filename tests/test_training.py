@@ -145,6 +145,7 @@ def test_one_step_is_the_optimizers_step_on_the_tasks_batch(text):
     assert new.step == 1
 
 
+@pytest.mark.slow
 def test_steps_per_call_change_nothing(text):
     task, network = _make("memorization", text)
     ends = [_run(network, task, dataclasses.replace(SMALL, steps_per_call=n))[-1] for n in (1, 4)]
@@ -163,6 +164,7 @@ def test_one_compile_a_configuration(text):
     assert after[1] <= before[1] + 1
 
 
+@pytest.mark.slow
 def test_the_seed_is_all_the_chance_there_is(text):
     task, network = _make("memorization", text)
     a, b, c = (_run(network, task, dataclasses.replace(SMALL, seed=s))[-1] for s in (1, 1, 2))
@@ -274,6 +276,7 @@ def test_learning_rates():
     assert [float(constant(i)) for i in (0, 5, 10, 999)] == pytest.approx([0, 1, 2, 2])
 
 
+@pytest.mark.slow
 def test_adamw_decays_weights(text):
     task, network = _make("memorization", text)
     ends = [

@@ -75,7 +75,7 @@ def outputs_and_gradients(run, cell, params, carry, xs, options):
     return outputs, floats(grads)
 
 
-@pytest.mark.slow(but=["trnn-3x2-k2-all", "lstm-all", "tlstm-5-k4-cn-all"])
+@pytest.mark.slow(but=["trnn-3x2-k2-all", "lstm-all"])
 @pytest.mark.parametrize(
     ("case", "option"), COMPARED, ids=[f"{case.name}-{option}" for case, option in COMPARED]
 )
@@ -93,6 +93,7 @@ def test_equals_the_reference_in_outputs_and_gradients(case, option, x64):
     assert_close(fast, slow)
 
 
+@pytest.mark.slow(but=["lstm", "gru", "trnn-4-k3", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
 @each(CASES)
 def test_a_stream_in_segments_is_one_run(case, x64):
     # Every input of the stream is real, so that layer normalization, too, sees the same.
@@ -139,6 +140,7 @@ def test_a_whole_sequence_may_begin_as_a_stream(case, x64):
     assert_close(second, ys[4:])
 
 
+@pytest.mark.slow(but=["lstm", "tlstm-4-k3", "tlstm-5-k4-cn"])
 @each([*FEW, "tlstm-5-k4-cn"])
 @pytest.mark.parametrize("inputs", [vectors, tokens])
 def test_lengths_leave_each_example_as_if_it_were_alone(case, inputs, x64):

@@ -130,6 +130,7 @@ NORMAL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", NORMAL, ids=lambda row: f"{type(row[0]).__name__}-{row[1]}")
 def test_normal_kernels(row):
     model, leaf, deviation, *where = row

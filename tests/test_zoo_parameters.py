@@ -56,6 +56,7 @@ FLOATS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "floats"), FLOATS, ids=name_of)
 def test_overrides_replace_initial_settings_under_vmap(model, floats):
     def init(model):
