@@ -22,6 +22,7 @@ import zoo_curves
 
 import tlstm_jax
 from tlstm_jax import REPOSITORY_URL, zoo
+from tlstm_jax.zoo.descriptions import described as described_in
 
 DOCS = pathlib.Path(__file__).parent.parent
 
@@ -178,23 +179,10 @@ def _parts(model: Any) -> Iterator[type]:
             yield from _parts(getattr(model, field.name))
 
 
-def _attributes(doc: str) -> dict[str, str]:
-    """Name -> meaning, of the sections Attributes and Args of a docstring."""
-    meanings = {}
-    for section in re.findall(r"^(?:Attributes|Args):\n((?:  .*\n?|\n(?=  ))+)", doc, re.MULTILINE):
-        for names, text in re.findall(r"^  (\w[\w, ]*): (.*(?:\n   +.*)*)", section, re.MULTILINE):
-            for name in names.split(", "):
-                meanings.setdefault(name, " ".join(text.split()))
-    for like in re.findall(r"Attributes[^`\n]*`(\w+)`", doc):  # "Attributes as in `LSTM`"
-        meanings = _attributes(inspect.getdoc(_value(links()[like]))) | meanings
-    return meanings
-
-
 def _settings(name: str, parts: list[type]) -> list[str]:
-    makers = [zoo.MODELS[name].make, *parts]
     meanings: dict[str, str] = {}
-    for maker in makers:
-        meanings = _attributes(inspect.getdoc(maker) or "") | meanings
+    for maker in (zoo.MODELS[name].make, *parts):
+        meanings = described_in(maker) | meanings
     known = zoo.model_settings(name)
     lines = ["| setting | default | |", "|---|---|---|"]
     for setting in zoo.own_settings(name):

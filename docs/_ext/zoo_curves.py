@@ -2,10 +2,10 @@
 
 import json
 import pathlib
-import statistics
 from typing import Any
 
 from tlstm_jax.scripts.compare.members import metric_label
+from tlstm_jax.scripts.compare.page import reached
 
 
 def shown(docs: pathlib.Path, name: str, title: str) -> list[str]:
@@ -36,16 +36,11 @@ def _caption(name: str, row: dict[str, Any], conditions: dict[str, Any]) -> str:
 def _about(title: str, column: dict[str, Any]) -> str:
     """What was trained on, how much, at which rate, and the metric on the test split."""
     of_text = column["metric"] == "bpc"
-    scale, digits, unit = (1, 3, "") if of_text else (100, 1, " %")
     metric, seen = metric_label(title, column["metric"]), "characters" if of_text else "samples"
-    test = [scale * value for value in column["test"] if value is not None]
-    reached = "diverged"
-    if len(test) == len(column["test"]):
-        mean, spread = statistics.mean(test), statistics.stdev(test)
-        reached = f"{mean:.{digits}f} ± {spread:.{digits}f}{unit}"
+    test = "diverged" if None in column["test"] else reached(column) + ("" if of_text else " %")
     return (
         f"{title[0].upper()}{title[1:]}: {metric} on the validation split over {column['units'][-1]:,} "
-        f"{seen}, at the learning rate {column['learning_rate']:g}; at the end {reached} on the test split"
+        f"{seen}, at the learning rate {column['learning_rate']:g}; at the end {test} on the test split"
     )
 
 

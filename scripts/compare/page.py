@@ -39,13 +39,15 @@ makes this page.
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    cells = [f"{row['parameters']:,}", f"{row['milliseconds']:.1f} ({row['times_lstm']:.1f})"]
-    for column in row["columns"].values():
-        scale = 100 if column["metric"] == "accuracy" else 1
-        test = scale * np.array(column["test"], float)
-        digits = 1 if scale == 100 else 3
-        cells.append(f"{test.mean():.{digits}f} ± {test.std(ddof=1):.{digits}f}")
-    return cells
+    times = f"{row['milliseconds']:.1f} ({row['times_lstm']:.1f})"
+    return [f"{row['parameters']:,}", times, *map(reached, row["columns"].values())]
+
+
+def reached(column: Mapping[str, Any]) -> str:
+    """Mean and standard deviation of the metric on the test split over the seeds, as text."""
+    scale, digits = (100, 1) if column["metric"] == "accuracy" else (1, 3)
+    test = scale * np.array(column["test"], float)
+    return f"{test.mean():.{digits}f} ± {test.std(ddof=1):.{digits}f}"
 
 
 def line(name: str, row: Mapping[str, Any]) -> str:

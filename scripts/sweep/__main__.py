@@ -16,9 +16,9 @@ import pathlib
 
 from absl import flags
 
-from tlstm_jax.names import is_own
 from tlstm_jax.runs import settings
 from tlstm_jax.runs.files import check_folder, folder_name, free_folder
+from tlstm_jax.runs.own_code import own_in
 from tlstm_jax.runs.settings import changed
 from tlstm_jax.scripts import cli, run_flags
 from tlstm_jax.scripts.sweep import space
@@ -44,7 +44,7 @@ def main() -> int:
     with cli.one_line_errors():
         check_folder(WORKDIR.value)
         given = run_flags.given_flags(RUN_FLAGS)
-        code = {k: v for k, v in given.items() if k in ("task", "model") and is_own(v)}
+        code = own_in(given)
         moved = {k: v for k, v in given.items() if k not in code}
         moves = moved.keys() <= settings.PATHS and not OVER.value and PRESET.value is None
         if WORKDIR.value and moves:

@@ -23,10 +23,9 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from tlstm_jax.names import is_own
 from tlstm_jax.runs.events import NAME as EVENTS
 from tlstm_jax.runs.files import is_unclaimed, replacing
-from tlstm_jax.runs.own_code import check_named
+from tlstm_jax.runs.own_code import check_named, own_in
 from tlstm_jax.runs.settings import PATHS, RunSettings
 from tlstm_jax.typing import Task
 
@@ -125,10 +124,7 @@ class RunDirectory:
         Raises:
           ValueError: its settings cannot be read.
         """
-        if not self.config.is_file():
-            return {}
-        config = self._read_config()
-        return {part: config[part] for part in ("task", "model") if is_own(config[part])}
+        return own_in(self._read_config()) if self.config.is_file() else {}
 
     def is_taken(self, settings: RunSettings) -> bool:
         """Whether the folder holds something other than a run of these settings.

@@ -12,14 +12,19 @@ from typing import Any
 from tlstm_jax.names import is_own, split
 
 
+def own_in(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The "task" and "model" among settings that are module:name; nothing is imported."""
+    return {part: settings[part] for part in ("task", "model") if is_own(settings.get(part))}
+
+
 def named_in(given: Mapping[str, Any]) -> set[str]:
     """The user's own tasks and models among settings that the user gives."""
-    return {given[part] for part in ("task", "model") if is_own(given.get(part))}
+    return set(own_in(given).values())
 
 
 def check_named(path: pathlib.Path, settings: Mapping[str, Any], named: Collection[str]) -> None:
     """Raises ValueError if a file's settings have a task or model that is code and not `named`."""
-    own = {part: settings[part] for part in ("task", "model") if is_own(settings.get(part))}
+    own = own_in(settings)
     unnamed = {part: name for part, name in own.items() if name not in named}
     for part, name in own.items():
         try:
