@@ -18,6 +18,7 @@ from absl import flags
 
 import tlstm_jax
 from tlstm_jax import zoo
+from tlstm_jax.network import task_sizes
 from tlstm_jax.runs.directory import RunDirectory, read_json, write_json
 from tlstm_jax.runs.files import replacing
 from tlstm_jax.runs.settings import PATHS
@@ -84,9 +85,7 @@ def _release(
     card: dict[str, Any] = {
         "model": chosen.model,
         "model_settings": dict(chosen.model_settings),
-        "input_size": task.input_size,
-        "output_size": task.output_size,
-        "tokens": task.tokens,
+        **task_sizes(task),
         "task": chosen.task,
         "task_settings": plain,
         "train_settings": dict(chosen.train_settings),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlstm_jax.tasks.scoring import CROSS_ENTROPY, score
-from tlstm_jax.typing import Array, Batch, PyTree, Sums, Task
+from tlstm_jax.typing import Array, Batch, InputShape, PyTree, Sums, Task
 
 
 class derived:  # noqa: N801
@@ -67,6 +67,8 @@ class BaseTask:
       name: for the screen; by default that of the class.
       tokens: inputs are integer tokens, not vectors.
       stream: the carry is kept from batch to batch, and the targets lag by the model's delay.
+      per_location: there are outputs for every location of a map, [T, B, ..spatial.., V]; the
+        input_size is then (..spatial.., I).
       last_only: only the output that has seen the entire sequence is scored.
       autoregressive: targets are later inputs: a model that is not causal would see them, and
         `scripts.generate` continues a prompt rather than answering it.
@@ -87,11 +89,12 @@ class BaseTask:
       about: a line on the data, for the screen; by default "".
     """
 
-    input_size: int
+    input_size: InputShape
     output_size: int
     batch_size: int
     tokens: bool = False
     stream: bool = False
+    per_location: bool = False
     last_only: bool = False
     autoregressive: bool = False
     unit: str = "samples"

@@ -13,8 +13,9 @@ def score(logits: Array, batch: Batch) -> Sums:
     """Sums and counts over the scored outputs of a batch.
 
     Args:
-      logits: [T, B, V] float32 ([1, B, V] where only the last output is scored).
-      batch: targets and mask of shape [T, B] (or [1, B]).
+      logits: [T, B, V] float32 ([1, B, V] where only the last output is scored), or with spatial
+        axes between B and V.
+      batch: targets and mask of shape [T, B] (or [1, B]), or with these axes.
 
     Returns:
       "loss" (negative log-likelihood in nats, per scored output), "accuracy" (per scored output)
@@ -22,8 +23,9 @@ def score(logits: Array, batch: Batch) -> Sums:
     """
     nll = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)  # [T, B]
     right = jnp.argmax(logits, axis=-1).astype(batch.targets.dtype) == batch.targets
-    scored = jnp.any(batch.mask, axis=0)  # [B]
-    whole = scored & jnp.all(right | ~batch.mask, axis=0)
+    axes = (0, *range(2, batch.mask.ndim))  # all but B
+    scored = jnp.any(batch.mask, axis=axes)  # [B]
+    whole = scored & jnp.all(right | ~batch.mask, axis=axes)
     count = _count(batch.mask)
     return {
         "loss": (jnp.sum(jnp.where(batch.mask, nll, jnp.zeros_like(nll))), count),

@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree, SequenceModel, State
+from tlstm_jax.typing import Array, Carry, Cell, InputShape, Params, PyTree, SequenceModel, State
 
 _KINDS = {jnp.floating: "floats", jnp.integer: "integers", jnp.bool_: "booleans"}
-_SIZES = "T >= 1 steps", "B >= 1 examples", "I >= 1 features"
+_SIZES = "T >= 1 steps", "B >= 1 examples"
+_SHAPES = "[T, B, .., I] floats and [T, B] integers"
 _PROBES = 1009, 1013  # two input sizes, to find where a tree of parameters has that size
 
 
@@ -55,8 +56,9 @@ def check_call(
     """
     lengths, reset = check_inputs(xs, lengths, reset)
     name = type(model).__name__
-    size = xs.shape[-1] if xs.ndim == 3 else _number_of_tokens(model, params)
-    size = size if isinstance(size, int) else None
+    size = input_shape_of(xs) if xs.ndim > 2 else _number_of_tokens(model, params)
+    sizes = size if isinstance(size, tuple) else (size,)
+    size = size if all(isinstance(size, int) for size in sizes) else None
     if size is not None:
         own_params, own_state = recall(_init, model, size)
         check_tree("params", params, own_params, f"{name} with {size} inputs", _optional(model))
@@ -66,18 +68,23 @@ def check_call(
     return lengths, reset
 
 
+def input_shape_of(xs: Array) -> InputShape:
+    """The shape of one input, as `init` takes it, from xs [T, B, .., I]."""
+    return xs.shape[-1] if xs.ndim == 3 else xs.shape[2:]
+
+
 def check_carry(
     model: Cell | SequenceModel,
     carry: Carry,
     batch_size: int,
-    size: int | None = None,
+    size: InputShape | None = None,
     *,
     name: str = "carry",
 ) -> None:
     """Raises ValueError unless `carry` is one of the model's for a batch of that size.
 
     Args:
-      size: the number of inputs, which a model's carry, unlike a cell's, may depend on.
+      size: the shape of one input, which a model's carry, unlike a cell's, may depend on.
       name: what the message calls it.
     """
     if size is None and hasattr(model, "apply"):
@@ -92,16 +99,15 @@ def check_inputs(xs: Array, lengths: Any, reset: Any) -> tuple[Array | None, Arr
     """Raises ValueError unless inputs suit `unroll`; returns lengths and reset as arrays."""
     if not (hasattr(xs, "shape") and hasattr(xs, "dtype")):
         raise ValueError(
-            f"xs is a {type(xs).__name__}; accepted are arrays, [T, B, I] of floats and [T, B] of "
-            "integers"
+            f"xs is a {type(xs).__name__}; accepted are arrays, [T, B, .., I] of floats and [T, B] "
+            "of integers"
         )
     if jnp.issubdtype(xs.dtype, jnp.complexfloating):
         raise ValueError(f"xs has dtype {xs.dtype}; accepted are floats and integers")
-    if xs.ndim != (2 if jnp.issubdtype(xs.dtype, jnp.integer) else 3):
-        raise ValueError(
-            f"xs has shape {xs.shape}; accepted are [T, B, I] floats and [T, B] integers"
-        )
-    for what, size in zip(_SIZES, xs.shape, strict=False):
+    if xs.ndim < 2 or (xs.ndim == 2) != jnp.issubdtype(xs.dtype, jnp.integer):
+        raise ValueError(f"xs has shape {xs.shape}; accepted are {_SHAPES}")
+    wanted = (*_SIZES, *["spatial sizes >= 1"] * (xs.ndim - 3), "I >= 1 features")
+    for what, size in zip(wanted, xs.shape, strict=False):
         if isinstance(size, int) and size < 1:
             raise ValueError(f"xs has shape {xs.shape}; accepted are {what}")
     lengths = _checked("lengths", lengths, "[B]", xs.shape[1:2], jnp.integer)
@@ -140,7 +146,7 @@ def check_tree(
 
 
 def check_step(cell: Cell, params: Params, carry: Carry, x: Array) -> None:
-    """`check_call` for one step: x [B, I], or tokens [B]."""
+    """`check_call` for one step: x [B, .., I], or tokens [B]."""
     check_call(cell, params, carry, jax.ShapeDtypeStruct((1, *x.shape), x.dtype))
 
 
@@ -209,14 +215,14 @@ def recall(function: Callable[..., Any], model: Cell | SequenceModel, *sizes: An
 
 
 @functools.lru_cache(maxsize=256)
-def _init(model: Cell | SequenceModel, size: int) -> tuple[PyTree, PyTree]:
+def _init(model: Cell | SequenceModel, size: InputShape) -> tuple[PyTree, PyTree]:
     """The shapes of the model's own parameters and state."""
     made = jax.eval_shape(lambda: model.init(jax.random.key(0), size))
     return made if hasattr(model, "apply") else (made, ())
 
 
 @functools.lru_cache(maxsize=256)
-def _init_carry(model: Cell | SequenceModel, size: int | None, batch_size: Any) -> PyTree:
+def _init_carry(model: Cell | SequenceModel, size: InputShape | None, batch_size: Any) -> PyTree:
     """The shapes of the model's own carry."""
     if not hasattr(model, "apply"):
         return jax.eval_shape(lambda: model.init_carry(batch_size))

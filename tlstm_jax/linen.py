@@ -15,7 +15,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from tlstm_jax import typing
-from tlstm_jax.checks import check_cell, check_inputs, check_model, check_step
+from tlstm_jax.cells.shapes import spatial_shape
+from tlstm_jax.checks import (
+    check_cell,
+    check_inputs,
+    check_model,
+    check_step,
+    input_shape_of,
+)
 from tlstm_jax.models.bidirectional import reverse as reversed_in_time
 from tlstm_jax.models.sequence import as_sequence, carry_dtype, draws, last_output
 from tlstm_jax.typing import Array, Carry, Params, SequenceModel
@@ -60,35 +67,39 @@ class Cell(nn.RNNCellBase):
 
     @nn.compact
     def __call__(self, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        """One step: x [B, I] float; returns the carry and y [B, M].
+        """One step: x [B, .., I] float; returns the carry and y [B, .., M].
 
         Raises:
           ValueError: x is of another shape, or integer (`Recurrent` takes tokens).
         """
-        if x.ndim != 2 or jnp.issubdtype(x.dtype, jnp.integer):
+        axes = self.num_feature_axes
+        if x.ndim != 1 + axes or jnp.issubdtype(x.dtype, jnp.integer):
+            accepted = "[B, I]" if axes == 1 else f"[B, .., I] of {axes + 1} axes"
             raise ValueError(
-                f"x is {x.dtype} {x.shape}; accepted is float [B, I] (tokens in Recurrent)"
+                f"x is {x.dtype} {x.shape}; accepted is float {accepted} (tokens in Recurrent)"
             )
-        params = _declare(self, lambda key: self.cell.init(key, x.shape[-1]))
+        params = _declare(self, lambda key: self.cell.init(key, input_shape_of(x[None])))
         check_step(self.cell, params, carry, x)
         return self.cell.step(params, carry, x)
 
     @nn.nowrap
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Carry:
-        """`cell.init_carry(B)` for inputs (B, I), as wide as the parameters; `rng` is not used.
+        """`cell.init_carry(B)` for inputs (B, .., I), as wide as the parameters; no `rng` is used.
 
         Raises:
           ValueError: input_shape has other than one batch axis.
         """
         del rng
-        if len(input_shape) != 2:
-            raise ValueError(f"input_shape is {input_shape}; accepted is (B, I), one batch axis")
+        if len(input_shape) != 1 + self.num_feature_axes:
+            raise ValueError(
+                f"input_shape is {input_shape}; accepted is (B, .., I), one batch axis"
+            )
         params = {} if self.scope is None else self.variables.get("params", {})
         return self.cell.init_carry(input_shape[0], carry_dtype(params))
 
     @property
     def num_feature_axes(self) -> int:
-        return 1
+        return 1 + len(spatial_shape(self.cell))
 
 
 class Recurrent(nn.Module):
@@ -112,14 +123,15 @@ class Recurrent(nn.Module):
 
     Attributes:
       model: a SequenceModel or a Cell.
-      input_size: I, needed for tokens (their number); inferred from float inputs if None.
+      input_size: I, or (..spatial.., I) of maps, needed for tokens (their number); inferred from
+        float inputs if None.
       time_major: whether inputs and outputs are [T, B, ..] rather than [B, T, ..].
       reverse: whether to go from each example's last input to its first.
       keep_order: whether the outputs are then in the order of the inputs, not as computed.
     """
 
     model: SequenceModel | typing.Cell
-    input_size: int | None = None
+    input_size: typing.InputShape | None = None
     time_major: bool = False
     reverse: bool = False
     keep_order: bool = False
@@ -145,7 +157,7 @@ class Recurrent(nn.Module):
         """Applies the model to a batch of sequences, or of segments of streams.
 
         Args:
-          inputs: [B, T, I] float, or tokens [B, T] int, where -1 is the zero input.
+          inputs: [B, T, .., I] float, or tokens [B, T] int, where -1 is the zero input.
           initial_carry: what an earlier call returned; None is `model.init_carry(B)`, as wide as
             the parameters.
           seq_lengths: [B] int, how many of the T inputs belong to each example. Outputs beyond are
@@ -159,16 +171,16 @@ class Recurrent(nn.Module):
           train: as in `SequenceModel.apply`.
 
         Returns:
-          ys [B, T, M], or [B, M] with `return_last`; or (carry, ys).
+          ys [B, T, .., M], or [B, .., M] with `return_last`; or (carry, ys).
 
         Raises:
           ValueError: inputs or seq_lengths have shapes that do not fit, reverse or return_last is
             asked for a stream (flush=False), or inputs are integer and input_size is None.
         """
         tokens = jnp.issubdtype(inputs.dtype, jnp.integer)
-        if inputs.ndim != (2 if tokens else 3):
+        if inputs.ndim < 2 or (inputs.ndim == 2) != tokens:
             raise ValueError(
-                f"inputs are {inputs.dtype} {inputs.shape}; accepted are float [B, T, I] and "
+                f"inputs are {inputs.dtype} {inputs.shape}; accepted are float [B, T, .., I] and "
                 "integer [B, T]"
             )
         if tokens and self.input_size is None:
@@ -176,7 +188,7 @@ class Recurrent(nn.Module):
                 "input_size is None; accepted with integer inputs is the number of tokens"
             )
         model = as_sequence(self.model)
-        size = self.input_size or inputs.shape[-1]
+        size = self.input_size or input_shape_of(inputs)
         params = _declare(self, lambda key: model.init(key, size)[0])
         stored = self._stored_state(lambda key: model.init(key, size)[1])
         reverse = self.reverse if reverse is None else reverse

@@ -1,29 +1,67 @@
-"""Tokens or vectors, a recurrent model, and a linear readout: what a task trains."""
+"""Inputs, a recurrent model, and a linear readout: what a task trains."""
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import check_size, linear, scaled_normal, widened
+from tlstm_jax.cells.linear import (
+    as_tuple,
+    check_size,
+    is_sizes,
+    linear,
+    scaled_normal,
+    widened,
+)
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.checks import check_model, check_tree, recall
 from tlstm_jax.models.sequence import as_sequence, last_output
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, PyTree, SequenceModel, State
+from tlstm_jax.typing import (
+    Array,
+    Aux,
+    Carry,
+    Cell,
+    InputShape,
+    Params,
+    PyTree,
+    SequenceModel,
+    State,
+    Task,
+)
+
+MAP_READOUTS = ("flatten", "mean")
+
+
+def task_sizes(task: Task) -> dict[str, Any]:
+    """What a task says of its network: input_size, output_size, tokens, per_location."""
+    return {
+        "input_size": task.input_size,
+        "output_size": task.output_size,
+        "tokens": task.tokens,
+        "per_location": getattr(task, "per_location", False),  # which not every user's own has
+    }
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
     """logits_t = y_t W + b, with y from `model`.
 
-    Parameters: {"model": .., "readout": {"kernel" [M, V], "bias" [V]}}.
+    Parameters: {"model": .., "readout": {"kernel" [M', V'], "bias" [V']}}, M' = M and V' = V but
+    for maps. A model of vectors reads the locations of a map side by side, as one vector.
 
     Attributes:
       model: a SequenceModel, or a Cell.
-      input_size: I, features of an input vector or number of tokens.
+      input_size: I, features of an input vector or number of tokens; of maps (..spatial.., I).
       output_size: V, the number of classes.
       tokens: whether inputs are integer tokens. A model then learns faster with input_scale=1.
+      per_location: whether there are logits for every location of a map: [T, B, ..spatial.., V].
+        A model of vectors makes them all from its y: V' = V times the number of locations.
+      map_readout: what one of all locations' logits are made from where `per_location` is False:
+        "flatten", the features of all locations side by side, M' = M times their number; "mean",
+        their mean over locations.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -37,19 +75,51 @@ class Network:
     """
 
     model: SequenceModel | Cell
-    input_size: int
+    input_size: InputShape
     output_size: int
     _: dataclasses.KW_ONLY
     tokens: bool = False
+    per_location: bool = False
+    map_readout: str = "flatten"
 
     def __post_init__(self) -> None:
         check_model("model", self.model)
-        check_size("input_size", self.input_size)
+        object.__setattr__(self, "input_size", as_tuple(self.input_size))
+        if not is_sizes(self.input_size):
+            check_size("input_size", self.input_size)
         check_size("output_size", self.output_size)
+        if self.map_readout not in MAP_READOUTS:
+            raise ValueError(
+                f"map_readout is {self.map_readout!r}; accepted are {', '.join(MAP_READOUTS)}"
+            )
+        if self.per_location and not self._spatial:
+            raise ValueError(
+                f"per_location is True and input_size {self.input_size}; accepted is that with maps"
+            )
 
     @property
     def sequence(self) -> SequenceModel:
         return as_sequence(self.model)
+
+    @property
+    def _spatial(self) -> tuple[int, ...]:
+        """The spatial sizes of the inputs."""
+        return self.input_size[:-1] if isinstance(self.input_size, tuple) else ()
+
+    @property
+    def _input_shape(self) -> InputShape:
+        """Of the inputs that the model reads."""
+        if not isinstance(self.input_size, tuple):
+            return self.input_size
+        return self.input_size if spatial_shape(self.model) else math.prod(self.input_size)
+
+    @property
+    def _readout_sizes(self) -> tuple[int, int]:
+        """(M', V')."""
+        M, V, spatial = self.model.features, self.output_size, spatial_shape(self.model)
+        if self.per_location:
+            return M, V if spatial else V * math.prod(self._spatial)
+        return M * math.prod(spatial) if self.map_readout == "flatten" else M, V
 
     @property
     def delay(self) -> int:
@@ -75,9 +145,12 @@ class Network:
     def init(self, key: Array) -> tuple[Params, State]:
         """Parameters (float32) and the model's initial state."""
         model_key, readout_key = jax.random.split(key)
-        params, state = self.sequence.init(model_key, self.input_size)
-        kernel = scaled_normal(readout_key, (self.model.features, self.output_size), 1.0)
-        readout = {"kernel": kernel, "bias": jnp.zeros((self.output_size,), jnp.float32)}
+        params, state = self.sequence.init(model_key, self._input_shape)
+        sizes = self._readout_sizes
+        readout = {
+            "kernel": scaled_normal(readout_key, sizes, 1.0),
+            "bias": jnp.zeros(sizes[1:], jnp.float32),
+        }
         return {"model": params, "readout": readout}, state
 
     def init_carry(
@@ -103,12 +176,13 @@ class Network:
         """Logits of a batch of sequences or segments; see `unroll` for flush, lengths and reset.
 
         Args:
-          inputs: [T, B, I] float, or tokens [T, B].
+          inputs: [T, B, .., I] float, or tokens [T, B].
           last_only: read out only one output of each example, the one that has seen it entirely
             (`last_output`).
 
         Returns:
-          (carry, logits [T, B, V] or [1, B, V] float32, state, aux).
+          (carry, logits [T, B, V] or [1, B, V] float32, state, aux); with `per_location`, logits
+          [T, B, ..spatial.., V].
 
         Raises:
           ValueError: params, carry, inputs, lengths or reset have shapes, kinds or names that do
@@ -120,7 +194,7 @@ class Network:
             params["model"],
             state,
             carry,
-            inputs,
+            self._as_read(inputs, leading=2),
             flush=flush,
             lengths=lengths,
             reset=reset,
@@ -132,9 +206,24 @@ class Network:
         return carry, self.readout(params, ys), state, aux
 
     def readout(self, params: Params, ys: Array) -> Array:
-        """y [.., M] to logits [.., V] in float32 or wider."""
-        kernel = params["readout"]["kernel"]
-        return linear(ys.astype(kernel.dtype), params["readout"], None)
+        """y [.., M] to logits [.., V] in float32 or wider; of maps, see `map_readout`."""
+        kernel, axes = params["readout"]["kernel"], len(spatial_shape(self.model))
+        ys = ys.astype(kernel.dtype)
+        if axes and not self.per_location:
+            leading = ys.shape[: -axes - 1]
+            if self.map_readout == "mean":
+                ys = jnp.mean(ys, axis=tuple(range(len(leading), ys.ndim - 1)))
+            ys = ys.reshape(*leading, -1)
+        logits = linear(ys, params["readout"], None)
+        if axes or not self.per_location:
+            return logits
+        return logits.reshape(*logits.shape[:-1], *self._spatial, self.output_size)
+
+    def _as_read(self, inputs: Array, *, leading: int) -> Array:
+        """Maps as vectors, where the model reads these; `leading` axes are T and B, or B."""
+        if spatial_shape(self.model) or inputs.shape[leading:] != self.input_size:
+            return inputs  # of other sizes: the model says so
+        return inputs.reshape(*inputs.shape[:leading], -1)
 
     def init_token_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
@@ -145,7 +234,8 @@ class Network:
     def token_step(
         self, params: Params, state: State, carry: Carry, x: Array
     ) -> tuple[Carry, Array]:
-        """One token or vector x to the logits [B, V] that answer it, without delay."""
+        """One token, vector or map x to the logits [B, .., V] that answer it, without delay."""
+        x = self._as_read(x, leading=1)
         carry, y = self.sequence.token_step(params["model"], state, carry, x)
         return carry, self.readout(params, y)
 

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tlstm_jax import typing
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.checks import check_cell, check_inputs, check_step
 from tlstm_jax.models.bidirectional import reverse as reversed_in_time
 from tlstm_jax.models.sequence import as_sequence, carry_dtype, draws, last_output
-from tlstm_jax.typing import Array, Carry, PyTree, SequenceModel
+from tlstm_jax.typing import Array, Carry, InputShape, PyTree, SequenceModel
 
 
 def arrays(tree: PyTree) -> PyTree:
@@ -54,14 +55,14 @@ class Cell(nnx.RNNCellBase):
     {'input': {'kernel': (3, 16)}, 'recurrent': {'bias': (16,), 'kernel': (4, 16)}}
 
     Attributes:
-      cell: the functional Cell.
+      cell: the functional Cell; `in_features` is I, or (..spatial.., I) of one over maps.
       params: its parameters.
 
     Raises:
       ValueError: the cell has a delay, or draws masks in training.
     """
 
-    def __init__(self, cell: typing.Cell, in_features: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, cell: typing.Cell, in_features: InputShape, *, rngs: nnx.Rngs) -> None:
         check_cell("cell", cell)
         if cell.delay:
             raise ValueError(
@@ -77,7 +78,7 @@ class Cell(nnx.RNNCellBase):
         self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), in_features)))
 
     def __call__(self, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        """One step: x [B, I] float, or tokens [B]; returns the carry and y [B, M]."""
+        """One step: x [B, .., I] float, or tokens [B]; returns the carry and y [B, .., M]."""
         params = arrays(self.params)
         check_step(self.cell, params, carry, x)
         return self.cell.step(params, carry, x)
@@ -85,19 +86,21 @@ class Cell(nnx.RNNCellBase):
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: nnx.Rngs | nnx.RngStream | None = None
     ) -> Carry:
-        """`cell.init_carry(B)` for inputs (B, I), as wide as the parameters; `rngs` is not used.
+        """`cell.init_carry(B)` for inputs (B, .., I), as wide as the parameters; no `rngs` is used.
 
         Raises:
           ValueError: input_shape has other than one batch axis.
         """
         del rngs
-        if len(input_shape) != 2:
-            raise ValueError(f"input_shape is {input_shape}; accepted is (B, I), one batch axis")
+        if len(input_shape) != 1 + self.num_feature_axes:
+            raise ValueError(
+                f"input_shape is {input_shape}; accepted is (B, .., I), one batch axis"
+            )
         return self.cell.init_carry(input_shape[0], carry_dtype(arrays(self.params)))
 
     @property
     def num_feature_axes(self) -> int:
-        return 1
+        return 1 + len(spatial_shape(self.cell))
 
 
 class Recurrent(nnx.Module):
@@ -118,7 +121,7 @@ class Recurrent(nnx.Module):
     ((2, 3, 4), (2, 5, 4))
 
     Attributes:
-      model: the SequenceModel (a Cell is lifted into one).
+      model: the SequenceModel (a Cell is lifted into one); `in_features` as in `Cell`.
       time_major: whether inputs and outputs are [T, B, ..] rather than [B, T, ..].
       reverse: whether to go from each example's last input to its first.
       keep_order: whether the outputs are then in the order of the inputs, not as computed.
@@ -131,7 +134,7 @@ class Recurrent(nnx.Module):
     def __init__(
         self,
         model: SequenceModel | typing.Cell,
-        in_features: int,
+        in_features: InputShape,
         *,
         time_major: bool = False,
         reverse: bool = False,
@@ -165,7 +168,7 @@ class Recurrent(nnx.Module):
         """Applies the model to a batch of sequences, or of segments of streams.
 
         Args:
-          inputs: [B, T, I] float, or tokens [B, T] int, where -1 is the zero input.
+          inputs: [B, T, .., I] float, or tokens [B, T] int, where -1 is the zero input.
           initial_carry: what an earlier call returned; None is `model.init_carry(B)`, as wide as
             the parameters.
           seq_lengths: [B] int, how many of the T inputs belong to each example. Outputs beyond are
@@ -182,15 +185,15 @@ class Recurrent(nnx.Module):
             module's own.
 
         Returns:
-          ys [B, T, M], or [B, M] with `return_last`; or (carry, ys).
+          ys [B, T, .., M], or [B, .., M] with `return_last`; or (carry, ys).
 
         Raises:
           ValueError: inputs or seq_lengths have shapes that do not fit, or reverse or return_last
             is asked for a stream (flush=False).
         """
-        if inputs.ndim != (2 if jnp.issubdtype(inputs.dtype, jnp.integer) else 3):
+        if inputs.ndim < 2 or (inputs.ndim == 2) != jnp.issubdtype(inputs.dtype, jnp.integer):
             raise ValueError(
-                f"inputs are {inputs.dtype} {inputs.shape}; accepted are float [B, T, I] and "
+                f"inputs are {inputs.dtype} {inputs.shape}; accepted are float [B, T, .., I] and "
                 "integer [B, T]"
             )
         train = not self.deterministic if train is None else train

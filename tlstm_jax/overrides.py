@@ -64,7 +64,8 @@ def initial(network: Any) -> frozenset[str]:
     does not read, or that a step reads as well, are not among them.
     """
     key = jax.random.key(0)
-    xs = jnp.zeros((1, 1), jnp.int32) if network.tokens else jnp.zeros((1, 1, network.input_size))
+    size = network.input_size if isinstance(network.input_size, tuple) else (network.input_size,)
+    xs = jnp.zeros((1, 1), jnp.int32) if network.tokens else jnp.zeros((1, 1, *size))
 
     def init(floats: Floats) -> Any:
         return override(network, floats).init(key)

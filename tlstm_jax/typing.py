@@ -7,7 +7,8 @@ Axis letters, used in every shape comment:
     Z  gate channels         V  output size (classes, vocabulary)
 
 Everything is time-major ([T, B, ..]), vectors are rows, and nothing keeps state: parameters, carry
-and key go in, new ones come out.
+and key go in, new ones come out. Inputs are vectors [T, B, I], tokens [T, B], or maps with any
+number of spatial axes [T, B, ..spatial.., I].
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ Carry = PyTree  # the recurrent state, a NamedTuple of arrays [B, ..]
 State = PyTree  # what a model keeps beside parameters (running statistics); () where there is none
 Aux = Mapping[str, Array]  # costs that a model adds to the loss; {} where there are none
 Floats = Mapping[str, Any]  # scalars, traced ones too, in place of settings of these names
+InputShape = int | tuple[int, ...]  # of one input: I, or (..spatial.., I) for maps
 Sums = dict[str, tuple[Array, Array]]  # metric name -> (sum, count), both scalar
 
 
@@ -45,6 +47,9 @@ class Cell(Protocol):
     A cell that draws noise in training has `draw(key, num_steps, batch_size)`, a pytree of
     [T, B, ..]: masks, say, drawn before the loop. Its `step`, `mix` and `update` then take the
     noise of their step as one more argument, None outside training.
+
+    A cell over maps has `spatial_shape`, the sizes of the axes between B and the features, of its
+    inputs and outputs alike.
     """
 
     @property
@@ -59,14 +64,17 @@ class Cell(Protocol):
     def causal(self) -> bool:
         """Whether y_t depends on no input after x_t."""
 
-    def init(self, key: Array, input_size: int) -> Params:
-        """Parameters, float32, for inputs of `input_size` features (or tokens)."""
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        """Parameters, float32, for inputs of `input_shape`.
+
+        It is I, features or tokens, or (..spatial.., I). ValueError for what the cell does not read.
+        """
 
     def init_carry(self, batch_size: int, dtype: Any = ...) -> Carry:
         """The carry before the first step."""
 
     def step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        """x: float [B, I], or integer tokens [B] where -1 is the zero input. Returns y [B, M]."""
+        """x: float [B, .., I], or tokens [B] where -1 is the zero input. Returns y [B, .., M]."""
 
     def init_token_carry(self, batch_size: int, dtype: Any = ...) -> Carry:
         """The carry of `token_step` before the first token."""
@@ -83,6 +91,8 @@ class SequenceModel(Protocol):
 
     A model with features that run backwards in time, complete at an example's first step, has
     `finished_first`, a bool for each feature, True for these.
+
+    One over maps has `spatial_shape`, as a Cell.
     """
 
     @property
@@ -97,8 +107,8 @@ class SequenceModel(Protocol):
     def causal(self) -> bool:
         """Whether y_t depends on no input after x_t."""
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
-        """Parameters and the model's initial state."""
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
+        """Parameters and the model's initial state, for inputs as of a Cell."""
 
     def init_carry(
         self, batch_size: int, dtype: Any = ..., *, params: Params | None = None
@@ -118,7 +128,7 @@ class SequenceModel(Protocol):
         key: Array | None = None,
         train: bool = False,
     ) -> tuple[Carry, Array, State, Aux]:
-        """xs [T, B, I] or tokens [T, B] to ys [T, B, M]; see `unroll` for the other arguments."""
+        """xs [T, B, .., I] or tokens [T, B] to ys [T, B, .., M]; else as of `unroll`."""
 
     def init_token_carry(
         self, batch_size: int, dtype: Any = ..., *, params: Params | None = None
@@ -141,7 +151,7 @@ class Batch(NamedTuple):
     [1, B, N] labels for CTC.
     """
 
-    inputs: Array  # [T, B, I] float32, or tokens [T, B] int32 (-1: the zero input)
+    inputs: Array  # [T, B, .., I] float32, or tokens [T, B] int32 (-1: the zero input)
     targets: (
         Array  # [T, B] int32 classes; [1, B] where only the last output is scored; or any other
     )
@@ -170,10 +180,11 @@ class Task(Protocol):
     """
 
     name: str
-    input_size: int  # features of an input vector, or number of input tokens
+    input_size: InputShape  # features of an input, or number of tokens; (..spatial.., I) of maps
     output_size: int  # number of classes, or of a readout's outputs
     tokens: bool  # inputs are integer tokens
     stream: bool  # the carry is kept from one batch to the next, and outputs come `delay` late
+    per_location: bool  # of maps: outputs are [T, B, ..spatial.., V]
     last_only: bool  # only the output that has seen the entire sequence is scored (`last_output`)
     batch_size: int
     unit: str  # what a run counts: "samples" or "characters"
@@ -196,8 +207,9 @@ class Task(Protocol):
         """(sum, count) of each metric, among them "loss" (in nats, if it is a likelihood).
 
         Args:
-          logits: the readout's outputs, [T, B, V] float32; [1, B, V] if `last_only`. In a stream,
-            logits[t] answer the input `delay` steps earlier.
+          logits: the readout's outputs, [T, B, V] float32; [1, B, V] if `last_only`, and
+            [T, B, ..spatial.., V] if `per_location`. In a stream, logits[t] answer the input
+            `delay` steps earlier.
         """
 
     # `fit`, `evaluate` and `sweep` need what is above; the programs also what is below.

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from tlstm_jax import training, zoo
-from tlstm_jax.network import Network
+from tlstm_jax.network import Network, task_sizes
 from tlstm_jax.pictures import label
 from tlstm_jax.runs.directory import write_json
 from tlstm_jax.scripts.bench.measure import Contender, in_turns
@@ -95,8 +95,7 @@ def time_row(name: str, features: int) -> dict[str, float]:
 
 
 def _network(name: str, features: int, task: Task) -> Network:
-    sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": task.tokens}
-    return zoo.make_network(name, features=features, **sizes, **SETTINGS.get(name, {}))
+    return zoo.make_network(name, features=features, **task_sizes(task), **SETTINGS.get(name, {}))
 
 
 def choose_features(name: str, parameters: int) -> int:

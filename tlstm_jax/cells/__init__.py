@@ -1,5 +1,6 @@
 """Cells: one family, one file, with its paper's equations; and wrappers that are cells."""
 
+from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
@@ -32,6 +33,7 @@ __all__ = [
     "MILSTM",
     "MUT",
     "RHN",
+    "ConvLSTM",
     "Elman",
     "FastSlowLSTM",
     "FastWeights",

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from tlstm_jax.typing import Array, Carry, Cell, Params
+from tlstm_jax.cells.shapes import spatial_shape
+from tlstm_jax.typing import Array, Carry, Cell, InputShape, Params
 
 
 class SplitStep:
@@ -39,6 +40,10 @@ class OfCell:
         return self.cell.features
 
     @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        return spatial_shape(self.cell)
+
+    @property
     def delay(self) -> int:
         return self.cell.delay
 
@@ -50,8 +55,8 @@ class OfCell:
 class CellWrapper(OfCell):
     """What a wrapper passes on from its `cell`."""
 
-    def init(self, key: Array, input_size: int) -> Params:
-        return self.cell.init(key, input_size)
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        return self.cell.init(key, input_shape)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> Carry:
         return self.cell.init_carry(batch_size, dtype)

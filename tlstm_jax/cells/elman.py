@@ -13,8 +13,9 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 class ElmanCarry(NamedTuple):
@@ -37,7 +38,7 @@ class Elman(SplitStep, DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import Elman
       >>> cell = Elman(4)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, jax.tree.map(jnp.shape, params)
       ((2, 4), {'input': {'kernel': (3, 4)}, 'recurrent': {'bias': (4,), 'kernel': (4, 4)}})
@@ -52,11 +53,12 @@ class Elman(SplitStep, DelayFree):
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
         w, u = jax.random.split(key)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, M), self.input_scale)},
+            "input": {"kernel": input_kernel(w, (I, M), self.input_scale)},
             "recurrent": {
                 "kernel": recurrent_kernel(u, M, gates=1),
                 "bias": jnp.zeros((M,), jnp.float32),

@@ -26,9 +26,10 @@ from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.layer_norm_lstm import GateNormLSTM, LayerNormLSTM
 from tlstm_jax.cells.linear import check_rate, check_size, is_integer
 from tlstm_jax.cells.lstm import LSTMCarry
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.cells.zoneout import zone
 from tlstm_jax.overrides import STATIC, plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 NORMALIZATIONS = {"products": LayerNormLSTM, "gates": GateNormLSTM}
 
@@ -69,7 +70,7 @@ class FastSlowLSTM(DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import FastSlowLSTM
       >>> cell = FastSlowLSTM(4, slow_features=5)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, sorted(params)
       ((2, 4), ['fast_0', 'fast_1', 'slow'])
@@ -110,14 +111,15 @@ class FastSlowLSTM(DelayFree):
         cell = NORMALIZATIONS[self.normalization]
         return tuple(cell(n, dtype=self.dtype) for n in (self.features, self._slow_features))
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         cell = NORMALIZATIONS[self.normalization]
         biases = {"forget_bias": self.forget_bias, "bias_scale": self.bias_scale}
         first = cell(self.features, input_scale=self.input_scale, **biases)
         fast, slow = (cell(n, **biases) for n in (self.features, self._slow_features))
         slow_key, *keys = jax.random.split(key, self.num_fast + 1)
         params = {
-            "fast_0": first.init(keys[0], input_size),
+            "fast_0": first.init(keys[0], I),
             "slow": slow.init(slow_key, self.features),
             "fast_1": fast.init(keys[1], self._slow_features),
         }

@@ -29,8 +29,9 @@ from tlstm_jax.cells.linear import (
     linear,
     scaled_normal,
 )
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import STATIC, plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 _ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
 
@@ -65,7 +66,7 @@ class FastWeights(DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import FastWeights
       >>> cell = FastWeights(4, inner_steps=2)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, carry.memory.shape
       ((2, 4), (2, 4, 4))
@@ -94,11 +95,12 @@ class FastWeights(DelayFree):
                 f"activation is {self.activation!r}; accepted are {', '.join(_ACTIVATIONS)}"
             )
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
         w, b = jax.random.split(key)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, M), self.input_scale)},
+            "input": {"kernel": input_kernel(w, (I, M), self.input_scale)},
             "recurrent": {
                 "kernel": jnp.eye(M, dtype=jnp.float32) * self.recurrent_scale,
                 "bias": scaled_normal(b, (M,), self.bias_scale, fan_in=1),

@@ -20,8 +20,9 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 class GridCarry(NamedTuple):
@@ -49,7 +50,7 @@ class GridLSTM(DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import GridLSTM
       >>> cell = GridLSTM(4, num_layers=2, tied=True)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, sorted(params)
       ((2, 4), ['input', 'layer'])
@@ -68,7 +69,8 @@ class GridLSTM(DelayFree):
         check_size("features", self.features)
         check_size("num_layers", self.num_layers)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
         w, *keys = jax.random.split(key, 1 + (1 if self.tied else self.num_layers))
 
@@ -89,7 +91,7 @@ class GridLSTM(DelayFree):
         names = ["layer"] if self.tied else [f"layer_{n}" for n in range(self.num_layers)]
         return {
             "input": {
-                "kernel": input_kernel(w, (input_size, 2 * M), self.input_scale),
+                "kernel": input_kernel(w, (I, 2 * M), self.input_scale),
                 "bias": jnp.zeros((2 * M,), jnp.float32),
             },
             **dict(zip(names, layers, strict=True)),

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, recurrent_kernel
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 class GRUCarry(NamedTuple):
@@ -41,7 +42,7 @@ class GRU(SplitStep, DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import GRU
       >>> cell = GRU(4)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, params["recurrent"]["kernel"].shape
       ((2, 4), (4, 12))
@@ -56,8 +57,9 @@ class GRU(SplitStep, DelayFree):
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int) -> Params:
-        params = _init_params(key, input_size, self.features, self.input_scale)
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
+        params = _init_params(key, I, self.features, self.input_scale)
         params["recurrent"]["bias"] = jnp.zeros((self.features,), jnp.float32)
         return params
 
@@ -99,7 +101,7 @@ class ResetBeforeGRU(DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import ResetBeforeGRU
       >>> cell = ResetBeforeGRU(4)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape
       (2, 4)
@@ -114,8 +116,9 @@ class ResetBeforeGRU(DelayFree):
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int) -> Params:
-        return _init_params(key, input_size, self.features, self.input_scale)
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
+        return _init_params(key, I, self.features, self.input_scale)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> GRUCarry:
         return GRUCarry(jnp.zeros((batch_size, self.features), dtype))

@@ -34,8 +34,9 @@ from tlstm_jax.cells.linear import (
     recurrent_kernel,
     scaled_normal,
 )
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import STATIC, plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 class HMCarry(NamedTuple):
@@ -66,7 +67,7 @@ class HMLSTM(DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import HMLSTM
       >>> cell = HMLSTM(4, num_layers=2)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, sorted(params)
       ((2, 4), ['layer_0', 'layer_1', 'output'])
@@ -91,7 +92,8 @@ class HMLSTM(DelayFree):
                 f"num_layers is {self.num_layers}; accepted in an HM-LSTM are integers >= 2"
             )
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M, L = self.features, self.num_layers
         gate, embed, *keys = jax.random.split(key, 2 + L)
         params = {}
@@ -100,7 +102,7 @@ class HMLSTM(DelayFree):
             top_layer = n == L - 1
             width = 4 * M if top_layer else 4 * M + 1
             bias = jnp.zeros((width,), jnp.float32).at[M : 2 * M].set(self.forget_bias)
-            size, scale = (M, None) if n else (input_size, self.input_scale)
+            size, scale = (M, None) if n else (I, self.input_scale)
             of_layer = {
                 "recurrent": {"kernel": _state_kernel(u, z_u, M, width), "bias": bias},
                 "bottom_up": {"kernel": input_kernel(w, (size, width), scale)},

@@ -32,8 +32,9 @@ from tlstm_jax.cells.linear import (
     scaled_normal,
 )
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import STATIC, plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 class HyperCarry(NamedTuple):
@@ -68,7 +69,7 @@ class HyperLSTM(DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import HyperLSTM
       >>> cell = HyperLSTM(4, hyper_features=5, embedding_features=2)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape
       (2, 4)
@@ -90,7 +91,8 @@ class HyperLSTM(DelayFree):
             check_size(name, getattr(self, name))
         check_epsilon(self.epsilon)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M, N, E = (
             self.features,
             self.hyper_features,
@@ -99,13 +101,13 @@ class HyperLSTM(DelayFree):
         gates, small_h, small_x, small_u, b, small_b = jax.random.split(key, 6)
         # The small LSTM reads h and x, which may be of different scales.
         of_h = scaled_normal(small_h, (M, 4 * N), 1.0)
-        of_x = input_kernel(small_x, (input_size, 4 * N), self.input_scale)
+        of_x = input_kernel(small_x, (I, 4 * N), self.input_scale)
         embed = {
             "kernel": jnp.zeros((N, 4 * E), jnp.float32),
             "bias": jnp.ones((4 * E,), jnp.float32),
         }
         scale = {"kernel": jnp.full((4, E, M), 0.1 / E, jnp.float32)}
-        main = init_gates(gates, input_size, M, self.input_scale, 0.0)
+        main = init_gates(gates, I, M, self.input_scale, 0.0)
         small = {
             "recurrent": {
                 "kernel": recurrent_kernel(small_u, N, gates=4),

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.elman import ElmanCarry
 from tlstm_jax.cells.linear import check_size, input_kernel, linear
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class IRNN(SplitStep, DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import IRNN
       >>> cell = IRNN(4, recurrent_scale=0.5)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, float(params["recurrent"]["kernel"][0, 0])
       ((2, 4), 0.5)
@@ -52,10 +53,11 @@ class IRNN(SplitStep, DelayFree):
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
         return {
-            "input": {"kernel": input_kernel(key, (input_size, M), self.input_scale)},
+            "input": {"kernel": input_kernel(key, (I, M), self.input_scale)},
             "recurrent": {
                 "kernel": jnp.eye(M, dtype=jnp.float32) * self.recurrent_scale,
                 "bias": jnp.zeros((M,), jnp.float32),

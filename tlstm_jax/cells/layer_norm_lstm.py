@@ -30,8 +30,9 @@ from tlstm_jax.cells.linear import (
     scaled_normal,
 )
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import STATIC, plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class LayerNormLSTM(SplitStep, DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import LayerNormLSTM
       >>> cell = LayerNormLSTM(4)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, sorted(params["memory_norm"])
       ((2, 4), ['bias', 'scale'])
@@ -74,9 +75,10 @@ class LayerNormLSTM(SplitStep, DelayFree):
         check_size("features", self.features)
         check_epsilon(self.epsilon)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
-        gates = init_gates(key, input_size, M, self.input_scale, self.forget_bias)
+        gates = init_gates(key, I, M, self.input_scale, self.forget_bias)
         return {
             **scatter_biases(key, gates, self.bias_scale),
             "input_norm": init_norm(4 * M),
@@ -139,9 +141,10 @@ class GateNormLSTM(SplitStep, DelayFree):
         check_size("features", self.features)
         check_epsilon(self.epsilon)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
-        gates = init_gates(key, input_size, M, self.input_scale, 0.0)
+        gates = init_gates(key, I, M, self.input_scale, 0.0)
         return {
             **scatter_biases(key, gates, self.bias_scale),
             **init_gate_norms(M, self.forget_bias),

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 class LSTMCarry(NamedTuple):
@@ -59,7 +60,7 @@ class LSTM(SplitStep, DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import LSTM, unroll
       >>> cell = LSTM(4, forget_bias=2.0)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, ys = unroll(cell, params, cell.init_carry(batch_size=2), jnp.ones((5, 2, 3)))
       >>> ys.shape, carry.memory.shape
       ((5, 2, 4), (2, 4))
@@ -75,8 +76,9 @@ class LSTM(SplitStep, DelayFree):
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int) -> Params:
-        return init_gates(key, input_size, self.features, self.input_scale, self.forget_bias)
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
+        return init_gates(key, I, self.features, self.input_scale, self.forget_bias)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> LSTMCarry:
         return zero_carry(batch_size, self.features, dtype, self.dtype)
@@ -113,7 +115,7 @@ class LSTM1997(SplitStep, DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import LSTM1997
       >>> cell = LSTM1997(4)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, params["recurrent"]["kernel"].shape
       ((2, 4), (4, 12))
@@ -128,11 +130,12 @@ class LSTM1997(SplitStep, DelayFree):
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
         w, u = jax.random.split(key)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, 3 * M), self.input_scale)},
+            "input": {"kernel": input_kernel(w, (I, 3 * M), self.input_scale)},
             "recurrent": {
                 "kernel": recurrent_kernel(u, M, gates=3),
                 "bias": jnp.zeros((3 * M,), jnp.float32),

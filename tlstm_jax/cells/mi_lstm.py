@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import add_bias, check_size, linear, times
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ class MILSTM(SplitStep, DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import MILSTM
       >>> cell = MILSTM(4, alpha=1.0, beta=0.5)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, sorted(params["integration"])
       ((2, 4), ['alpha', 'beta_h', 'beta_x'])
@@ -57,11 +58,12 @@ class MILSTM(SplitStep, DelayFree):
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
         start = {"alpha": self.alpha, "beta_h": self.beta, "beta_x": self.beta}
         return {
-            **init_gates(key, input_size, M, self.input_scale, self.forget_bias),
+            **init_gates(key, I, M, self.input_scale, self.forget_bias),
             "integration": {k: jnp.full((4 * M,), v, jnp.float32) for k, v in start.items()},
         }
 

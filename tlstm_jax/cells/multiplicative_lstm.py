@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ class MultiplicativeLSTM(DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import MultiplicativeLSTM
       >>> cell = MultiplicativeLSTM(4)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, params["recurrent_factor"]["kernel"].shape
       ((2, 4), (4, 4))
@@ -55,12 +56,13 @@ class MultiplicativeLSTM(DelayFree):
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
         gates, w, u = jax.random.split(key, 3)
         return {
-            **init_gates(gates, input_size, M, self.input_scale, self.forget_bias),
-            "input_factor": {"kernel": input_kernel(w, (input_size, M), self.input_scale)},
+            **init_gates(gates, I, M, self.input_scale, self.forget_bias),
+            "input_factor": {"kernel": input_kernel(w, (I, M), self.input_scale)},
             "recurrent_factor": {"kernel": recurrent_kernel(u, M, gates=1)},
         }
 

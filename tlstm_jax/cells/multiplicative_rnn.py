@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.elman import ElmanCarry
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class MultiplicativeRNN(DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import MultiplicativeRNN
       >>> cell = MultiplicativeRNN(4, factors=6)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, params["recurrent_factor"]["kernel"].shape
       ((2, 4), (4, 6))
@@ -58,12 +59,13 @@ class MultiplicativeRNN(DelayFree):
         if self.factors is not None:
             check_size("factors", self.factors)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M, F = self.features, self.factors or self.features
         w, w_m, u, u_m = jax.random.split(key, 4)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, M), self.input_scale)},
-            "input_factor": {"kernel": input_kernel(w_m, (input_size, F), self.input_scale)},
+            "input": {"kernel": input_kernel(w, (I, M), self.input_scale)},
+            "input_factor": {"kernel": input_kernel(w_m, (I, F), self.input_scale)},
             "recurrent_factor": {"kernel": recurrent_kernel(u_m, F, gates=1, rows=M)},
             "recurrent": {
                 "kernel": recurrent_kernel(u, M, gates=1, rows=F),

@@ -22,8 +22,9 @@ import jax.numpy as jnp
 from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, recurrent_kernel
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 VARIANTS = (1, 2, 3)
 
@@ -46,7 +47,7 @@ class MUT(DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import MUT
       >>> cell = MUT(4, variant=2)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape
       (2, 4)
@@ -64,11 +65,12 @@ class MUT(DelayFree):
         if self.variant not in VARIANTS:
             raise ValueError(f"variant is {self.variant}; accepted are 1, 2, 3")
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
         w, u = jax.random.split(key)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, 3 * M), self.input_scale)},
+            "input": {"kernel": input_kernel(w, (I, 3 * M), self.input_scale)},
             "recurrent": {
                 "kernel": recurrent_kernel(u, M, gates=2 if self.variant == 1 else 3),
                 "bias": jnp.zeros((3 * M,), jnp.float32),

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import check_size, linear, scaled_normal, times
 from tlstm_jax.cells.lstm import LSTMCarry, init_gates, zero_carry
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ class PeepholeLSTM(SplitStep, DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import PeepholeLSTM
       >>> cell = PeepholeLSTM(4)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, params["peephole"]["kernel"].shape
       ((2, 4), (3, 4))
@@ -56,12 +57,13 @@ class PeepholeLSTM(SplitStep, DelayFree):
         plain(self)
         check_size("features", self.features)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
         gates, peephole = jax.random.split(key)
         kernel = scaled_normal(peephole, (3, M), self.peephole_scale, fan_in=1)
         return {
-            **init_gates(gates, input_size, M, self.input_scale, self.forget_bias),
+            **init_gates(gates, I, M, self.input_scale, self.forget_bias),
             "peephole": {"kernel": kernel},
         }
 

@@ -36,7 +36,7 @@ class RecurrentDropout(CellWrapper):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import LSTM, RecurrentDropout, unroll
       >>> cell = RecurrentDropout(LSTM(4), rate=0.5)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> noise = cell.draw(jax.random.key(1), 5, 2)
       >>> carry, ys = unroll(cell, params, cell.init_carry(2), jnp.ones((5, 2, 3)), noise=noise)
       >>> ys.shape

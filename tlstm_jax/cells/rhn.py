@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, recurrent_kernel
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class RHN(DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import RHN
       >>> cell = RHN(4, depth=3)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, params["recurrent"]["kernel"].shape
       ((2, 4), (3, 4, 8))
@@ -58,13 +59,14 @@ class RHN(DelayFree):
         check_size("features", self.features)
         check_size("depth", self.depth)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M, D = self.features, self.depth
         w, u = jax.random.split(key)
         kernels = [recurrent_kernel(k, M, gates=2) for k in jax.random.split(u, D)]
         bias = jnp.zeros((D, 2 * M), jnp.float32).at[:, M:].set(self.transform_bias)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, 2 * M), self.input_scale)},
+            "input": {"kernel": input_kernel(w, (I, 2 * M), self.input_scale)},
             "recurrent": {"kernel": jnp.stack(kernels), "bias": bias},
         }
 

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.base import DelayFree
 from tlstm_jax.cells.linear import check_size, input_kernel, is_integer, linear, recurrent_kernel
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 class SkipCarry(NamedTuple):
@@ -40,7 +41,7 @@ class SkipRNN(DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import SkipRNN
       >>> cell = SkipRNN(4, skip=3)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, sorted(params)
       ((2, 4), ['input', 'recurrent', 'skip'])
@@ -58,11 +59,12 @@ class SkipRNN(DelayFree):
         if not is_integer(self.skip, 2):
             raise ValueError(f"skip is {self.skip}; accepted are integers >= 2")
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
         w, u, skip = jax.random.split(key, 3)
         return {
-            "input": {"kernel": input_kernel(w, (input_size, M), self.input_scale)},
+            "input": {"kernel": input_kernel(w, (I, M), self.input_scale)},
             "recurrent": {
                 "kernel": recurrent_kernel(u, M, gates=1),
                 "bias": jnp.zeros((M,), jnp.float32),

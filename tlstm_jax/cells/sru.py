@@ -20,8 +20,9 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, scaled_normal, times
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import STATIC, plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 VERSIONS = (2017, 2018)
 
@@ -51,7 +52,7 @@ class SRUCell(SplitStep, DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import SRUCell
       >>> cell = SRUCell(4, version=2018)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape
       (2, 4)
@@ -80,12 +81,13 @@ class SRUCell(SplitStep, DelayFree):
             return 1.0
         return (1 + 2 * math.exp(self.highway_bias)) ** 0.5 if self.scale is None else self.scale
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features
         w, v = jax.random.split(key)
-        blocks = 3 if input_size == M else 4
+        blocks = 3 if I == M else 4
         bias = jnp.zeros((2 * M,), jnp.float32).at[M:].set(self.highway_bias)
-        kernel = input_kernel(w, (input_size, blocks * M), self.input_scale)
+        kernel = input_kernel(w, (I, blocks * M), self.input_scale)
         params = {"input": {"kernel": kernel, "bias": bias}}
         if self.version == 2018:
             params["peephole"] = {"kernel": scaled_normal(v, (2, M), M**-0.5, fan_in=1)}

@@ -24,8 +24,9 @@ import numpy as np
 
 from tlstm_jax.cells.base import DelayFree, SplitStep
 from tlstm_jax.cells.linear import check_size, is_integer, linear, scaled_normal
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 class UnitaryCarry(NamedTuple):
@@ -51,7 +52,7 @@ class UnitaryRNN(SplitStep, DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import UnitaryRNN
       >>> cell = UnitaryRNN(8)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, params["phases"]["kernel"].shape
       ((2, 8), (3, 4))
@@ -71,7 +72,8 @@ class UnitaryRNN(SplitStep, DelayFree):
                 f"permutation_seed is {self.permutation_seed}; accepted are integers >= 0"
             )
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M = self.features // 2
         w, phases, reflections = jax.random.split(key, 3)
 
@@ -79,7 +81,7 @@ class UnitaryRNN(SplitStep, DelayFree):
             return jax.random.uniform(key, shape, jnp.float32, -limit, limit)
 
         return {
-            "input": {"kernel": _input_kernel(w, input_size, M, self.input_scale)},
+            "input": {"kernel": _input_kernel(w, I, M, self.input_scale)},
             "phases": {"kernel": uniform(phases, (3, M), np.pi)},
             "reflections": {"kernel": uniform(reflections, (2, 2, M), 1.0)},
             "modrelu": {"bias": jnp.zeros((M,), jnp.float32)},
@@ -151,7 +153,7 @@ class FullCapacityURNN(SplitStep, DelayFree):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import FullCapacityURNN
       >>> cell = FullCapacityURNN(8)
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, y = cell.step(params, cell.init_carry(batch_size=2), jnp.ones((2, 3)))
       >>> y.shape, params["unitary"]["real"].shape
       ((2, 8), (4, 4))
@@ -166,9 +168,10 @@ class FullCapacityURNN(SplitStep, DelayFree):
         plain(self)
         _check(self)
 
-    def init(self, key: Array, input_size: int) -> Params:
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
         M, start = self.features // 2, UnitaryRNN(self.features, input_scale=self.input_scale)
-        params = start.init(key, input_size)
+        params = start.init(key, I)
         rows = jnp.eye(M, 2 * M, dtype=jnp.float32)  # the unit vectors, without imaginary part
         real, imag = jnp.split(
             start.mix(params, UnitaryCarry(rows), jnp.zeros_like(rows)), 2, axis=-1

@@ -17,7 +17,7 @@ from tlstm_jax.checks import check_call
 from tlstm_jax.models.base import DelayFreeModel
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.overrides import STATIC, plain
-from tlstm_jax.typing import Array, Aux, Carry, Params, State
+from tlstm_jax.typing import Array, Aux, Carry, InputShape, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class AnnealedHMLSTM(OfCell, DelayFreeModel):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import HMLSTM, AnnealedHMLSTM
       >>> model = AnnealedHMLSTM(HMLSTM(4, num_layers=2), anneal_steps=1000)
-      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> params, state = model.init(jax.random.key(0), input_shape=3)
       >>> carry = model.init_carry(2)
       >>> _, ys, state, _ = model.apply(params, state, carry, jnp.ones((5, 2, 3)), train=True)
       >>> ys.shape, float(state["steps"])
@@ -60,8 +60,8 @@ class AnnealedHMLSTM(OfCell, DelayFreeModel):
     def _model(self) -> Any:
         return as_sequence(self.cell, remat_every=self.remat_every, engine=self.engine)
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
-        params = self.cell.init(key, input_size)
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
+        params = self.cell.init(key, input_shape)
         return params, {"steps": jnp.zeros((), jnp.float32)}
 
     def init_carry(

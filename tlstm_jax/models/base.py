@@ -4,8 +4,9 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.models.sequence import as_sequence, finished_first
-from tlstm_jax.typing import Array, Carry, Cell, Params, SequenceModel, State
+from tlstm_jax.typing import Array, Carry, Cell, InputShape, Params, SequenceModel, State
 
 
 class DelayFreeModel:
@@ -30,6 +31,10 @@ class ModelWrapper:
         return self.model.features
 
     @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        return spatial_shape(self.model)
+
+    @property
     def delay(self) -> int:
         return self.model.delay
 
@@ -45,8 +50,8 @@ class ModelWrapper:
     def _model(self) -> SequenceModel:
         return as_sequence(self.model)
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
-        return self._model.init(key, input_size)
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
+        return self._model.init(key, input_shape)
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None

@@ -21,6 +21,7 @@ from jax import lax
 
 from tlstm_jax.cells.linear import add_bias, check_epsilon, check_size, linear, times, widened
 from tlstm_jax.cells.lstm import init_gates
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
 from tlstm_jax.models.base import DelayFreeModel
@@ -28,7 +29,7 @@ from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.recurrence.delays import age_at_end, ages
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
-from tlstm_jax.typing import Array, Aux, Params, PyTree, State
+from tlstm_jax.typing import Array, Aux, InputShape, Params, PyTree, State
 
 
 class BatchNormCarry(NamedTuple):
@@ -76,7 +77,7 @@ class BatchNormLSTM(DelayFreeModel):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import BatchNormLSTM
       >>> model = BatchNormLSTM(4, max_steps=5)
-      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> params, state = model.init(jax.random.key(0), input_shape=3)
       >>> xs, key = jnp.ones((5, 2, 3)), jax.random.key(1)
       >>> _, ys, state, _ = model.apply(params, state, model.init_carry(2), xs, key=key, train=True)
       >>> ys.shape, state["mean"]["input"].shape
@@ -111,9 +112,10 @@ class BatchNormLSTM(DelayFreeModel):
     def draws(self) -> bool:
         return bool(self.initial_noise)
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
+        I = vector_size(self, input_shape)
         M, N = self.features, self.max_steps
-        params = init_gates(key, input_size, M, self.input_scale, self.forget_bias)
+        params = init_gates(key, I, M, self.input_scale, self.forget_bias)
         if self.identity:
             kernel = params["recurrent"]["kernel"]
             kernel = kernel.at[:, 2 * M : 3 * M].set(jnp.eye(M, dtype=jnp.float32))

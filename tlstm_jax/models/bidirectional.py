@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import widened
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.models.sequence import (
     as_sequence,
@@ -26,7 +27,7 @@ from tlstm_jax.recurrence import cudnn
 from tlstm_jax.recurrence.engine import run
 from tlstm_jax.recurrence.loop import Inputs
 from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, InputShape, Params, SequenceModel, State
 
 
 class BidirectionalCarry(NamedTuple):
@@ -53,7 +54,7 @@ class Bidirectional:
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import LSTM, Bidirectional
       >>> model = Bidirectional(LSTM(4), LSTM(4))
-      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> params, state = model.init(jax.random.key(0), input_shape=3)
       >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
       >>> ys.shape, sorted(params)
       ((5, 2, 8), ['backward', 'forward'])
@@ -65,6 +66,16 @@ class Bidirectional:
     def __post_init__(self) -> None:
         check_model("forward", self.forward)
         check_model("backward", self.backward)
+        sizes = spatial_shape(self.forward), spatial_shape(self.backward)
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"the two directions have spatial_shape {sizes[0]} and {sizes[1]}; accepted by "
+                "Bidirectional are equal ones"
+            )
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        return spatial_shape(self.forward)
 
     @property
     def features(self) -> int:
@@ -87,10 +98,10 @@ class Bidirectional:
     def _models(self) -> tuple[SequenceModel, SequenceModel]:
         return as_sequence(self.forward), as_sequence(self.backward)
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
         keys = jax.random.split(key)
         (forward, f), (backward, b) = (
-            model.init(k, input_size) for model, k in zip(self._models, keys, strict=True)
+            model.init(k, input_shape) for model, k in zip(self._models, keys, strict=True)
         )
         state = (f, b) if jax.tree.leaves((f, b)) else ()
         return {"forward": forward, "backward": backward}, state
@@ -118,7 +129,7 @@ class Bidirectional:
         key: Array | None = None,
         **options: Any,
     ) -> tuple[BidirectionalCarry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, features].
+        """[T, B, .., I] or tokens [T, B] to [T, B, .., features].
 
         Raises:
           ValueError: a stream, of a model with a delay.

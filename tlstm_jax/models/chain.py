@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import as_tuple, widened
+from tlstm_jax.cells.shapes import output_shape, spatial_shape
 from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.models.sequence import as_sequence, cells_at_once, finished_first, split_key
 from tlstm_jax.recurrence import cudnn
 from tlstm_jax.recurrence.delays import age_at_end, ages, flushed
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, InputShape, Params, SequenceModel, State
 
 
 class DelayedCarry(NamedTuple):
@@ -40,7 +41,7 @@ class Chain:
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import GRU, LSTM, Chain
       >>> model = Chain((LSTM(4), GRU(6)))
-      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> params, state = model.init(jax.random.key(0), input_shape=3)
       >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
       >>> ys.shape, sorted(params)
       ((5, 2, 6), ['layer_0', 'layer_1'])
@@ -63,6 +64,10 @@ class Chain:
         return self.layers[-1].features
 
     @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        return spatial_shape(self.layers[-1])
+
+    @property
     def delay(self) -> int:
         return sum(layer.delay for layer in self.layers)
 
@@ -78,14 +83,14 @@ class Chain:
     def _models(self) -> tuple[SequenceModel, ...]:
         return tuple(map(as_sequence, self.layers))
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
         params, states = {}, []
         for i, (layer, k) in enumerate(
             zip(self._models, jax.random.split(key, len(self.layers)), strict=True)
         ):
-            params[f"layer_{i}"], state = layer.init(k, input_size)
+            params[f"layer_{i}"], state = layer.init(k, input_shape)
             states.append(state)
-            input_size = layer.features
+            input_shape = output_shape(layer)
         return params, gather_states(states)
 
     def init_carry(
@@ -104,7 +109,7 @@ class Chain:
         reset: Array | None = None,
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M], layer by layer."""
+        """[T, B, .., I] or tokens [T, B] to [T, B, .., M], layer by layer."""
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         options |= {"lengths": lengths, "reset": reset}
         return apply_layers(self._models, self._each(params), state, carry, xs, **options)

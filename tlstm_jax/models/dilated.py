@@ -41,7 +41,7 @@ class Dilated(ModelWrapper):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import GRU, Dilated
       >>> model = Dilated(GRU(4), dilation=2)
-      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> params, state = model.init(jax.random.key(0), input_shape=3)
       >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
       >>> ys.shape, carry[0].shape
       ((5, 2, 4), (2, 2, 4))
@@ -77,7 +77,7 @@ class Dilated(ModelWrapper):
         reset: Array | None = None,
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M]."""
+        """[T, B, .., I] or tokens [T, B] to [T, B, .., M]."""
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         (T, B), d = xs.shape[:2], self.dilation

@@ -35,7 +35,7 @@ class Dropout(ModelWrapper):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import LSTM, Dropout
       >>> model = Dropout(LSTM(4), output_rate=0.5)
-      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> params, state = model.init(jax.random.key(0), input_shape=3)
       >>> xs, key = jnp.ones((5, 2, 3)), jax.random.key(1)
       >>> _, ys, *_ = model.apply(params, state, model.init_carry(2), xs, key=key, train=True)
       >>> ys.shape
@@ -69,7 +69,7 @@ class Dropout(ModelWrapper):
         train: bool = False,
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M].
+        """[T, B, .., I] or tokens [T, B] to [T, B, .., M].
 
         Raises:
           ValueError: there is no key in training.

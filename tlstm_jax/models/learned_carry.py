@@ -12,7 +12,7 @@ from tlstm_jax.models.sequence import draw_noise
 from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.recurrence.engine import check_engine
 from tlstm_jax.recurrence.unrolling import check_remat, unroll
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, InputShape, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class LearnedCarry(OfCell):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import LSTM, LearnedCarry
       >>> model = LearnedCarry(LSTM(4), scale=0.1)
-      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> params, state = model.init(jax.random.key(0), input_shape=3)
       >>> carry = model.init_carry(2, params=params)
       >>> carry, ys, *_ = model.apply(params, state, carry, jnp.ones((5, 2, 3)))
       >>> ys.shape, jax.tree.map(jnp.shape, params["carry"])
@@ -71,7 +71,7 @@ class LearnedCarry(OfCell):
             cell = cell.cell
         return getattr(cell, "carry_scale", 0.0)
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
         of_cell, of_carry = jax.random.split(key)
         leaves = jax.tree_util.tree_leaves_with_path(self._shapes())
         keys, scale = jax.random.split(of_carry, len(leaves)), self.carry_scale
@@ -79,7 +79,7 @@ class LearnedCarry(OfCell):
             _name(path): jax.random.uniform(k, leaf.shape[1:], jnp.float32, -scale, scale)
             for k, (path, leaf) in zip(keys, leaves, strict=True)
         }
-        return {"cell": self.cell.init(of_cell, input_size), "carry": carry}, ()
+        return {"cell": self.cell.init(of_cell, input_shape), "carry": carry}, ()
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
@@ -107,7 +107,7 @@ class LearnedCarry(OfCell):
         key: Array | None = None,
         train: bool = False,
     ) -> tuple[Carry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M]."""
+        """[T, B, .., I] or tokens [T, B] to [T, B, .., M]."""
         del flush
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         T, B = xs.shape[:2]

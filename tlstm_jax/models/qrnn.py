@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal, widened
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
 from tlstm_jax.models.base import DelayFreeModel
@@ -23,7 +24,7 @@ from tlstm_jax.overrides import plain
 from tlstm_jax.recurrence.linear_scan import linear_recurrence, segment_ids
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
-from tlstm_jax.typing import Array, Aux, Params, State
+from tlstm_jax.typing import Array, Aux, InputShape, Params, State
 
 POOLINGS = ("f", "fo", "ifo")
 
@@ -52,7 +53,7 @@ class QRNN(DelayFreeModel):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import QRNN
       >>> model = QRNN(4, pooling="ifo")
-      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> params, state = model.init(jax.random.key(0), input_shape=3)
       >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
       >>> ys.shape
       (5, 2, 4)
@@ -77,11 +78,11 @@ class QRNN(DelayFreeModel):
     def _blocks(self) -> int:
         return 1 + len(self.pooling)
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
-        check_size("input_size", input_size)
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
+        I = vector_size(self, input_shape)
         M, k = self.features, self.width
         bias = jnp.zeros((self._blocks * M,), jnp.float32).at[M : 2 * M].set(self.forget_bias)
-        shape = (k, input_size, self._blocks * M)
+        shape = (k, I, self._blocks * M)
         scale, fan_in = (1.0, None) if self.input_scale is None else (self.input_scale, 1)
         return {
             "input": {"kernel": scaled_normal(key, shape, scale, fan_in=fan_in), "bias": bias}

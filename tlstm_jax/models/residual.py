@@ -12,25 +12,26 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import widened
+from tlstm_jax.cells.shapes import output_shape, sizes_of
 from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.models.base import ModelWrapper
 from tlstm_jax.recurrence.delays import age_at_end, ages, flushed, hold_back
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, InputShape, Params, SequenceModel, State
 
 
 class HeldCarry(NamedTuple):
     """Around a model with a delay, x is held back until the model answers it."""
 
     model: Carry
-    held: Array  # the last inputs, oldest first [B, delay, M]
+    held: Array  # the last inputs, oldest first [B, delay, .., M]
     age: Array  # int32 [B]: steps since the example's start
 
 
 @dataclasses.dataclass(frozen=True)
 class Residual(ModelWrapper):
-    """x + model(x), for vectors as wide as the model's output; a SequenceModel.
+    """x + model(x), for vectors, or maps, as wide as the model's output; a SequenceModel.
 
     Parameters and carry: the model's; with a delay, the carry is a HeldCarry.
 
@@ -41,7 +42,7 @@ class Residual(ModelWrapper):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import LSTM, Residual
       >>> model = Residual(LSTM(3))
-      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> params, state = model.init(jax.random.key(0), input_shape=3)
       >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
       >>> ys.shape
       (5, 2, 3)
@@ -52,14 +53,14 @@ class Residual(ModelWrapper):
     def __post_init__(self) -> None:
         check_model("model", self.model)
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
         """Raises ValueError if inputs are not as wide as outputs."""
-        if input_size != self.features:
+        if sizes_of(input_shape) != sizes_of(output_shape(self)):
             raise ValueError(
-                f"a residual connection around {self.features} features has {input_size} inputs; "
-                "accepted are as many as features"
+                f"a residual connection around {output_shape(self)} features has {input_shape} "
+                "inputs; accepted are as many as features"
             )
-        return self._model.init(key, input_size)
+        return self._model.init(key, input_shape)
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
@@ -67,7 +68,7 @@ class Residual(ModelWrapper):
         carry = self._model.init_carry(batch_size, dtype, params=params)
         if not self.delay:
             return carry
-        held = jnp.zeros((batch_size, self.delay, self.features), dtype)
+        held = jnp.zeros((batch_size, self.delay, *sizes_of(output_shape(self))), dtype)
         return HeldCarry(carry, held, jnp.zeros((batch_size,), jnp.int32))
 
     def apply(
@@ -82,7 +83,7 @@ class Residual(ModelWrapper):
         reset: Array | None = None,
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
-        """[T, B, M] to [T, B, M]."""
+        """[T, B, .., M] to [T, B, .., M]."""
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         check_vectors(xs)
         lengths = widened(lengths)

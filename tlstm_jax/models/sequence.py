@@ -12,7 +12,17 @@ from tlstm_jax.checks import check_inputs, check_model
 from tlstm_jax.recurrence import cudnn
 from tlstm_jax.recurrence.engine import check_engine
 from tlstm_jax.recurrence.unrolling import check_remat, unroll
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, PyTree, SequenceModel, State
+from tlstm_jax.typing import (
+    Array,
+    Aux,
+    Carry,
+    Cell,
+    InputShape,
+    Params,
+    PyTree,
+    SequenceModel,
+    State,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +43,8 @@ class CellModel(OfCell):
         check_remat(self.remat_every)
         check_engine(self.engine)
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
-        return self.cell.init(key, input_size), ()
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
+        return self.cell.init(key, input_shape), ()
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
@@ -55,7 +65,7 @@ class CellModel(OfCell):
         key: Array | None = None,
         train: bool = False,
     ) -> tuple[Carry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M].
+        """[T, B, .., I] or tokens [T, B] to [T, B, .., M].
 
         Raises:
           ValueError: the cell draws in training, and there is no key.
@@ -166,11 +176,11 @@ def last_output(model: Cell | SequenceModel, ys: Array, lengths: Array | None = 
 
     Args:
       model: what made ys.
-      ys: [T, B, M], in the order of their inputs (`flush`).
+      ys: [T, B, .., M], in the order of their inputs (`flush`).
       lengths: [B] int or None, as `model.apply` was given them.
 
     Returns:
-      [B, M].
+      [B, .., M].
 
     Example:
       >>> import jax.numpy as jnp
@@ -183,11 +193,13 @@ def last_output(model: Cell | SequenceModel, ys: Array, lengths: Array | None = 
         last = ys[-1]
     else:
         index = jnp.clip(lengths, 1, ys.shape[0]).astype(jnp.int32) - 1
-        last = jnp.take_along_axis(ys, index[None, :, None], axis=0)[0]
+        index = index.reshape(1, -1, *(1,) * (ys.ndim - 2))
+        last = jnp.take_along_axis(ys, index, axis=0)[0]
     first = finished_first(model)
     if not any(first):
         return last
-    return jnp.where(jnp.broadcast_to(jnp.asarray(first)[None], last.shape), ys[0], last)
+    first = jnp.asarray(first).reshape(*(1,) * (last.ndim - 1), -1)
+    return jnp.where(jnp.broadcast_to(first, last.shape), ys[0], last)
 
 
 def as_sequence(model: Cell | SequenceModel, **settings: Any) -> SequenceModel:

@@ -20,7 +20,7 @@ from tlstm_jax.recurrence.engine import check_engine
 from tlstm_jax.recurrence.linear_scan import linear_recurrence
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import check_remat, sequence_mask, unroll, zero_beyond
-from tlstm_jax.typing import Array, Aux, Params, State
+from tlstm_jax.typing import Array, Aux, InputShape, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SRU(DelayFreeModel):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import SRU
       >>> model = SRU(4, version=2017)
-      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> params, state = model.init(jax.random.key(0), input_shape=3)
       >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
       >>> ys.shape
       (5, 2, 4)
@@ -73,8 +73,8 @@ class SRU(DelayFreeModel):
             dtype=self.dtype,
         )
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
-        return self.cell.init(key, input_size), ()
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
+        return self.cell.init(key, input_shape), ()
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None

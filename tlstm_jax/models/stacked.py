@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, widened
+from tlstm_jax.cells.shapes import sizes_of, spatial_shape
 from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.models.chain import (
     Chain,
@@ -28,7 +29,7 @@ from tlstm_jax.models.sequence import as_sequence, finished_first
 from tlstm_jax.overrides import INPUT_SCALE, override, plain
 from tlstm_jax.recurrence.engine import check_engine
 from tlstm_jax.recurrence.unrolling import check_remat, zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Cell, Params, SequenceModel, State
+from tlstm_jax.typing import Array, Aux, Carry, Cell, InputShape, Params, SequenceModel, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Stacked:
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import LSTM, Stacked
       >>> model = Stacked(LSTM(4), num_layers=2)
-      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> params, state = model.init(jax.random.key(0), input_shape=3)
       >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
       >>> ys.shape, len(carry)
       ((5, 2, 4), 2)
@@ -78,6 +79,10 @@ class Stacked:
         return self.cell.features
 
     @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        return spatial_shape(self.cell)
+
+    @property
     def delay(self) -> int:
         return self.num_layers * self.cell.delay
 
@@ -99,13 +104,14 @@ class Stacked:
             first = override(layer, {INPUT_SCALE: self.input_scale})
         return (first, *[layer] * (self.num_layers - 1))
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
         if not self.shared:
-            return Chain(self._layers).init(key, input_size)
+            return Chain(self._layers).init(key, input_shape)
+        *spatial, I = sizes_of(input_shape)
         M = self.features
         input_key, key = jax.random.split(key)
-        kernel = input_kernel(input_key, (input_size, M), self.input_scale)
-        layer, state = self._layers[0].init(key, M)
+        kernel = input_kernel(input_key, (I, M), self.input_scale)
+        layer, state = self._layers[0].init(key, (*spatial, M) if spatial else M)
         if jax.tree.leaves(state):
             raise ValueError(
                 f"{type(self.cell).__name__} has a state besides its parameters; accepted with "
@@ -130,7 +136,7 @@ class Stacked:
         reset: Array | None = None,
         **options: Any,
     ) -> tuple[Carry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M], layer by layer."""
+        """[T, B, .., I] or tokens [T, B] to [T, B, .., M], layer by layer."""
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         xs = self._project(params, zero_beyond(xs, lengths))

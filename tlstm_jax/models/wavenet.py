@@ -26,6 +26,7 @@ from tlstm_jax.cells.linear import (
     scaled_normal,
     widened,
 )
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
 from tlstm_jax.models.base import DelayFreeModel
@@ -33,7 +34,7 @@ from tlstm_jax.overrides import plain
 from tlstm_jax.recurrence.linear_scan import segment_ids, shift
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
-from tlstm_jax.typing import Array, Aux, Params, State
+from tlstm_jax.typing import Array, Aux, InputShape, Params, State
 
 
 class WaveNetCarry(NamedTuple):
@@ -61,7 +62,7 @@ class WaveNet(DelayFreeModel):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import WaveNet
       >>> model = WaveNet(4, dilations=(1, 2))
-      >>> params, state = model.init(jax.random.key(0), input_size=3)
+      >>> params, state = model.init(jax.random.key(0), input_shape=3)
       >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 3)))
       >>> ys.shape
       (5, 2, 4)
@@ -88,7 +89,8 @@ class WaveNet(DelayFreeModel):
     def _residual_features(self) -> int:
         return self.features if self.residual_features is None else self.residual_features
 
-    def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+    def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
+        I = vector_size(self, input_shape)
         M, S = self._residual_features, self.features
         w, post, *keys = jax.random.split(key, 2 + len(self.dilations))
 
@@ -98,7 +100,7 @@ class WaveNet(DelayFreeModel):
 
         params = {
             "input": {
-                "kernel": input_kernel(w, (input_size, M), self.input_scale),
+                "kernel": input_kernel(w, (I, M), self.input_scale),
                 "bias": jnp.zeros((M,), jnp.float32),
             },
             "post": dense(post, (S, S)),

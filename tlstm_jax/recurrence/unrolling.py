@@ -47,7 +47,7 @@ def unroll(
       cell: a Cell.
       params: its parameters.
       carry: the state to start from, `cell.init_carry(B)` or what an earlier call returned.
-      xs: [T, B, I] float, or tokens [T, B] int.
+      xs: [T, B, I] float, or maps [T, B, .., I], or tokens [T, B] int.
       flush: whether the sequences end with xs.
       lengths: [B] int, how many of the T inputs belong to each example, clipped to [0, T]; None:
         all. Inputs beyond change no output, state or gradient, even if they are NaN; outputs there
@@ -78,7 +78,7 @@ def unroll(
 
     Returns:
       (carry, ys), or (carry, ys, observed) with `observe`. carry: the state after each example's
-      last input, before any flushing, so that calls chain. ys: [T, B, M]. observed: leaves [T, ..],
+      last input, before any flushing, so that calls chain. ys: [T, B, .., M]. observed: leaves [T, ..],
       or [T + delay, ..] with `flush`.
 
     Raises:
@@ -173,7 +173,8 @@ def align(ys: Array, late: Array, lengths: Array | None) -> Array:
     step = jnp.broadcast_to(jnp.arange(T)[:, None] + delay, (T, B))
     end = jnp.broadcast_to(lengths[None].astype(step.dtype), (T, B))
     step = jnp.minimum(jnp.where(step < end, step, step - end + T), T + delay - 1)
-    return jnp.take_along_axis(steps, step[..., None], axis=0)
+    step = step.reshape(T, B, *(1,) * (steps.ndim - 2))
+    return jnp.take_along_axis(steps, step, axis=0)
 
 
 def check_remat(remat_every: int | None) -> None:

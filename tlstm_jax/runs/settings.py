@@ -9,12 +9,12 @@ from typing import Any
 
 from tlstm_jax import zoo
 from tlstm_jax.names import accepted, find, is_own, parameters
-from tlstm_jax.network import Network
+from tlstm_jax.network import Network, task_sizes
 from tlstm_jax.runs.limits import check_settings
 from tlstm_jax.tasks.base import check_task
 from tlstm_jax.tasks.catalogue import TASKS
 from tlstm_jax.training import TrainSettings, check_target
-from tlstm_jax.typing import Task
+from tlstm_jax.typing import InputShape, Task
 from tlstm_jax.zoo.presets import PRESETS
 
 MOST_PARAMETERS = 2**33  # with Adam's two moments 100 GB, more than a device has
@@ -110,7 +110,8 @@ class RunSettings:
         Raises:
           ValueError: a setting is not accepted.
         """
-        self.make_network(input_size=1, output_size=1, tokens=False)
+        size = zoo.example_input_size(self.model)
+        self.make_network(input_size=size, output_size=1, tokens=False)
         return TrainSettings(**self.train_settings)
 
     def make(self, task: Task | None = None) -> tuple[Task, Network, TrainSettings]:
@@ -123,19 +124,30 @@ class RunSettings:
         task = task or make_task(self.task, self.task_settings)
         check_task(task)
         check_target(task, training)
-        network = self.make_network(
-            input_size=task.input_size, output_size=task.output_size, tokens=task.tokens
-        )
+        network = self.make_network(**task_sizes(task))
         if (count := zoo.count_parameters(network)) > MOST_PARAMETERS:
             raise ValueError(
                 f"the model has {count:,} parameters; accepted are up to {MOST_PARAMETERS:,}"
             )
         return task, network, training
 
-    def make_network(self, *, input_size: int, output_size: int, tokens: bool) -> Network:
+    def make_network(
+        self,
+        *,
+        input_size: InputShape,
+        output_size: int,
+        tokens: bool,
+        per_location: bool = False,
+    ) -> Network:
         """The network, for a task of these sizes."""
-        sizes = {"input_size": input_size, "output_size": output_size, "tokens": tokens}
-        return zoo.make_network(self.model, **sizes, **self.model_settings)
+        return zoo.make_network(
+            self.model,
+            input_size=input_size,
+            output_size=output_size,
+            tokens=tokens,
+            per_location=per_location,
+            **self.model_settings,
+        )
 
 
 def resolve(given: Mapping[str, Any], preset: str | None) -> RunSettings:

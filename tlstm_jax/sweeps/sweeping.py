@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from tlstm_jax import zoo
-from tlstm_jax.network import Network
+from tlstm_jax.network import Network, task_sizes
 from tlstm_jax.sweeps.groups import Curves, Point, Traced, plan, train_groups
 from tlstm_jax.sweeps.search import (
     Halving,
@@ -196,11 +196,7 @@ class _Maker:
             self.settings, **{k: v for k, v in point.items() if k in names}
         )
         of_model = {k: v for k, v in point.items() if k not in names}
-        sizes = {
-            "input_size": self.task.input_size,
-            "output_size": self.task.output_size,
-            "tokens": self.task.tokens,
-        }
+        sizes = task_sizes(self.task)
         if isinstance(self.model, str):
             chosen = {"model": self.model} | self.model_settings | of_model
             name = chosen.pop("model")
@@ -216,7 +212,5 @@ class _Maker:
     def traced(self, point: Point) -> Traced:
         if isinstance(self.model, str):
             return zoo.traced_settings(point.get("model", self.model))
-        network = Network(
-            self.model, self.task.input_size, self.task.output_size, tokens=self.task.tokens
-        )
+        network = Network(self.model, **task_sizes(self.task))
         return {name: ("init", name) for name in point if name in zoo.initial_settings(network)}

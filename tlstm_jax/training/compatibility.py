@@ -10,17 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlstm_jax.network import Network
+from tlstm_jax.cells.linear import as_tuple
+from tlstm_jax.network import Network, task_sizes
 from tlstm_jax.typing import Batch, PyTree, Task
 
 
 def check_sizes(network: Network, task: Task) -> None:
     """Raises ValueError unless the network reads and writes what the task has."""
-    for name in ("input_size", "output_size"):
-        if getattr(network, name) != getattr(task, name):
+    sizes = task_sizes(task)
+    for name in ("input_size", "output_size", "per_location"):
+        if getattr(network, name) != as_tuple(sizes[name]):
             raise ValueError(
                 f"{name} of the network is {getattr(network, name)}; accepted is that of "
-                f"{task.name}, {getattr(task, name)}"
+                f"{task.name}, {sizes[name]}"
             )
 
 
@@ -50,19 +52,24 @@ def check_fits(network: Network, task: Task, data: PyTree) -> None:
 def _check_shapes(task: Task, batch: Any) -> None:
     inputs, targets, mask = batch.inputs, batch.targets, batch.mask
     tokens = jnp.issubdtype(inputs.dtype, jnp.integer)
-    if inputs.ndim != (2 if tokens else 3):
-        accepted = "[T, B] of tokens" if tokens else "[T, B, I] of numbers"
+    size = as_tuple(task.input_size)
+    spatial = size[:-1] if isinstance(size, tuple) else ()
+    if inputs.ndim != (2 if tokens else 3 + len(spatial)):
+        accepted = f"[T, B, {', '.join([*map(str, spatial), 'I'])}] of numbers"
         raise ValueError(
-            f"inputs of {task.name} have the shape {inputs.shape}; accepted is {accepted}"
+            f"inputs of {task.name} have the shape {inputs.shape}; accepted is "
+            f"{'[T, B] of tokens' if tokens else accepted}"
         )
-    if not tokens and inputs.shape[-1] != task.input_size:
+    given = inputs.shape[2:] if spatial else inputs.shape[-1:]
+    if not tokens and given != (size if isinstance(size, tuple) else (size,)):
         raise ValueError(
-            f"inputs of {task.name} have {inputs.shape[-1]} features; accepted is its input_size, "
-            f"{task.input_size}"
+            f"inputs of {task.name} have {', '.join(map(str, given))} features; accepted is its "
+            f"input_size, {size}"
         )
-    if not _are_classes(targets):
+    if not _are_classes(task, targets):
         return  # for a loss of the task's own
     scored = (1 if task.last_only else inputs.shape[0], inputs.shape[1])
+    scored = (*scored, *spatial) if task_sizes(task)["per_location"] else scored
     for name, array, verb in (("targets", targets, "have"), ("mask", mask, "has")):
         if array.shape != scored:
             raise ValueError(
@@ -78,7 +85,7 @@ def _check_values(task: Task, batch: Batch) -> None:
                 f"inputs of {task.name} are tokens {low} to {high}; accepted are 0 to "
                 f"{task.input_size - 1}, and -1 for none"
             )
-    scored = batch.targets[batch.mask.astype(bool)] if _are_classes(batch.targets) else ()
+    scored = batch.targets[batch.mask.astype(bool)] if _are_classes(task, batch.targets) else ()
     if len(scored) and (scored.min() < 0 or scored.max() >= task.output_size):
         raise ValueError(
             f"targets of {task.name} are {scored.min()} to {scored.max()}; accepted are classes "
@@ -86,5 +93,7 @@ def _check_values(task: Task, batch: Batch) -> None:
         )
 
 
-def _are_classes(targets: Any) -> bool:
-    return jnp.issubdtype(targets.dtype, jnp.integer) and targets.ndim == 2
+def _are_classes(task: Task, targets: Any) -> bool:
+    per_location = task_sizes(task)["per_location"]
+    axes = len(as_tuple(task.input_size)) + 1 if per_location else 2
+    return jnp.issubdtype(targets.dtype, jnp.integer) and targets.ndim == axes

@@ -32,6 +32,8 @@ class Wrapping:
       zoneout_hidden: rate of zoneout on a cell's hidden state.
       zoneout_memory: rate of zoneout on a cell's memory.
       learned_carry: whether a cell's initial carry is learned.
+      map_readout: of a model of maps, what one of all locations' outputs is read from: flatten
+        (all features of all locations) or mean (over locations).
       carry_scale: initial range of a learned carry, plus and minus; None: as the cell has it.
       remat_every: save a cell's carry only every so many steps, recompute the rest; None: save all.
       engine: what runs a cell over time, with which gradient: auto, deferred, cudnn, fused or scan.
@@ -47,6 +49,7 @@ class Wrapping:
     zoneout_hidden: float = 0.0
     zoneout_memory: float = 0.0
     learned_carry: bool = False
+    map_readout: str = "flatten"
     carry_scale: float | None = None
     remat_every: int | None = None
     engine: str = "auto"

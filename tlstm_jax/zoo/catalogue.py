@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
@@ -40,6 +41,8 @@ class Entry:
       title: what it is called.
       citation: authors, title, where, year.
       checked: what the tests compare it with, besides a NumPy version of its equations.
+      axes: how many spatial axes its inputs must have; 0: it reads vectors, and maps if
+        `spatial_shape` is one of its settings.
       defaults: defaults that differ from those of `make` and `Wrapping`.
     """
 
@@ -47,6 +50,7 @@ class Entry:
     title: str
     citation: str
     checked: str = "NumPy version"
+    axes: int = 0
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -57,7 +61,8 @@ class Entry:
     def kind(self) -> str:
         """The one of `kinds.KINDS` that its model is."""
         having = inspect.signature(self.make).parameters
-        return kind_of(self.make(**({"features": 4} if "features" in having else {})))
+        sizes = {"features": 4, "spatial_shape": (1,) * self.axes}
+        return kind_of(self.make(**{k: v for k, v in sizes.items() if k in having}))
 
 
 _TENSORIZED = (
@@ -113,6 +118,13 @@ MODELS: Mapping[str, Entry] = {
         "GRU, reset after or before",
         'Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014',
         checked="torch.nn.GRU, Flax; Keras (reset before)",
+    ),
+    "conv_lstm": Entry(
+        ConvLSTM,
+        "Convolutional LSTM, over maps",
+        'Shi et al., "Convolutional LSTM Network: A Machine Learning Approach for Precipitation '
+        'Nowcasting", NIPS 2015',
+        checked="flax.linen.ConvLSTMCell; the LSTM, where there are no spatial axes",
     ),
     "irnn": Entry(
         IRNN,

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.typing import Cell, SequenceModel
 
 KINDS = {
@@ -36,9 +37,10 @@ def _fields(model: Any) -> Iterator[Any]:
 
 def _multiplies_in_a_loop(model: SequenceModel) -> bool:
     def apply(key: jax.Array) -> Any:
-        params, state = model.init(key, 2)
+        shape = (*spatial_shape(model), 2)
+        params, state = model.init(key, shape)
         carry = model.init_carry(1, params=params)
-        return model.apply(params, state, carry, jnp.zeros((3, 1, 2)))
+        return model.apply(params, state, carry, jnp.zeros((3, 1, *shape)))
 
     loops = [e for e in _equations(jax.make_jaxpr(apply)(jax.random.key(0))) if _is_loop(e)]
     inner = [e for loop in loops for part in loop.params.values() for e in _equations(part)]

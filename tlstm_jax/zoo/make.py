@@ -27,10 +27,11 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size
+from tlstm_jax.cells.shapes import sizes_of
 from tlstm_jax.names import accepted, is_own, parameters
 from tlstm_jax.network import Network
 from tlstm_jax.overrides import initial
-from tlstm_jax.typing import Cell, Params, SequenceModel
+from tlstm_jax.typing import Cell, InputShape, Params, SequenceModel
 from tlstm_jax.zoo.assembly import RATES, Wrapping
 from tlstm_jax.zoo.catalogue import check_protocol, entry
 from tlstm_jax.zoo.descriptions import described
@@ -47,7 +48,7 @@ TRAINED = pathlib.Path(__file__).parent / "trained"  # <name>.json, a card, and 
 _CARD: Mapping[str, Any] = {
     "model": str,
     "model_settings": dict,
-    "input_size": int,
+    "input_size": int | list,
     "output_size": int,
     "tokens": bool,
     "task": str,
@@ -142,7 +143,8 @@ def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
 def _traced(name: str, make: Any) -> Mapping[str, tuple[str, str]]:
     """`make` is what `name` names, which a notebook may redefine."""
     del make
-    network = make_network(name, input_size=2, output_size=2, tokens=True)
+    size = example_input_size(name, 2)
+    network = make_network(name, input_size=size, output_size=2, tokens=isinstance(size, int))
     own, kinds = own_settings(name), setting_types(name)
     traced = {k: ("apply", rate) for k, rate in RATES.items() if k not in own}
     floats = [k for k in own if kinds[k] in (float, float | None)]
@@ -154,6 +156,12 @@ def _traced(name: str, make: Any) -> Mapping[str, tuple[str, str]]:
 def initial_settings(network: Network) -> frozenset[str]:
     """The float settings that only its initialization reads; see `overrides.initial`."""
     return initial(network)
+
+
+def example_input_size(name: str, features: int = 1) -> InputShape:
+    """An `input_size` that a model accepts: `features`, of vectors wherever it reads these."""
+    axes = entry(name).axes
+    return (*(1,) * axes, features) if axes else features
 
 
 def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
@@ -177,6 +185,8 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
             idle[shares] = (False, one_layer)
     if s["variational_dropout"] and not (s["dropout"] or s["input_dropout"]):
         idle["variational_dropout"] = (False, "without dropout or input_dropout")
+    if s["map_readout"] != "flatten" and "spatial_shape" not in known:
+        idle["map_readout"] = ("flatten", "of a model that reads no maps")
     nothing = (None, 0.0, known["carry_scale"])  # 0.0: what runs were written with by default
     if s["carry_scale"] not in nothing and not s["learned_carry"]:
         idle["carry_scale"] = (known["carry_scale"], "without learned_carry")
@@ -239,11 +249,18 @@ def _is_float(value: Any, kind: Any) -> bool:
 
 
 def make_network(
-    name: str, *, input_size: int, output_size: int, tokens: bool, **settings: Any
+    name: str,
+    *,
+    input_size: InputShape,
+    output_size: int,
+    tokens: bool,
+    per_location: bool = False,
+    **settings: Any,
 ) -> Network:
     """The network of a named model, for a task's inputs and classes.
 
-    For tokens, an `input_scale` of None is 1: a one-hot vector has one active input.
+    For tokens, an `input_scale` of None is 1: a one-hot vector has one active input. Of a model of
+    maps, an empty `spatial_shape` is that of the inputs.
 
     Raises:
       ValueError: an unknown model or setting, or a value that is not accepted.
@@ -252,7 +269,16 @@ def make_network(
     optional = setting_types(name).get("input_scale") == float | None
     if tokens and optional and settings.get("input_scale", known["input_scale"]) is None:
         settings["input_scale"] = 1.0
-    return Network(make_model(name, **settings), input_size, output_size, tokens=tokens)
+    if known.get("spatial_shape") == () and not settings.get("spatial_shape"):
+        settings["spatial_shape"] = sizes_of(input_size)[:-1]
+    return Network(
+        make_model(name, **settings),
+        input_size,
+        output_size,
+        tokens=tokens,
+        per_location=per_location,
+        map_readout=settings.get("map_readout", known["map_readout"]),
+    )
 
 
 def count_parameters(network: Network) -> int:
@@ -271,8 +297,8 @@ def card(name: str) -> dict[str, Any]:
 
     Returns:
       A dict of plain values: "model" and "model_settings", "input_size", "output_size" and
-      "tokens", as `make_network` takes them; "task", "task_settings" and "train_settings", what it
-      was trained on and how; "vocabulary", for a text the bytes of its tokens, ascending, otherwise
+      "tokens" (and perhaps "per_location"), as `make_network` takes them; "task", "task_settings"
+      and "train_settings", what it was trained on and how; "vocabulary", for a text the bytes of its tokens, ascending, otherwise
       None; "parameters", their number; "metric", the name of the task's metric, and "test", all
       metrics of these weights on the test part; "step", at which they were saved; "command", which
       made them, "minutes" and "versions".
@@ -319,6 +345,7 @@ def load(name: str) -> tuple[Network, Params]:
     """
     known = card(name)
     sizes = {size: known[size] for size in ("input_size", "output_size", "tokens")}
+    sizes["per_location"] = known.get("per_location", False)
     network = make_network(known["model"], **sizes, **known["model_settings"])
     like, _ = jax.eval_shape(network.init, jax.random.key(0))
     return network, read_weights(TRAINED / f"{name}.npz", like)

@@ -31,11 +31,12 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.base import SplitStep
 from tlstm_jax.cells.linear import as_tuple, check_epsilon, linear
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.cells.tensorized import convolution, waves
 from tlstm_jax.cells.tensorized import memory as memory_cells
 from tlstm_jax.cells.tensorized import shared as tensor
 from tlstm_jax.overrides import STATIC, plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 NORMALIZATIONS = (None, "channel", "layer")
 
@@ -142,8 +143,9 @@ class TensorizedLSTM(SplitStep):
         taps = self.kernel_size ** len(self.tensor_shape) if self.memory_convolution else 0
         return 4 * self.features + taps
 
-    def init(self, key: Array, input_size: int) -> Params:
-        params = tensor.init_params(self, key, input_size, self.gates)
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
+        params = tensor.init_params(self, key, I, self.gates)
         M = self.features
         params["cross_layer"]["bias"] = (
             params["cross_layer"]["bias"].at[2 * M : 3 * M].set(self.forget_bias)

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 
 from tlstm_jax.cells.base import SplitStep
 from tlstm_jax.cells.linear import as_tuple, linear
+from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.cells.tensorized import convolution, waves
 from tlstm_jax.cells.tensorized import shared as tensor
 from tlstm_jax.overrides import plain
-from tlstm_jax.typing import Array, Params
+from tlstm_jax.typing import Array, InputShape, Params
 
 
 class TensorizedRNNCarry(NamedTuple):
@@ -52,7 +53,7 @@ class TensorizedRNN(SplitStep):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import TensorizedRNN, unroll
       >>> cell = TensorizedRNN(4, tensor_shape=(3,))
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> carry, ys = unroll(cell, params, cell.init_carry(2), jnp.ones((5, 2, 3)))
       >>> ys.shape, carry.hidden.shape
       ((5, 2, 4), (2, 3, 4))
@@ -88,8 +89,9 @@ class TensorizedRNN(SplitStep):
     def causal(self) -> bool:
         return True
 
-    def init(self, key: Array, input_size: int) -> Params:
-        return tensor.init_params(self, key, input_size, self.features)
+    def init(self, key: Array, input_shape: InputShape) -> Params:
+        I = vector_size(self, input_shape)
+        return tensor.init_params(self, key, I, self.features)
 
     def init_carry(self, batch_size: int, dtype: Any = jnp.float32) -> TensorizedRNNCarry:
         shape = (batch_size, *self.tensor_shape, self.features)
