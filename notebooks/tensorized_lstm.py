@@ -53,7 +53,7 @@ DIGITS_STEPS = 300  # small: 10
 # %%
 M, P, K, I = 5, 3, 3, 4
 cell = TensorizedLSTM(features=M, tensor_shape=(P,), kernel_size=K)
-params = cell.init(jax.random.key(0), input_size=I)
+params = cell.init(jax.random.key(0), input_shape=I)
 H, C, x = (
     jax.random.normal(key, shape)
     for key, shape in zip(jax.random.split(jax.random.key(1), 3), ((1, P, M), (1, P, M), (1, I)))
@@ -124,7 +124,7 @@ print("delay", cell.delay, "outputs", ys.shape)
 
 # %%
 diagonal = TensorizedLSTM(features=M, tensor_shape=(P,), kernel_size=2, memory_convolution=False)
-theirs = diagonal.init(jax.random.key(3), input_size=I)
+theirs = diagonal.init(jax.random.key(3), input_shape=I)
 stacked = Stacked(LSTM(M), P, shared=True)
 (ours, _), kernel = stacked.init(jax.random.key(4), I), theirs["cross_layer"]["kernel"]
 

@@ -15,6 +15,7 @@ import pytest
 import zoo_oracles
 
 from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN, unroll
+from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
 from tlstm_jax.cells.grid_lstm import GridLSTM
@@ -30,6 +31,7 @@ from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 
@@ -80,7 +82,13 @@ def _trnn(name, tensor_shape, kernel_size):
     return Case(name, TensorizedRNN(features=M, **settings), oracle)
 
 
+def _conv_lstm(name, spatial_shape, **settings):
+    oracle = functools.partial(zoo_oracles.conv_lstm, **settings)
+    return Case(name, ConvLSTM(M, spatial_shape=spatial_shape, **settings), oracle)
+
+
 ZOO = [
+    _conv_lstm("conv", (), peepholes=True),
     Case("lstm-1997", LSTM1997(M), zoo_oracles.lstm_1997),
     Case("peephole", PeepholeLSTM(M), zoo_oracles.peephole_lstm),
     Case("irnn", IRNN(M), zoo_oracles.irnn),
@@ -131,6 +139,11 @@ ZOO = [
     ),
     Case("full-urnn", FullCapacityURNN(2 * M), zoo_oracles.full_capacity_unitary_rnn),
 ]
+MAPS = [
+    _conv_lstm("conv-3", (3,)),
+    _conv_lstm("conv-3x2-peepholes", (3, 2), peepholes=True),
+    _conv_lstm("conv-5x4-dilated", (5, 4), dilation=2),
+]
 CASES = [
     Case("elman", Elman(M), oracles.elman),
     Case("lstm", LSTM(M), oracles.lstm),
@@ -153,13 +166,15 @@ CASES = [
     _tlstm("tlstm-2x2x2-k3-cn", (2, 2, 2), 3, normalization="channel"),
     _tlstm("tlstm-2x1x3-k2", (2, 1, 3), 2),
     *ZOO,
+    *MAPS,
 ]
 BY_NAME = {case.name: case for case in CASES}
 # One of each kind, for what does not depend on the tensor's shape.
 FEW = ["elman", "lstm", "gru", "gru-before", "trnn-4-k3", "tlstm-4-k3", "tlstm-3x3-k3-cn"]
 FEW += [case.name for case in ZOO]
+ON_MAPS = [case.name for case in MAPS]
 # Those that compute in bfloat16.
-NARROW = [name for name in FEW if "urnn" not in name]
+NARROW = [name for name in [*FEW, *ON_MAPS] if "urnn" not in name]
 
 
 def each(cases):
@@ -189,12 +204,25 @@ def random_params(init, seed=0):
     return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(init, jax.random.key(0)))
 
 
-def cell_params(cell, input_size=I, seed=0):
-    return random_params(lambda key: cell.init(key, input_size), seed)
+def input_shape_of(cell):
+    """I, or (..spatial.., I) of a cell over maps."""
+    return (*spatial_shape(cell), I) if spatial_shape(cell) else I
+
+
+def cell_params(cell, input_shape=None, seed=0):
+    shape = input_shape_of(cell) if input_shape is None else input_shape
+    return random_params(lambda key: cell.init(key, shape), seed)
 
 
 def vectors(*, steps=T, batch=B, size=I, seed=1):
-    return np.random.default_rng(seed).normal(size=(steps, batch, size))
+    """[T, B, I], or maps where `size` is a tuple."""
+    sizes = size if isinstance(size, tuple) else (size,)
+    return np.random.default_rng(seed).normal(size=(steps, batch, *sizes))
+
+
+def inputs_for(case, **settings):
+    """Vectors, or maps, for the cell of a case."""
+    return vectors(size=input_shape_of(case.cell), **settings)
 
 
 def tokens(*, steps=T, batch=B, size=I, seed=1):

@@ -17,8 +17,10 @@ import zoo_oracles
 from cases import ZOO, B, I, M, assert_close, jit, on_device, random_params, vectors
 
 from tlstm_jax import GRU, LSTM, Elman, Stacked, TensorizedLSTM, TensorizedRNN
+from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.zoneout import Zoneout
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.bidirectional import Bidirectional
@@ -43,11 +45,17 @@ class ModelCase:
     name: str
     model: Any
     oracle: Callable[[Any, np.ndarray], np.ndarray]
-    size: int = I  # of its inputs
+    size: int | tuple[int, ...] = I  # of its inputs; a tuple of maps
     state: Any = ()
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        return self.size if isinstance(self.size, tuple) else (self.size,)
+
+    @property
     def takes_tokens(self) -> bool:
+        if isinstance(self.size, tuple):
+            return False
         bottom = self.model
         while isinstance(bottom, Chain | Stacked):
             bottom = bottom.layers[0] if isinstance(bottom, Chain) else bottom.cell
@@ -133,6 +141,26 @@ def _sru(version, size):
     return ModelCase(f"sru-{version}-{size}", SRU(M, version=version, scale=alpha), oracle, size)
 
 
+MAP = (3, 2)
+C = ConvLSTM(M, spatial_shape=MAP)
+conv = _ys(zoo_oracles.conv_lstm)
+ON_MAPS = [
+    ModelCase("maps", as_sequence(C), conv, (*MAP, I)),
+    ModelCase("maps-stacked", Stacked(C, 2), _chain(conv, conv), (*MAP, I)),
+    ModelCase(
+        "maps-shared",
+        Stacked(C, 2, shared=True),
+        lambda params, xs: oracles.stacked(params, xs, _run(conv), num_layers=2, shared=True).ys,
+        (*MAP, I),
+    ),
+    ModelCase("maps-residual", Residual(C), _residual(conv), (*MAP, M)),
+    ModelCase("maps-dilated", Dilated(C, 2), _dilated(conv, 2), (*MAP, I)),
+    ModelCase("maps-bidirectional", Bidirectional(C, C), _bidirectional(conv, conv), (*MAP, I)),
+    ModelCase("maps-dropout", Dropout(C, input_rate=0.3, output_rate=0.4), conv, (*MAP, I)),
+    ModelCase(
+        "maps-recurrent-dropout", as_sequence(RecurrentDropout(C, rate=0.3)), conv, (*MAP, I)
+    ),
+]
 MODELS = [
     ModelCase("stacked", Stacked(L, 2), _chain(lstm, lstm)),
     ModelCase("stacked-tlstm", Stacked(TLSTM, 2), _chain(tlstm, tlstm)),
@@ -193,6 +221,7 @@ MODELS = [
         _chain(_residual(_zoneout(0.2, 0.3)), _residual(_zoneout(0.2, 0.3))),
         M,
     ),
+    *ON_MAPS,
     # Everything that has a state of its own, behind a delay: each starts when its first input
     # arrives.
     ModelCase(
@@ -291,7 +320,8 @@ def expected(case, segments):
     In a stream outputs lag by the delay, over the segments' ends. A reset drops those under way.
     """
     delay, params = case.model.delay, model_params(case)
-    outputs = [np.zeros((*s.xs.shape[:2], case.model.features)) for s in segments]
+    shape = *spatial_shape(case.model), case.model.features
+    outputs = [np.zeros((*s.xs.shape[:2], *shape)) for s in segments]
     for b in range(segments[0].xs.shape[1]):
         parts, asked = [[]], []  # inputs from one start to the next; which answer is due where
         for s, ys in zip(segments, outputs, strict=True):

@@ -12,6 +12,7 @@ from cases import (
     CASES,
     FEW,
     NARROW,
+    ON_MAPS,
     B,
     I,
     M,
@@ -21,10 +22,10 @@ from cases import (
     cell_params,
     each,
     floats,
+    inputs_for,
     jit,
     on_device,
     tokens,
-    vectors,
 )
 
 from tlstm_jax import unroll
@@ -46,7 +47,7 @@ def check_against_the_oracle(case, xs):
 
 @each(CASES)
 def test_equals_its_independent_version(case, x64):
-    check_against_the_oracle(case, vectors())
+    check_against_the_oracle(case, inputs_for(case))
 
 
 @each(FEW)
@@ -83,12 +84,12 @@ def test_a_cell_is_a_hashable_cell(case):
     assert dataclasses.replace(case.cell) == case.cell
 
 
-@each(FEW)
+@each([*FEW, *ON_MAPS])
 def test_parts_compose_to_the_step(case, x64):
     cell, params = case.cell, on_device(cell_params(case.cell))
     if not hasattr(cell, "project"):
         pytest.skip("no parts")
-    x = jnp.asarray(vectors()[0])
+    x = jnp.asarray(inputs_for(case)[0])
     carry = jax.tree.map(lambda leaf: leaf + 1, cell.init_carry(B, jnp.float64))
 
     def in_parts(params, carry, x):
@@ -98,9 +99,9 @@ def test_parts_compose_to_the_step(case, x64):
 
 
 @pytest.mark.slow(but=["lstm", "gru", "tlstm-4-k3"])
-@each([*FEW, "trnn-3x2-k2"])
+@each([*FEW, "trnn-3x2-k2", *ON_MAPS])
 def test_jit_equals_no_jit(case, x64):
-    params, x = on_device(cell_params(case.cell)), jnp.asarray(vectors()[0])
+    params, x = on_device(cell_params(case.cell)), jnp.asarray(inputs_for(case)[0])
     carry = jax.tree.map(lambda leaf: leaf + 1, case.cell.init_carry(B, jnp.float64))
     jitted = jax.jit(case.cell.step)(params, carry, x)
     with jax.disable_jit():
@@ -113,11 +114,11 @@ def loss(cell, params, xs):
 
 
 @pytest.mark.slow(but=["lstm", "gru", "tlstm-4-k3"])
-@each([*FEW, "tlstm-3-k2"])
+@each([*FEW, "tlstm-3-k2", *ON_MAPS])
 def test_vmap_over_members_equals_a_loop(case, x64):
     # Parameters, inputs and gradients of three members, as a sweep over seeds has them.
     members = [on_device(cell_params(case.cell, seed=seed)) for seed in range(3)]
-    xs = jnp.stack([vectors(seed=seed) for seed in range(3)])
+    xs = jnp.stack([inputs_for(case, seed=seed) for seed in range(3)])
     gradient = jax.value_and_grad(functools.partial(loss, case.cell))
     together = jit(jax.vmap(gradient))(jax.tree.map(lambda *x: jnp.stack(x), *members), xs)
     one = jit(gradient)
@@ -126,10 +127,12 @@ def test_vmap_over_members_equals_a_loop(case, x64):
 
 
 @pytest.mark.slow(but=["elman", "gru", "lstm", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
-@each([name for name in FEW if name != "hm"])  # its boundary's gradient is not its derivative
+@each(
+    [name for name in [*FEW, *ON_MAPS] if name != "hm"]
+)  # its boundary's gradient is not its derivative
 def test_gradients_are_the_derivative_along_a_direction(case, x64):
-    inputs = on_device(cell_params(case.cell)), jnp.asarray(vectors())
-    direction = on_device(cell_params(case.cell, seed=5)), jnp.asarray(vectors(seed=5))
+    inputs = on_device(cell_params(case.cell)), jnp.asarray(inputs_for(case))
+    direction = on_device(cell_params(case.cell, seed=5)), jnp.asarray(inputs_for(case, seed=5))
     value = jit(functools.partial(loss, case.cell))
     grads = jit(jax.grad(functools.partial(loss, case.cell), argnums=(0, 1)))(*inputs)
     along = sum(map(jnp.vdot, *map(jax.tree.leaves, (grads, direction))))
@@ -144,7 +147,7 @@ def test_gradients_are_the_derivative_along_a_direction(case, x64):
 @each(["lstm", "tlstm-3-k2"])
 def test_one_trace_per_configuration(case, x64):
     chex.clear_trace_counter()
-    params, xs = on_device(cell_params(case.cell)), jnp.asarray(vectors())
+    params, xs = on_device(cell_params(case.cell)), jnp.asarray(inputs_for(case))
 
     @functools.partial(jit, static_argnames="cell")
     @chex.assert_max_traces(n=1)
@@ -165,13 +168,13 @@ def float32_params(cell):
 @each(NARROW)
 def test_bfloat16_computes_in_it_and_keeps_memory_wide(case):
     cell = dataclasses.replace(case.cell, dtype=jnp.bfloat16)
-    params, xs = float32_params(cell), jnp.asarray(vectors(), jnp.float32)
+    params, xs = float32_params(cell), jnp.asarray(inputs_for(case), jnp.float32)
     carry, ys = jit(functools.partial(unroll, cell))(params, cell.init_carry(B), xs)
     assert ys.dtype == jnp.bfloat16
     assert_narrow(carry)
     if case.name == "hm":  # a rounding can turn a boundary
         return
-    expected = case.oracle(cell_params(cell), vectors()).ys
+    expected = case.oracle(cell_params(cell), inputs_for(case)).ys
     assert np.abs(ys.astype(jnp.float32) - expected).max() < 0.05 * np.abs(expected).max()
 
 
@@ -179,7 +182,7 @@ def test_bfloat16_computes_in_it_and_keeps_memory_wide(case):
 @each(NARROW)
 def test_bfloat16_gradients_are_float32(case):
     cell = dataclasses.replace(case.cell, dtype=jnp.bfloat16)
-    xs = jnp.asarray(vectors(), jnp.float32)
+    xs = jnp.asarray(inputs_for(case), jnp.float32)
     gradient = functools.partial(jax.grad(loss, argnums=1), cell)
     grads = jax.eval_shape(gradient, float32_params(cell), xs)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(grads))
@@ -188,7 +191,7 @@ def test_bfloat16_gradients_are_float32(case):
 @pytest.mark.slow
 @each(["gru", "tlstm-3-k2"])
 def test_bfloat16_gradients_are_near_float32_ones(case):
-    xs, params = jnp.asarray(vectors(), jnp.float32), float32_params(case.cell)
+    xs, params = jnp.asarray(inputs_for(case), jnp.float32), float32_params(case.cell)
     narrow = dataclasses.replace(case.cell, dtype=jnp.bfloat16)
     gradient = jit(jax.grad(loss, argnums=1), static_argnums=0)
     pairs = zip(

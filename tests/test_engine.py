@@ -17,6 +17,7 @@ from cases import (
     cell_params,
     each,
     floats,
+    inputs_for,
     jit,
     tokens,
     vectors,
@@ -68,21 +69,21 @@ def inputs_of(cell, dtype, xs):
 @pytest.mark.slow(but=["lstm", "tlstm-3x3-k3-cn"])
 @each(CASES)
 def test_gradients_equal_the_scans_in_float64(case, x64):
-    compare(case.cell, inputs_of(case.cell, jnp.float64, vectors()), OPTIONS, 1e-12)
+    compare(case.cell, inputs_of(case.cell, jnp.float64, inputs_for(case)), OPTIONS, 1e-12)
 
 
 @pytest.mark.slow(but=["lstm"])
 @pytest.mark.parametrize("option", OPTIONS)
 @each(["lstm", "gru", "tlstm-3x3-k3-cn", "layer-norm", "mi", "peephole", "urnn", "full-urnn"])
 def test_gradients_equal_the_scans_with_each_option(case, option, x64):
-    inputs = inputs_of(case.cell, jnp.float64, vectors())
+    inputs = inputs_of(case.cell, jnp.float64, inputs_for(case))
     compare(case.cell, inputs, {option: OPTIONS[option], "flush": False}, 1e-12)
 
 
 @pytest.mark.slow(but=["lstm", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
 @each(CASES)
 def test_gradients_equal_the_scans_in_float32(case):
-    inputs = inputs_of(case.cell, jnp.float32, vectors())
+    inputs = inputs_of(case.cell, jnp.float32, inputs_for(case))
     compare(case.cell, inputs, {"flush": False}, 1e-5)
 
 
@@ -100,7 +101,7 @@ def test_gradients_equal_the_scans_on_tokens(case, x64):
 @pytest.mark.slow(but=["lstm"])
 @each(["lstm", "tlstm-5-k4-cn"])
 def test_gradients_in_bfloat16_are_near_those_in_float32(case):
-    inputs = inputs_of(case.cell, jnp.float32, vectors())
+    inputs = inputs_of(case.cell, jnp.float32, inputs_for(case))
     cells = [dataclasses.replace(case.cell, dtype=dtype) for dtype in (jnp.bfloat16, None)]
     rough, exact = (
         jit(functools.partial(derivatives, options=OPTIONS, name="deferred"), static_argnums=0)(
@@ -115,7 +116,7 @@ def test_gradients_in_bfloat16_are_near_those_in_float32(case):
 @pytest.mark.slow(but=["lstm"])
 @each(["lstm", "tlstm-4-k3"])
 def test_gradients_under_vmap_over_members(case, x64):
-    members = [inputs_of(case.cell, jnp.float64, vectors(seed=seed)) for seed in range(2)]
+    members = [inputs_of(case.cell, jnp.float64, inputs_for(case, seed=seed)) for seed in range(2)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *members)
 
     def gradients(*inputs):

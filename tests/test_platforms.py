@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, B, M, T, assert_close, cell_params, each, jit, vectors
+from cases import CASES, B, M, T, assert_close, cell_params, each, inputs_for, jit, vectors
 from jax.test_util import check_grads
 from test_engine import OPTIONS, compare, inputs_of, jaxpr_of_gradient, loops
 
@@ -40,14 +40,14 @@ def pretend(monkeypatch):
 @each(CASES)
 def test_gradients_equal_the_scans_with_the_choices_of(case, name, x64, pretend):
     pretend(*CHOICES[name])
-    compare(case.cell, inputs_of(case.cell, jnp.float64, vectors()), OPTIONS, 1e-12)
+    compare(case.cell, inputs_of(case.cell, jnp.float64, inputs_for(case)), OPTIONS, 1e-12)
 
 
 @pytest.mark.slow(but=["lstm"])
 @each(["lstm", "gru", "tlstm-4-k3", "tlstm-3x3-k3-cn", "layer-norm", "mi", "urnn"])
 def test_gradients_with_unrolled_loops_and_several_products(case, x64, pretend):
     pretend(platforms.CUDA, SMALL)
-    xs = vectors(steps=16)
+    xs = inputs_for(case, steps=16)
     compare(case.cell, inputs_of(case.cell, jnp.float64, xs), {}, 1e-12)
 
 
@@ -55,7 +55,7 @@ def test_gradients_with_unrolled_loops_and_several_products(case, x64, pretend):
 @each(["lstm", "tlstm-5-k4-cn"])
 def test_bfloat16_is_computed_with_the_choices_of(case, name, pretend):
     cell = dataclasses.replace(case.cell, dtype=jnp.bfloat16)
-    params, _, xs = inputs_of(cell, jnp.float32, vectors())
+    params, _, xs = inputs_of(cell, jnp.float32, inputs_for(case))
     expected = jit(lambda *x: unroll(cell, *x)[1])(params, cell.init_carry(B), xs)
     pretend(*CHOICES[name])
     ys = jit(lambda *x: jax.vjp(lambda *x: unroll(cell, *x)[1], *x)[0])(

@@ -11,6 +11,7 @@ from cases import (
     BY_NAME,
     CASES,
     FEW,
+    ON_MAPS,
     B,
     I,
     M,
@@ -19,6 +20,7 @@ from cases import (
     cell_params,
     each,
     floats,
+    inputs_for,
     jit,
     on_device,
     tokens,
@@ -81,7 +83,7 @@ def outputs_and_gradients(run, cell, params, carry, xs, options):
 )
 def test_equals_the_reference_in_outputs_and_gradients(case, option, x64):
     cell, options = case.cell, dict(OPTIONS[option])
-    params, xs = on_device(cell_params(cell)), vectors(steps=STEPS)
+    params, xs = on_device(cell_params(cell)), inputs_for(case, steps=STEPS)
     if "lengths" in options:
         xs[LENGTHS[0] :, 0] = xs[LENGTHS[1] :, 1] = np.nan
     inputs = (params, carry_under_way(cell), jnp.asarray(xs))
@@ -98,7 +100,7 @@ def test_equals_the_reference_in_outputs_and_gradients(case, option, x64):
 def test_a_stream_in_segments_is_one_run(case, x64):
     # Every input of the stream is real, so that layer normalization, too, sees the same.
     cell, params = case.cell, cell_params(case.cell)
-    xs = vectors(steps=T + cell.delay)
+    xs = inputs_for(case, steps=T + cell.delay)
     advance = jit(functools.partial(unroll, cell, flush=False))
     carry, ys, begin = cell.init_carry(B, jnp.float64), [], 0
     for step in [2, 1, 2, 2, 1, 2, 2, 2, 2, 2]:
@@ -116,7 +118,7 @@ def test_a_stream_in_segments_is_one_run(case, x64):
 
 @each(["lstm", "tlstm-3-k2"])
 def test_a_stream_may_be_split_anywhere(case, x64):
-    params, xs = on_device(cell_params(case.cell)), jnp.asarray(vectors())
+    params, xs = on_device(cell_params(case.cell)), jnp.asarray(inputs_for(case))
     advance = jit(functools.partial(unroll, case.cell, flush=False))
     start = carry_under_way(case.cell)
     carry, ys = advance(params, start, xs)
@@ -128,7 +130,7 @@ def test_a_stream_may_be_split_anywhere(case, x64):
 
 @each(["trnn-3x2-k2"])
 def test_a_whole_sequence_may_begin_as_a_stream(case, x64):
-    cell, params, xs = case.cell, on_device(cell_params(case.cell)), jnp.asarray(vectors())
+    cell, params, xs = case.cell, on_device(cell_params(case.cell)), jnp.asarray(inputs_for(case))
     start = cell.init_carry(B, jnp.float64)
     run = jit(functools.partial(unroll, cell), static_argnames="flush")
     carry, ys = run(params, start, xs)
@@ -141,14 +143,16 @@ def test_a_whole_sequence_may_begin_as_a_stream(case, x64):
 
 
 @pytest.mark.slow(but=["lstm", "tlstm-4-k3", "tlstm-5-k4-cn"])
-@each([*FEW, "tlstm-5-k4-cn"])
-@pytest.mark.parametrize("inputs", [vectors, tokens])
+@each([*FEW, "tlstm-5-k4-cn", *ON_MAPS])
+@pytest.mark.parametrize("inputs", ["vectors", "tokens"])
 def test_lengths_leave_each_example_as_if_it_were_alone(case, inputs, x64):
+    if inputs == "tokens" and case.name in ON_MAPS:
+        pytest.skip("maps are not tokens")
     cell, params, lengths = case.cell, cell_params(case.cell), np.array([T, 3, 1, 0])
-    xs = inputs(batch=4)
+    xs = tokens(batch=4) if inputs == "tokens" else inputs_for(case, batch=4)
     padded = xs.copy()
     for b, length in enumerate(lengths):
-        padded[length:, b] = 99 if inputs is tokens else np.nan
+        padded[length:, b] = 99 if inputs == "tokens" else np.nan
     start = cell.init_carry(4, jnp.float64)
     carry, ys = jit(functools.partial(unroll, cell))(
         on_device(params), start, jnp.asarray(padded), lengths=lengths
@@ -172,10 +176,10 @@ def test_lengths_are_clipped_to_the_steps(order, x64):
     assert_close(unroll_reference(cell, *inputs, lengths=np.array([-1, T + 2])[::order]), expected)
 
 
-@each(FEW)
+@each([*FEW, *ON_MAPS])
 def test_a_reset_resets_one_example_and_leaves_the_other(case, x64):
     cell, params, at = case.cell, cell_params(case.cell), 3
-    xs = vectors(steps=at + T)
+    xs = inputs_for(case, steps=at + T)
     reset = np.zeros(xs.shape[:2], bool)
     reset[at, 0] = True
     carry, ys = jit(functools.partial(unroll, cell))(

@@ -55,5 +55,5 @@ def token_step(model, size, device, *, batch):
 
 def _arguments(model, size, device):
     key = jax.eval_shape(lambda: jax.random.key(0))
-    params, state = jax.eval_shape(functools.partial(model.init, input_size=size), key)
+    params, state = jax.eval_shape(functools.partial(model.init, input_shape=size), key)
     return abstract((params, state, key), device)

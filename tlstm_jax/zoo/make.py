@@ -298,8 +298,8 @@ def card(name: str) -> dict[str, Any]:
     Returns:
       A dict of plain values: "model" and "model_settings", "input_size", "output_size" and
       "tokens" (and perhaps "per_location"), as `make_network` takes them; "task", "task_settings"
-      and "train_settings", what it was trained on and how; "vocabulary", for a text the bytes of its tokens, ascending, otherwise
-      None; "parameters", their number; "metric", the name of the task's metric, and "test", all
+      and "train_settings", what it was trained on and how; "vocabulary", for a text the bytes of
+      its tokens, ascending, otherwise None; "parameters", their number; "metric", the name of the task's metric, and "test", all
       metrics of these weights on the test part; "step", at which they were saved; "command", which
       made them, "minutes" and "versions".
 
