@@ -5,7 +5,7 @@ Gates of everything like an LSTM are in the order i, f, g, o.
 """
 
 import numpy as np
-from oracles import Run, project, sigmoid
+from oracles import Run, locations, project, sigmoid
 
 
 def blocks(a, number):
@@ -44,6 +44,38 @@ def irnn(params, xs):
     for x in xs:
         h = np.maximum(0.0, project(params["input"], x) + h @ U + b)
         states.append((h,))
+    return run(states)
+
+
+def convolution(kernel, x, dilation=1):
+    """y(p) = sum_k x(p + dilation (k - K // 2)) W(k), x 0 outside the map; x [B, S.., I] or [B]."""
+    taps, spatial = kernel.shape[:-2], x.shape[1:-1]
+    if not taps:
+        return project({"kernel": kernel}, x)
+    y = np.zeros((len(x), *spatial, kernel.shape[-1]))
+    for p in locations(spatial):
+        for k in locations(taps):
+            q = tuple(p[n] + dilation * (k[n] - taps[n] // 2) for n in range(len(taps)))
+            if all(0 <= q[n] < spatial[n] for n in range(len(taps))):
+                y[(slice(None), *p)] += x[(slice(None), *q)] @ kernel[k]
+    return y
+
+
+def conv_lstm(params, xs, *, dilation=1):
+    """i = s(W*x + U*h + p_i c + b), f, g likewise; c' = f c + i g; o sees p_o c'; h' = o tanh(c').
+
+    W*x has dilation 1. Without peepholes p is 0.
+    """
+    W, U, b = params["input"]["kernel"], params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    p_i, p_f, p_o = params["peephole"]["kernel"] if "peephole" in params else (0.0, 0.0, 0.0)
+    spatial = xs.shape[2:-1] if W.ndim > 2 else ()
+    h = c = zeros(xs, *spatial, len(b) // 4)
+    states = []
+    for x in xs:
+        i, f, g, o = blocks(convolution(W, x) + convolution(U, h, dilation) + b, 4)
+        c = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * np.tanh(g)
+        h = sigmoid(o + p_o * c) * np.tanh(c)
+        states.append((h, c))
     return run(states)
 
 
