@@ -1,4 +1,5 @@
-"""Draws what a trained network does: its states at every input, its memory-cell kernels, its wave.
+"""Draws what a trained network does: its states at every input, its memory-cell kernels, its wave;
+rollouts and samples, where its task has them.
 
 python -m scripts.visualize --workdir=runs/quickstart
 python -m scripts.visualize --workdir=runs/quickstart --prompt=-abcca------
@@ -15,13 +16,15 @@ import numpy as np
 from absl import flags
 
 from tlstm_jax import inspection, pictures, runs
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.tensorized import convolution
 from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
 from tlstm_jax.network import Network
 from tlstm_jax.runs.files import save_figure
 from tlstm_jax.scripts import cli
+from tlstm_jax.scripts.generated import Generated, generated
 from tlstm_jax.scripts.run_flags import define_reading_flags, reading_flags
-from tlstm_jax.typing import Array, Task
+from tlstm_jax.typing import Array, Batch, Task
 
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ("valid", "test"), "Where the example is from.")
@@ -30,6 +33,7 @@ PROMPT = flags.DEFINE_string("prompt", None, "Read this in place of an example (
 OUTPUT = cli.define_path_flag("output", None, "Folder of the pictures; the run's if unset.")
 CHECKPOINT = cli.define_checkpoint_flag()
 define_reading_flags()
+_PLACES = 8  # of a map, whose states are drawn
 
 
 class Example(NamedTuple):
@@ -45,26 +49,50 @@ def main() -> int:
     with cli.one_line_errors():
         run = runs.open(WORKDIR.value, reading_flags())
         task, network = run.task, run.network
-        cell = inspection.cell_of(network)
         params, state, progress = run.restore(CHECKPOINT.value)
-        example = _of_split(task) if PROMPT.value is None else _of_prompt(task)
-        answers = _answers(network, params, state, example.inputs)
         output = pathlib.Path(OUTPUT.value or run.directory.path / "pictures")
-        output.mkdir(parents=True, exist_ok=True)
         title = f"{task.name}, {run.settings.model}, step {progress.step}"
+        made: dict[str, Generated] = {}
+        if PROMPT.value is None:
+            batch = _batch(task)
+            example = _of_split(batch)
+            made = generated(task, network, params, state, batch, example=EXAMPLE.value, what=title)
+        else:
+            example = _of_prompt(task)
+        for name, (figure, text) in made.items():
+            _save(output, name, figure)
+            print(text)
+        try:
+            cell = inspection.cell_of(network)
+        except ValueError as error:
+            if not made:
+                raise
+            print(f"no states are drawn: {error}")
+            return 0
+        answers = _answers(network, params, state, example.inputs)
         beside, title = _beside(task, example, answers, title)
-        for name, figure in _figures(cell, params["model"], example.inputs, beside, title).items():
-            save_figure(output / f"{name}.png", figure)
-            print(output / f"{name}.png")
+        inputs = _as_read(task, network, example.inputs)
+        for name, figure in _figures(cell, params["model"], inputs, beside, title).items():
+            _save(output, name, figure)
     return 0
 
 
-def _of_split(task: Task) -> Example:
-    # As for a model without delay: the example is read at once.
+def _save(output: pathlib.Path, name: str, figure: Any) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    save_figure(output / f"{name}.png", figure)
+    print(output / f"{name}.png")
+
+
+def _batch(task: Task) -> Batch:
+    """The first of the split, as for a model without delay: an example is read at once."""
     batch = task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), 0)
     size = batch.inputs.shape[1]
     if EXAMPLE.value >= size:
         raise ValueError(f"example is {EXAMPLE.value}; accepted are 0 to {size - 1}")
+    return batch
+
+
+def _of_split(batch: Batch) -> Example:
     at = EXAMPLE.value
     inputs = batch.inputs[:, at : at + 1]
     if batch.lengths is not None:
@@ -88,6 +116,13 @@ def _answers(network: Network, params: dict, state: Any, inputs: Array) -> np.nd
     return np.argmax(np.asarray(logits)[:, 0], axis=-1)
 
 
+def _as_read(task: Task, network: Network, inputs: Array) -> Array:
+    """Maps as vectors, where the model reads these."""
+    if task.tokens or spatial_shape(network.model):
+        return inputs
+    return inputs.reshape(*inputs.shape[:2], -1)
+
+
 def _beside(
     task: Task, example: Example, answers: np.ndarray, title: str
 ) -> tuple[dict[str, Any], str]:
@@ -97,7 +132,8 @@ def _beside(
         title += f": read as {classes[answers[-1]]}, is {classes[example.targets[0]]}"
     if not task.tokens:
         picture = task.picture(read)
-        return {} if picture is None else {"pixels": pictures.Pixels(read[:, 0], picture)}, title
+        pixels = read.reshape(len(read), -1)  # [T, 1], or [T, W] of rows
+        return {} if picture is None else {"pixels": pictures.Pixels(pixels, picture)}, title
     labels = {"input": _texts(read, task.token_names)}
     if not task.last_only:
         if example.targets is not None:
@@ -117,7 +153,11 @@ def _figures(
     """Name -> Figure."""
     trace = inspection.trace(cell, params, inputs)
     D, delays = len(getattr(cell, "tensor_shape", ())), [cell.delay]
-    if D:
+    locations = None
+    if spatial := spatial_shape(cell):  # some places along the diagonal of a map
+        D, locations = len(spatial), list(range(0, min(spatial), -(-min(spatial) // _PLACES)))
+        delays = [0] * len(locations)
+    elif D:
         waves = convolution.wave_index(cell.tensor_shape, cell.kernel_size)
         delays = inspection.diagonal(np.asarray(waves)[..., None], D)[:, 0].tolist()
     figures = {}
@@ -125,10 +165,12 @@ def _figures(
         if (states := getattr(trace.carry, name, None)) is None:
             continue
         states = inspection.diagonal(states, D) if D else states[:, :, None]
+        states = states if locations is None else states[:, :, jnp.asarray(locations)]
         if states.ndim == 4:
             figures[name] = pictures.plot_states(
                 np.asarray(states[: len(inputs) + max(delays), 0]),
                 delays=delays,
+                locations=locations,
                 title=f"{name} of {title}",
                 **beside,
             )
@@ -147,7 +189,7 @@ def _figures(
             title=f"memory-cell kernels of {title}",
             **beside,
         )
-    if 1 <= D <= 2:
+    if 1 <= D <= 2 and not spatial:
         figures["wave"] = pictures.plot_wave(waves, steps=min(cell.depth + 2, 10))
     return figures
 

@@ -8,6 +8,8 @@ from tlstm_jax.typing import Array, Batch, Sums
 
 CROSS_ENTROPY = {"loss": "loss (nats per scored output)"}  # what `score` has, on learning curves
 
+BINARY_CROSS_ENTROPY = {"loss": "loss (nats per frame)"}  # of `binary_score`
+
 
 def score(logits: Array, batch: Batch) -> Sums:
     """Sums and counts over the scored outputs of a batch.
@@ -32,6 +34,23 @@ def score(logits: Array, batch: Batch) -> Sums:
         "accuracy": (_count(right & batch.mask), count),
         "sequence_accuracy": (_count(whole), _count(scored)),
     }
+
+
+def binary_score(logits: Array, batch: Batch) -> Sums:
+    """Binary cross-entropy of the scored outputs of a batch, each a frame of pixels.
+
+    Args:
+      logits: [T, B, ..] floats, of the probability that a pixel is 1.
+      batch: targets of the same shape, in [0, 1], and a mask [T, B].
+
+    Returns:
+      "loss": in nats, the sum over the pixels of a frame, per scored frame. Where targets are
+      neither 0 nor 1, its least value is their entropy, not 0.
+    """
+    nats = optax.sigmoid_binary_cross_entropy(logits, batch.targets)
+    nats = jnp.sum(nats, axis=tuple(range(batch.mask.ndim, nats.ndim)))
+    scored = jnp.where(batch.mask, nats, jnp.zeros_like(nats))
+    return {"loss": (jnp.sum(scored), _count(batch.mask))}
 
 
 def _count(mask: Array) -> jax.Array:

@@ -49,7 +49,8 @@ class Cell(Protocol):
     noise of their step as one more argument, None outside training.
 
     A cell over maps has `spatial_shape`, the sizes of the axes between B and the features, of its
-    inputs and outputs alike.
+    inputs and outputs alike. One whose output at a location depends on no input there, nor at a
+    later location of the same step (in row-major order), has `masked_inputs = True`.
     """
 
     @property
@@ -92,7 +93,7 @@ class SequenceModel(Protocol):
     A model with features that run backwards in time, complete at an example's first step, has
     `finished_first`, a bool for each feature, True for these.
 
-    One over maps has `spatial_shape`, as a Cell.
+    One over maps has `spatial_shape`, and may have `masked_inputs`, as a Cell.
     """
 
     @property

@@ -51,6 +51,10 @@ class OfCell:
     def causal(self) -> bool:
         return self.cell.causal
 
+    @property
+    def masked_inputs(self) -> bool:
+        return getattr(self.cell, "masked_inputs", False)
+
 
 class CellWrapper(OfCell):
     """What a wrapper passes on from its `cell`."""

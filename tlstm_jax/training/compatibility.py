@@ -24,6 +24,14 @@ def check_sizes(network: Network, task: Task) -> None:
                 f"{name} of the network is {getattr(network, name)}; accepted is that of "
                 f"{task.name}, {sizes[name]}"
             )
+    if getattr(task, "own_targets", False) and not network.masked_inputs:
+        model = network.model
+        while inner := getattr(model, "cell", None) or getattr(model, "model", None):
+            model = inner
+        raise ValueError(
+            f"the inputs of {task.name} are its targets, which a {type(model).__name__} would see; "
+            "accepted are models that mask their inputs"
+        )
 
 
 def check_fits(network: Network, task: Task, data: PyTree) -> None:
