@@ -227,7 +227,7 @@ class BaseTask:
 
     @derived
     def token_names(self) -> Sequence[str]:
-        return numerals(self.input_size)
+        return numerals(self.input_size) if isinstance(self.input_size, int) else ()
 
     @derived
     def class_names(self) -> Sequence[str]:

@@ -173,7 +173,8 @@ def draw_frames(digits: Array, corners: Array, canvas: int) -> Array:
     Returns:
       [T, canvas, canvas].
     """
-    place = jnp.arange(canvas, dtype=jnp.int32) - corners[..., None]  # [T, N, 2, canvas], in digits
+    pixel = jax.lax.broadcasted_iota(jnp.int32, (*corners.shape, canvas), corners.ndim)
+    place = pixel - corners[..., None]  # [T, N, 2, canvas], in the digit
     drawn = jax.nn.one_hot(place, digits.shape[-1], dtype=digits.dtype)  # [T, N, 2, canvas, D]
     rows, columns = drawn[:, :, 0], drawn[:, :, 1]
     frames = jnp.einsum("tnyi,nij,tnxj->tnyx", rows, digits, columns, precision="highest")
