@@ -36,7 +36,8 @@ def plot_rollout(truth: np.ndarray, predicted: np.ndarray, *, title: str = "") -
     axes[0].add_patch(Rectangle(corner, width, H, fill=False, ec="C1", lw=3, clip_on=False))
     axes[0].set_title("given", loc="left", fontsize=9, color="C1")
     axes[1].set_xticks([(t + 0.5) * (W + 1) - 1 for t in range(T)], [str(t + 1) for t in range(T)])
-    axes[1].tick_params(length=0, labelsize=8)
+    for axis in axes:  # whose ticks are shared
+        axis.tick_params(length=0, labelsize=8)
     axes[1].set_xlabel("frame")
     figure.suptitle(title, fontsize=10)
     return figure
