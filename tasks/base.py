@@ -72,8 +72,8 @@ class BaseTask:
       last_only: only the output that has seen the entire sequence is scored.
       autoregressive: targets are later inputs: a model that is not causal would see them, and
         `scripts.generate` continues a prompt rather than answering it.
-      own_targets: targets are the inputs of the same step: any model would see them but one with
-        `masked_inputs`, whose outputs at a location depend on earlier ones alone.
+      own_targets: targets are the inputs of the same step, rows of maps: any model would see them
+        but one with `row_mask` "A", whose outputs depend on what is before them alone.
       given: inputs that a rollout begins with; the rest of its inputs are the network's own
         predictions, and `scripts.visualize` draws them (`feed`, `film`). 0: there is none.
       unit, units_per_step: what is counted, and how many in a training step; by default samples and

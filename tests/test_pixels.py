@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from task_cases import evaluation, logits_of, totals
 
-from tlstm_jax import LSTM, ConvLSTM, Dropout, Network, Stacked, as_sequence
+from tlstm_jax import (
+    LSTM,
+    Bidirectional,
+    Chain,
+    ConvLSTM,
+    Dropout,
+    Network,
+    Residual,
+    Stacked,
+    Zoneout,
+    as_sequence,
+)
+from tlstm_jax.cells.shapes import row_mask
 from tlstm_jax.network import task_sizes
 from tlstm_jax.tasks import images
 from tlstm_jax.tasks.pixels import load, pixels_digits
@@ -19,7 +31,13 @@ KEY = jax.random.key(0)
 
 @dataclasses.dataclass(frozen=True)
 class Masked(ConvLSTM):
-    masked_inputs = True
+    """Says that it is masked, and is not."""
+
+    mask: str = "A"
+
+    @property
+    def row_mask(self):
+        return self.mask
 
 
 def test_both_forms_have_the_same_images_and_the_same_likelihood():
@@ -83,24 +101,51 @@ def test_a_text_is_its_pixels_and_begins_at_the_zero_input():
         task.encode("02")
 
 
-def test_only_models_that_mask_their_inputs_read_rows():
+def rows_network(model, task):
+    return Network(model, **task_sizes(task))
+
+
+BARE, MASKED = ConvLSTM(1, spatial_shape=(8,)), Masked(1, spatial_shape=(8,))
+WITH_ITSELF = Masked(1, spatial_shape=(8,), mask="B")
+
+
+@pytest.mark.parametrize(
+    ("model", "mask"),
+    [
+        (MASKED, "A"),
+        (as_sequence(MASKED), "A"),
+        (Dropout(MASKED, input_rate=0.1), "A"),
+        (Zoneout(MASKED, hidden=0.1), "A"),
+        (Stacked(MASKED, 2), "A"),
+        (Chain((MASKED, Residual(WITH_ITSELF))), "A"),
+        (Chain((WITH_ITSELF, MASKED)), "A"),
+        (WITH_ITSELF, "B"),
+        (Residual(MASKED), "B"),
+        (Chain((WITH_ITSELF, WITH_ITSELF)), "B"),
+        (BARE, "none"),
+        (Residual(BARE), "none"),
+        (Chain((MASKED, BARE)), "none"),
+        (Bidirectional(MASKED, MASKED), "none"),
+        (LSTM(3), "none"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_only_models_that_see_nothing_of_a_pixel_and_those_behind_it_read_rows(model, mask):
     task = pixels_digits(by="rows", batch_size=2)
+    assert row_mask(model) == mask
+    if mask == "A":
+        check_fits(rows_network(model, task), task, task.data)
+        return
+    message = "^the inputs of pixels_digits are its targets, which a [A-Za-z]+ would see; accepted "
+    with pytest.raises(ValueError, match=message + "are models with row_mask A$"):
+        check_fits(rows_network(model, task), task, task.data)
 
-    def network(model):
-        return Network(model, **task_sizes(task))
 
-    masked = Masked(3, spatial_shape=(8,))
-    for model in (masked, as_sequence(masked), Dropout(as_sequence(masked), input_rate=0.1)):
-        check_fits(network(model), task, task.data)
-    bare = ConvLSTM(3, spatial_shape=(8,))
-    for model, name in (
-        (LSTM(3), "LSTM"),
-        (as_sequence(bare), "ConvLSTM"),
-        (Dropout(Stacked(bare, 2), input_rate=0.1), "ConvLSTM"),
-    ):
-        message = f"^the inputs of pixels_digits are its targets, which a {name} would see; accept"
-        with pytest.raises(ValueError, match=message):
-            check_fits(network(model), task, task.data)
+def test_a_model_that_would_see_its_targets_is_named():
+    task = pixels_digits(by="rows")
+    for model, name in ((LSTM(3), "LSTM"), (Dropout(Stacked(BARE, 2)), "ConvLSTM")):
+        with pytest.raises(ValueError, match=f"which a {name} would see"):
+            check_fits(rows_network(model, task), task, task.data)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_every_task_trains_resumes_and_evaluates(task, program, text, idx, tmp_p
         ran = program("train", "--task=pixels_digits", "--by=rows", "--model=lstm", code=1)
         assert ran.stderr == (
             "error: the inputs of pixels_digits are its targets, which a LSTM would see; accepted "
-            "are models that mask their inputs\n"
+            "are models with row_mask A\n"
         )
     if task == "memorization":
         answer = program("generate", f"--workdir={workdir}", "--prompt=-ab---").stdout.split()

@@ -62,8 +62,10 @@ def plot_sheets(
     axes = figure.subplots(1, len(sheets), squeeze=False)[0]
     for axis, (name, images) in zip(axes, sheets.items(), strict=True):
         _show(axis, images, columns)
-        axis.set_axis_off()
+        axis.set_facecolor("0.5")  # white pixels end there
+        axis.set_xticks([]), axis.set_yticks([])
         axis.set_title(name, fontsize=9)
+    figure.get_layout_engine().set(wspace=0.06)
     figure.suptitle(title, fontsize=10)
     return figure
 

@@ -129,11 +129,6 @@ class Network:
     def causal(self) -> bool:
         return self.model.causal
 
-    @property
-    def masked_inputs(self) -> bool:
-        """Whether logits at a location depend on inputs at earlier ones alone, row by row."""
-        return getattr(self.model, "masked_inputs", False)
-
     def check_causal(self) -> None:
         """Raises ValueError, with the name of the part that is not causal, if there is one."""
         if not self.causal:

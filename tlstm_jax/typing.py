@@ -49,8 +49,8 @@ class Cell(Protocol):
     noise of their step as one more argument, None outside training.
 
     A cell over maps has `spatial_shape`, the sizes of the axes between B and the features, of its
-    inputs and outputs alike. One whose output at a location depends on no input there, nor at a
-    later location of the same step (in row-major order), has `masked_inputs = True`.
+    inputs and outputs alike. One over rows may say what of its own row an output depends
+    on, in `row_mask`: "A", on what is before it alone, "B", on that and what is at its own place.
     """
 
     @property
@@ -93,7 +93,7 @@ class SequenceModel(Protocol):
     A model with features that run backwards in time, complete at an example's first step, has
     `finished_first`, a bool for each feature, True for these.
 
-    One over maps has `spatial_shape`, and may have `masked_inputs`, as a Cell.
+    One over maps has `spatial_shape`, and may have `row_mask`, as a Cell.
     """
 
     @property

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from tlstm_jax.cells.shapes import spatial_shape
+from tlstm_jax.cells.shapes import row_mask, spatial_shape
 from tlstm_jax.typing import Array, Carry, Cell, InputShape, Params
 
 
@@ -52,8 +52,8 @@ class OfCell:
         return self.cell.causal
 
     @property
-    def masked_inputs(self) -> bool:
-        return getattr(self.cell, "masked_inputs", False)
+    def row_mask(self) -> str:
+        return row_mask(self.cell)
 
 
 class CellWrapper(OfCell):

@@ -55,10 +55,6 @@ class Dropout(ModelWrapper):
         check_rate("output_rate", self.output_rate)
 
     @property
-    def masked_inputs(self) -> bool:
-        return getattr(self.model, "masked_inputs", False)
-
-    @property
     def draws(self) -> bool:
         return _is_on(self.input_rate) or _is_on(self.output_rate)
 
