@@ -170,7 +170,7 @@ def test_no_example_comes_twice_in_an_epoch(case, task):
     rows = [
         row.tobytes() for step in range(steps) for row in train(task, step).inputs.swapaxes(0, 1)
     ]
-    if case.name in ("FirstSymbol", "memorization", "addition"):  # which may be drawn twice
+    if case.name in ("FirstSymbol", "memorization", "addition", "pixels_digits"):  # alike by chance
         assert len(set(rows)) > 0.9 * len(rows)
     else:
         assert len(set(rows)) == len(rows) == steps * task.batch_size
