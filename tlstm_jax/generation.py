@@ -182,7 +182,7 @@ def generate(
         raise ValueError(f"prompt has dtype {prompt.dtype}; accepted are integers")
     if not isinstance(prompt, jax.core.Tracer):
         begun = np.asarray(prompt[1:] if (prompt[0] == -1).all() else prompt)
-        least, most = np.min(begun, initial=0), np.max(begun, initial=0)
+        least, most = (np.min(begun), np.max(begun)) if begun.size else (0, 0)
         if least < 0 or most >= network.input_size:
             raise ValueError(
                 f"prompt has tokens {least} to {most}; accepted are 0 to {network.input_size - 1}"
