@@ -41,6 +41,11 @@ def idx(tmp_path_factory):
 TASKS = {
     "addition": ("--num_digits=2", "--eval_samples=20"),
     "memorization": ("--num_symbols=2", "--alphabet_size=3", "--eval_samples=20", "--model=trnn"),
+    "copy": ("--num_symbols=2", "--delay=3", "--eval_samples=20", "--model=urnn"),
+    "duplication": ("--num_symbols=2", "--eval_samples=20", "--model=lstm"),
+    "reversal": ("--num_symbols=2", "--alphabet_size=3", "--eval_samples=20", "--model=gru"),
+    "associative_recall": ("--num_pairs=3", "--eval_samples=20", "--model=fast_weights"),
+    "adding": ("--sequence_length=5", "--eval_samples=20", "--model=irnn"),
     "pdigits": ("--model=gru", "--batch_size=5"),
     "mnist": ("--model=elman", "--batch_size=5", "--data_dir={idx}"),
     "char_lm": (
