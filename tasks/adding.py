@@ -77,7 +77,7 @@ class Adding(BaseTask):
         return Batch(inputs, total[None, :, None], mask=jnp.ones((1, B), bool))
 
     def metrics(self, logits: Array, batch: Batch) -> Sums:
-        """"loss", the squared error, and how many answers are nearer than 0.04."""
+        """ "loss", the squared error, and how many answers are nearer than 0.04."""
         sums = squared_error(logits, batch)
         near = jnp.all(jnp.abs(logits - batch.targets) < TOLERANCE, axis=-1) & batch.mask
         return sums | {WITHIN: (jnp.sum(near, dtype=jnp.float32), sums["loss"][1])}

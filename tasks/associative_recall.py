@@ -90,7 +90,7 @@ class AssociativeRecall(BaseTask):
             len(tokens) % 2 == 1
             and len(set(keys.tolist())) == len(keys) > 0
             and (keys < _KEYS).all()
-            and ((_KEYS <= values) & (values < _MARK)).all()
+            and ((values >= _KEYS) & (values < _MARK)).all()
             and (rest[:2] == _MARK).all()
             and rest[2] in keys
         )
