@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlstm_jax.tasks.base import BaseTask
-from tlstm_jax.typing import Array, Batch
+from tlstm_jax.tasks.scoring import CROSS_ENTROPY, score
+from tlstm_jax.typing import Array, Batch, Sums
 
 _KEYS, _VALUES = len(string.ascii_lowercase), len(string.digits)
 _MARK = _KEYS + _VALUES
@@ -53,6 +54,7 @@ class AssociativeRecall(BaseTask):
     last_only = True
     metric = "accuracy"
     target = 0.99
+    metric_labels = CROSS_ENTROPY
     token_names = (*string.ascii_lowercase, *string.digits, "?")
 
     def __post_init__(self) -> None:
@@ -77,6 +79,11 @@ class AssociativeRecall(BaseTask):
         )
         inputs = jnp.concatenate([pairs, marks, asked_letters])
         return Batch(inputs, targets, mask=jnp.ones_like(targets, bool))
+
+    def metrics(self, logits: Array, batch: Batch) -> Sums:
+        """The loss (nats) and the accuracy per question; logits [1, B, 10]."""
+        sums = score(logits, batch)
+        return {name: sums[name] for name in ("loss", "accuracy")}
 
     def encode(self, prompt: str) -> np.ndarray:
         """The tokens of a question, int32 [T], of any number of pairs.
