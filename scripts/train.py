@@ -223,7 +223,10 @@ def describe_target(task: Task, results: Mapping[str, Any]) -> str:
     """How long it took to reach the task's target, if it did, from results.json."""
     reached, best = results["units_to_target"], results["best_metric"]
     of = " of symbols" if "sequence_accuracy" in results["test"] else ""
-    what = f"{task.unit} to {100 * task.target:g} % {task.metric}{of} in two evaluations in a row"
+    goal = f"{100 * task.target:g} % {task.metric}{of}"
+    if not task.metric.endswith("accuracy"):
+        goal = f"{task.metric} {task.target:g}"
+    what = f"{task.unit} to {goal} in two evaluations in a row"
     if reached is not None:
         return f"{what}: {reached:,}"
     if best is None:

@@ -171,8 +171,9 @@ class Task(Protocol):
 
     The objective is the task's own: training minimizes the mean of its metric "loss", however it is
     computed. Classification with `tasks.scoring.score` (also for sequences of different `lengths`,
-    with one class each if `last_only`), regression on float targets, and CTC are a few lines each;
-    `tests/own_tasks.py` has one of each.
+    with one class each if `last_only`), regression on float targets with
+    `tasks.scoring.squared_error`, and CTC are a few lines each; `tests/own_tasks.py` has one of
+    each.
 
     A task may also have an `outline`: itself without the arrays, hashable, and equal to that of any
     task with the same batches for the same `data`. Programs are then compiled for it, and keep no
