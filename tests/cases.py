@@ -31,6 +31,7 @@ from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 
 T, B, I, M = 5, 2, 2, 3
@@ -89,6 +90,12 @@ ZOO = [
     Case("mi", MILSTM(M), zoo_oracles.mi_lstm),
     Case("mlstm", MultiplicativeLSTM(M), zoo_oracles.multiplicative_lstm),
     Case("mrnn", MultiplicativeRNN(M, factors=M + 2), zoo_oracles.multiplicative_rnn),
+    Case("tt", TTLSTM(2 * M, tt_shape=(2, M), tt_rank=2), zoo_oracles.tt_lstm),
+    Case(
+        "tt-dense",
+        TTLSTM(2 * M, tt_rank=3, tt_input_shape=(1, I, 1), tt_recurrent=False),
+        zoo_oracles.tt_lstm,
+    ),
     *(
         Case(f"mut{n}", MUT(M, variant=n), functools.partial(zoo_oracles.mut, variant=n))
         for n in (1, 2, 3)

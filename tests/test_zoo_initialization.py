@@ -24,6 +24,7 @@ from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
@@ -155,6 +156,7 @@ ORTHOGONAL = [
     (MultiplicativeLSTM(WIDE), "recurrent_factor/kernel", 1),
     (MultiplicativeRNN(WIDE), "recurrent/kernel", 1),
     (MultiplicativeRNN(WIDE), "recurrent_factor/kernel", 1),
+    (TTLSTM(WIDE, tt_recurrent=False), "recurrent/kernel", 4),
     *((MUT(WIDE, variant=n), "recurrent/kernel", 2 if n == 1 else 3) for n in (1, 2, 3)),
     *((SkipRNN(WIDE), f"{part}/kernel", 1) for part in ("recurrent", "skip")),
     (RHN(WIDE, depth=2), "recurrent/kernel", 2),
@@ -244,6 +246,8 @@ CONSTANT = [
     *((MUT(WIDE, variant=n), {}) for n in (1, 2, 3)),
     *((cell(WIDE), {"recurrent/bias": F}) for cell in (PeepholeLSTM, MultiplicativeLSTM)),
     (MultiplicativeRNN(WIDE), {}),
+    (TTLSTM(WIDE), {"recurrent/bias": F}),
+    (TTLSTM(WIDE, tt_recurrent=False, forget_bias=2.0), {"recurrent/bias": 2 * F}),
     (FastWeights(WIDE), {"recurrent/kernel": 0.05 * np.eye(WIDE), "recurrent/bias": None}),
     (
         FastWeights(WIDE, recurrent_scale=0.5, bias_scale=0.0),

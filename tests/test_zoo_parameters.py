@@ -26,6 +26,7 @@ from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
@@ -97,6 +98,7 @@ COUNTS = [
     (FastWeights(M, inner_steps=3), M * (J + M + 3)),
     (MultiplicativeRNN(M), M * (2 * J + 2 * M + 1)),
     (MultiplicativeRNN(M, factors=2 * M), M * (3 * J + 4 * M + 1)),
+    (TTLSTM(M), 4 * (4 * 1 + 4 * 2 + 7 * 3) + 4 * (4 + 4 * 4 + 9) + 4 * M),
     (MUT(M, variant=1), 3 * J * M + 2 * M * M + 3 * M),
     (MUT(M, variant=2), 3 * M * (J + M + 1)),
     (MUT(M, variant=3), 3 * M * (J + M + 1)),

@@ -121,6 +121,32 @@ def multiplicative_lstm(params, xs):
     return run(states)
 
 
+def train_matrix(train):
+    """W[i, j] = G_1[i_1, j_1] .. G_d[i_d, j_d], entry by entry."""
+    cores = [train[name]["kernel"] for name in sorted(train) if name.startswith("core_")]
+    rows, columns = ([core.shape[axis] for core in cores] for axis in (1, 2))
+    W = np.zeros((np.prod(rows), np.prod(columns)))
+    for i, of_i in enumerate(np.ndindex(*rows)):
+        for j, of_j in enumerate(np.ndindex(*columns)):
+            product = np.eye(1)
+            for core, i_k, j_k in zip(cores, of_i, of_j, strict=True):
+                product = product @ core[:, i_k, j_k, :]
+            W[i, j] = product.item()
+    return W
+
+
+def tt_lstm(params, xs):
+    """The LSTM of the matrices that the cores make."""
+    W, U, b = train_matrix(params["input"]), params["recurrent"], params["recurrent"]["bias"]
+    U = U["kernel"] if "kernel" in U else train_matrix(U)
+    h = c = zeros(xs, len(U))
+    states = []
+    for x in xs:
+        h, c = lstm_update(project({"kernel": W}, x) + h @ U + b, c)
+        states.append((h, c))
+    return run(states)
+
+
 def multiplicative_rnn(params, xs):
     """h' = tanh(x W + ((x W_m) (h U_m)) U + b)."""
     U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]

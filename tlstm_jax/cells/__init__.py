@@ -20,6 +20,7 @@ from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.tensorized import TensorizedLSTM, TensorizedRNN
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.cells.zoneout import Zoneout
 
@@ -32,6 +33,7 @@ __all__ = [
     "MILSTM",
     "MUT",
     "RHN",
+    "TTLSTM",
     "Elman",
     "FastSlowLSTM",
     "FastWeights",

@@ -20,6 +20,7 @@ from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.qrnn import QRNN
@@ -144,6 +145,13 @@ MODELS: Mapping[str, Entry] = {
         "Multiplicative RNN",
         'Sutskever, Martens and Hinton, "Generating Text with Recurrent Neural Networks", ICML 2011',
         checked="one dense matrix for each symbol",
+    ),
+    "tt_lstm": Entry(
+        TTLSTM,
+        "TT-LSTM, an LSTM of tensor trains",
+        'Yang, Krompass and Tresp, "Tensor-Train Recurrent Neural Networks for Video '
+        'Classification", ICML 2017',
+        checked="the LSTM with the trains' dense matrices",
     ),
     "hyper_lstm": Entry(
         HyperLSTM,
