@@ -17,6 +17,7 @@ import zoo_oracles
 from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN, unroll
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.hm_lstm import HMLSTM
@@ -127,6 +128,14 @@ ZOO = [
             functools.partial(zoo_oracles.grid_lstm, num_layers=2, tied=tied),
         )
         for tied in (False, True)
+    ),
+    *(
+        Case(
+            f"gated-feedback-{cell}",
+            GatedFeedback(M, cell=cell, num_layers=2),
+            functools.partial(zoo_oracles.gated_feedback, cell=cell, num_layers=2),
+        )
+        for cell in ("elman", "lstm", "gru")
     ),
     Case("hm", HMLSTM(M, num_layers=3), functools.partial(zoo_oracles.hm_lstm, num_layers=3)),
     Case(

@@ -12,6 +12,7 @@ from model_cases import with_parameters
 
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
@@ -114,6 +115,13 @@ COUNTS = [
     ),
     (GridLSTM(M, num_layers=L), 2 * M * (J + 1) + L * 2 * lstm(M, M)),
     (GridLSTM(M, num_layers=L, tied=True), 2 * M * (J + 1) + 2 * lstm(M, M)),
+    *(
+        (
+            GatedFeedback(M, cell=cell, num_layers=L),
+            (J + (L - 1) * M) * (n * M + L) + L * (n * M + (n - 1) * M * M + L * M * (M + L) + L),
+        )
+        for cell, n in (("elman", 1), ("lstm", 4), ("gru", 3))
+    ),
     (
         HMLSTM(M, num_layers=3),
         (4 * M + 1) * ((J + 2 * M + 1) + (3 * M + 1)) + lstm(M, M) + 3 * M * 3 + 3 * M * M,

@@ -329,6 +329,51 @@ def grid_lstm(params, xs, *, num_layers, tied):
     return Run(np.stack(ys), states)
 
 
+def gated_feedback(params, xs, *, cell, num_layers):
+    """Layer j: s = sum_i sigm(below w_ij + h* u_ij + b_ij) (h_i U_ij), in place of the candidate's h U.
+
+    Gates see below and the layer's own h; below is x or the new h of the layer below, h* all old h.
+    """
+    L = num_layers
+    M = params["layer_0"]["feedback"]["kernel"].shape[1]
+    hs = [zeros(xs, M) for _ in range(L)]
+    cs = [zeros(xs, M) for _ in range(L)]
+    ys, states = [], []
+    for x in xs:
+        old = hs
+        hs, below = [], x
+        for j in range(L):
+            layer = params[f"layer_{j}"]
+            w, u, b = (layer[of][of_] for of, of_ in GATE)
+            U = layer["feedback"]["kernel"]
+            s = 0.0
+            for i in range(L):
+                a = project({"kernel": w[:, i : i + 1]}, below) + b[i]
+                for k in range(L):
+                    a = a + old[k] @ u[k * M : (k + 1) * M, i : i + 1]
+                s = s + sigmoid(a) * (old[i] @ U[i * M : (i + 1) * M])
+            a = project(layer["input"], below)
+            own = old[j] @ layer["recurrent"]["kernel"] if cell != "elman" else None
+            if cell == "elman":
+                h = np.tanh(a + s)
+            elif cell == "lstm":
+                (i_x, f_x, g_x, o_x), (i_h, f_h, o_h) = blocks(a, 4), blocks(own, 3)
+                sums = np.concatenate([i_x + i_h, f_x + f_h, g_x + s, o_x + o_h], axis=-1)
+                h, cs[j] = lstm_update(sums, cs[j])
+            else:
+                (r_x, z_x, n_x), (r_h, z_h) = blocks(a, 3), blocks(own, 2)
+                z = sigmoid(z_x + z_h)
+                h = z * old[j] + (1 - z) * np.tanh(n_x + sigmoid(r_x + r_h) * s)
+            hs.append(h)
+            below = h
+        ys.append(below)
+        states.append((np.stack(hs, axis=1), *([np.stack(cs, axis=1)] if cell == "lstm" else [])))
+    return Run(np.stack(ys), states)
+
+
+GATE = ("gate_input", "kernel"), ("gate", "kernel"), ("gate", "bias")  # w, u, b of its gates
+
+
 def hm_lstm_gates(pre_activation, h, c, z, below):
     """One example: flush (z = 1) c' = i g; update (z = 0, below = 1) c' = f c + i g; else copy."""
     i, f, g, o = blocks(pre_activation, 4)

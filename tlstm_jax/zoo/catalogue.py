@@ -8,6 +8,7 @@ from typing import Any
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
@@ -188,6 +189,12 @@ MODELS: Mapping[str, Entry] = {
         "Grid LSTM over depth and time, tied or untied",
         'Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016',
         checked="its wiring from LSTMs",
+    ),
+    "gated_feedback": Entry(
+        GatedFeedback,
+        "Gated-feedback RNN, LSTM or GRU",
+        'Chung et al., "Gated Feedback Recurrent Neural Networks", ICML 2015',
+        checked="a stack, where gates are 1 and layers hear themselves only",
     ),
     "urnn": Entry(
         UnitaryRNN,
