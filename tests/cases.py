@@ -17,6 +17,7 @@ import zoo_oracles
 from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN, unroll
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
 from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.gru import GRUCarry
@@ -105,6 +106,11 @@ ZOO = [
         "fast-weights",
         FastWeights(M, inner_steps=2, activation="tanh"),
         functools.partial(zoo_oracles.fast_weights, inner_steps=2, f=np.tanh),
+    ),
+    Case(
+        "fast-weights-1992",
+        FastWeights1992(M, query_features=M + 1, decay=0.8, rate=0.5),
+        functools.partial(zoo_oracles.fast_weights_1992, d=M + 1, decay=0.8, rate=0.5),
     ),
     Case("skip", SkipRNN(M, skip=2), functools.partial(zoo_oracles.skip_rnn, skip=2)),
     Case("rhn", RHN(M, depth=2), zoo_oracles.rhn),

@@ -11,6 +11,7 @@ from model_cases import with_parameters
 
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
 from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
@@ -83,6 +84,8 @@ NORMAL = [
     (MultiplicativeLSTM(WIDE, **SCALED), "input_factor/kernel", 0.5),
     (FastWeights(WIDE), "input/kernel", 50**-0.5),
     (FastWeights(WIDE, **SCALED), "input/kernel", 0.5),
+    (FastWeights1992(WIDE), "input/kernel", 50**-0.5),
+    (FastWeights1992(WIDE, **SCALED), "input/kernel", 0.5),
     (MultiplicativeRNN(WIDE), "input/kernel", 50**-0.5),
     (MultiplicativeRNN(WIDE), "input_factor/kernel", 50**-0.5),
     (MultiplicativeRNN(WIDE, **SCALED), "input/kernel", 0.5),
@@ -265,6 +268,7 @@ CONSTANT = [
     *((MUT(WIDE, variant=n), {}) for n in (1, 2, 3)),
     *((cell(WIDE), {"recurrent/bias": F}) for cell in (PeepholeLSTM, MultiplicativeLSTM)),
     (MultiplicativeRNN(WIDE), {}),
+    (FastWeights1992(WIDE), {}),
     (TTLSTM(WIDE), {"recurrent/bias": F}),
     (TTLSTM(WIDE, tt_recurrent=False, forget_bias=2.0), {"recurrent/bias": 2 * F}),
     (FastWeights(WIDE), {"recurrent/kernel": 0.05 * np.eye(WIDE), "recurrent/bias": None}),

@@ -12,6 +12,7 @@ from model_cases import with_parameters
 
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
 from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
@@ -97,6 +98,8 @@ COUNTS = [
     (MILSTM(M), lstm(J, M) + 12 * M),
     (MultiplicativeLSTM(M), lstm(J, M) + M * (J + M)),
     (FastWeights(M, inner_steps=3), M * (J + M + 3)),
+    (FastWeights1992(M), 3 * M * (J + 1)),
+    (FastWeights1992(M, query_features=N), (2 * N + M) * (J + 1)),
     (MultiplicativeRNN(M), M * (2 * J + 2 * M + 1)),
     (MultiplicativeRNN(M, factors=2 * M), M * (3 * J + 4 * M + 1)),
     (TTLSTM(M), 4 * (4 * 1 + 4 * 2 + 7 * 3) + 4 * (4 + 4 * 4 + 9) + 4 * M),

@@ -121,6 +121,19 @@ def multiplicative_lstm(params, xs):
     return run(states)
 
 
+def fast_weights_1992(params, xs, *, d, decay, rate):
+    """F' = decay F + rate a^T b, y = tanh(q F'); q = x W_q + b_q, a and b = tanh(x W + bias)."""
+    M = len(params["input"]["bias"]) - 2 * d
+    F, ys, states = zeros(xs, d, M), [], []
+    for x in xs:
+        z = project(params["input"], x)
+        q, a, b = z[:, :d], np.tanh(z[:, d : 2 * d]), np.tanh(z[:, 2 * d :])
+        F = np.stack([decay * F[n] + rate * np.outer(a[n], b[n]) for n in range(len(F))])
+        ys.append(np.stack([np.tanh(q[n] @ F[n]) for n in range(len(F))]))
+        states.append((F,))
+    return Run(np.stack(ys), states)
+
+
 def train_matrix(train):
     """W[i, j] = G_1[i_1, j_1] .. G_d[i_d, j_d], entry by entry."""
     cores = [train[name]["kernel"] for name in sorted(train) if name.startswith("core_")]

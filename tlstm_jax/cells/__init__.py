@@ -3,6 +3,7 @@
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
 from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
@@ -38,6 +39,7 @@ __all__ = [
     "Elman",
     "FastSlowLSTM",
     "FastWeights",
+    "FastWeights1992",
     "FullCapacityURNN",
     "GatedFeedback",
     "GridLSTM",

@@ -8,6 +8,7 @@ from typing import Any
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
 from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
@@ -183,6 +184,12 @@ MODELS: Mapping[str, Entry] = {
         "RNN with fast weights",
         'Ba et al., "Using Fast Weights to Attend to the Recent Past", NIPS 2016',
         checked="attention to past states; a layer-normalized Elman network (rate = 0)",
+    ),
+    "fast_weights_1992": Entry(
+        FastWeights1992,
+        "Fast weights of a slow network",
+        'Schmidhuber, "Learning to Control Fast-Weight Memories", Neural Computation 1992',
+        checked="linear attention to past patterns",
     ),
     "grid_lstm": Entry(
         GridLSTM,
