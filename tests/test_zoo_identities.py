@@ -158,6 +158,16 @@ def test_fast_weights_of_1992_are_linear_attention_to_all_past_patterns(inputs, 
     assert_close(run(cell, params, xs)[1], attended, 1e-10)
 
 
+def test_attention_of_fast_weights_is_computed_in_float32_at_least():
+    cell = FastWeights1992(M, dtype=jnp.bfloat16)
+    params = jax.tree.map(jnp.float32, cell_params(cell))
+    xs = jnp.float32(vectors(steps=20))
+    ys = unroll(cell, params, cell.init_carry(B), xs)[1]
+    attended = cell.attention(params, xs)
+    assert attended.dtype == jnp.bfloat16
+    assert_close(jnp.float32(ys), jnp.float32(attended), 1e-2)  # of which rounding makes 4e-3
+
+
 def test_fast_weights_of_1992_read_the_input_itself_where_its_map_is_the_identity(x64):
     cell = FastWeights1992(M, query_features=I, rate=1.0)
     params, xs = cell_params(cell), vectors()

@@ -121,7 +121,7 @@ class FastWeights1992(SplitStep, DelayFree):
         The same as `unroll` from `init_carry`, without a loop: T^2 scores of B examples, and no F.
         """
         a = self.project(params, xs)
-        q, from_, to = self._patterns(a.astype(jnp.promote_types(a.dtype, jnp.float32)))
+        q, from_, to = self._patterns(a if a.dtype.itemsize >= 4 else a.astype(jnp.float32))
         return jnp.tanh(attend(q, from_, to, decay=self.decay, rate=self._rate)).astype(a.dtype)
 
     def _patterns(self, a: Array) -> tuple[Array, Array, Array]:
