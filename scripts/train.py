@@ -39,6 +39,7 @@ from tlstm_jax.training.progress import finished
 from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
 from tlstm_jax.zoo.assembly import Wrapping
+from tlstm_jax.zoo.descriptions import remarks
 from tlstm_jax.zoo.makers import FEATURES
 from tlstm_jax.zoo.presets import PRESETS, Preset
 
@@ -139,6 +140,8 @@ def _announce(run: Run) -> None:
         f"{task.name} with {run.chosen.model}: {size:,} parameters, delay {network.delay}, in "
         f"{run.directory.path}"
     )
+    for line in remarks(network, run.like.params):
+        print(line)
     if run.layout is not None:
         sizes = run.layout.mesh.shape
         shards = f"batches sharded in {sizes['batch']}, kernels in {sizes['channels']}"

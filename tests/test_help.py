@@ -51,7 +51,7 @@ def test_defaults_that_differ_are_told_with_whose_they_are():
         "y": "Default: none.",
         "z": "Default: true.",
     }
-    assert "Default: 1; 2 (stacked_lstm, grid_lstm, qrnn, sru); 3 (hm_lstm)" in (
+    assert "Default: 1; 2 (stacked_lstm, grid_lstm, qrnn, sru); 3 (hm_lstm, gated_feedback)" in (
         flags.FLAGS["num_layers"].help
     )
 

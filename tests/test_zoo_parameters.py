@@ -13,6 +13,8 @@ from model_cases import with_parameters
 from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
@@ -28,6 +30,7 @@ from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
@@ -103,8 +106,11 @@ COUNTS = [
     (MILSTM(M), lstm(J, M) + 12 * M),
     (MultiplicativeLSTM(M), lstm(J, M) + M * (J + M)),
     (FastWeights(M, inner_steps=3), M * (J + M + 3)),
+    (FastWeights1992(M), 3 * M * (J + 1)),
+    (FastWeights1992(M, query_features=N), (2 * N + M) * (J + 1)),
     (MultiplicativeRNN(M), M * (2 * J + 2 * M + 1)),
     (MultiplicativeRNN(M, factors=2 * M), M * (3 * J + 4 * M + 1)),
+    (TTLSTM(M), 4 * (4 * 1 + 4 * 2 + 7 * 3) + 4 * (4 + 4 * 4 + 9) + 4 * M),
     (MUT(M, variant=1), 3 * J * M + 2 * M * M + 3 * M),
     (MUT(M, variant=2), 3 * M * (J + M + 1)),
     (MUT(M, variant=3), 3 * M * (J + M + 1)),
@@ -120,6 +126,13 @@ COUNTS = [
     ),
     (GridLSTM(M, num_layers=L), 2 * M * (J + 1) + L * 2 * lstm(M, M)),
     (GridLSTM(M, num_layers=L, tied=True), 2 * M * (J + 1) + 2 * lstm(M, M)),
+    *(
+        (
+            GatedFeedback(M, cell=cell, num_layers=L),
+            (J + (L - 1) * M) * (n * M + L) + L * (n * M + (n - 1) * M * M + L * M * (M + L) + L),
+        )
+        for cell, n in (("elman", 1), ("lstm", 4), ("gru", 3))
+    ),
     (
         HMLSTM(M, num_layers=3),
         (4 * M + 1) * ((J + 2 * M + 1) + (3 * M + 1)) + lstm(M, M) + 3 * M * 3 + 3 * M * M,

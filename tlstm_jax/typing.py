@@ -44,6 +44,9 @@ class Cell(Protocol):
     A cell whose parameters may have entries beside those that `init` makes names them in
     `optional_params`.
 
+    A cell that has something to say of its parameters, what it saves by them for example, has
+    `about(params)`, a line; params is a tree, of arrays or shapes, that has the cell's own within.
+
     A cell that draws noise in training has `draw(key, num_steps, batch_size)`, a pytree of
     [T, B, ..]: masks, say, drawn before the loop. Its `step`, `mix` and `update` then take the
     noise of their step as one more argument, None outside training.
