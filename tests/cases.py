@@ -86,7 +86,7 @@ def _trnn(name, tensor_shape, kernel_size):
 
 
 def _conv_lstm(name, spatial_shape, **settings):
-    oracle = functools.partial(zoo_oracles.conv_lstm, **settings)
+    oracle = functools.partial(zoo_oracles.conv_lstm, dilation=settings.get("dilation", 1))
     return Case(name, ConvLSTM(M, spatial_shape=spatial_shape, **settings), oracle)
 
 

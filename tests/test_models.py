@@ -25,6 +25,7 @@ from model_cases import (
     start,
 )
 
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.models.bidirectional import Bidirectional
 from tlstm_jax.models.learned_carry import LearnedCarry
 
@@ -38,7 +39,7 @@ def whole(case, xs, **options):
 def test_equals_its_independent_version(case, x64):
     xs = vectors(steps=STEPS, size=case.size)
     carry, ys, state, aux = whole(case, xs)
-    assert ys.shape == (STEPS, B, case.model.features)
+    assert ys.shape == (STEPS, B, *spatial_shape(case.model), case.model.features)
     assert_close(ys, case.oracle(model_params(case), xs))
     assert jax.tree.structure(carry) == jax.tree.structure(start(case))
     assert (state, aux) == (case.state, {})
@@ -185,4 +186,4 @@ def test_what_is_not_causal_does_not_go_token_by_token(case):
     with pytest.raises(ValueError, match=text):
         case.model.init_token_carry(B, params=params)
     with pytest.raises(ValueError, match=text):
-        case.model.token_step(params, (), ((), (), ()), jnp.zeros((B, case.size)))
+        case.model.token_step(params, (), ((), (), ()), jnp.zeros((B, *case.sizes)))
