@@ -20,11 +20,11 @@ from tlstm_jax import (
     Zoneout,
     linen,
     unroll,
-    unroll_reference,
     zoo,
 )
 from tlstm_jax import nnx as tlstm_nnx
 from tlstm_jax.cells.maps import convolve
+from tlstm_jax.recurrence.unrolling import unroll_reference
 from tlstm_jax.tasks.scoring import score
 from tlstm_jax.typing import Batch
 
