@@ -20,6 +20,7 @@ from tlstm_jax import GRU, LSTM, Elman, Stacked, TensorizedLSTM, TensorizedRNN
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
 from tlstm_jax.cells.zoneout import Zoneout
+from tlstm_jax.models.adaptive_computation import AdaptiveComputation
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.bidirectional import Bidirectional
 from tlstm_jax.models.chain import Chain
@@ -45,6 +46,7 @@ class ModelCase:
     oracle: Callable[[Any, np.ndarray], np.ndarray]
     size: int = I  # of its inputs
     state: Any = ()
+    costs: frozenset[str] = frozenset()  # the names of what it adds to the loss
 
     @property
     def takes_tokens(self) -> bool:
@@ -103,6 +105,13 @@ def _of(function, **settings):
     return functools.partial(function, **settings)
 
 
+def _adaptive(step, max_ponder):
+    def oracle(params, xs):
+        return model_oracles.adaptive_computation(params, xs, step, max_ponder=max_ponder)[0]
+
+    return oracle
+
+
 L, G, R = LSTM(M), GRU(M), Elman(M)
 TLSTM, TRNN = (
     TensorizedLSTM(M, (3,), kernel_size=3),
@@ -132,6 +141,26 @@ def _sru(version, size):
 
     return ModelCase(f"sru-{version}-{size}", SRU(M, version=version, scale=alpha), oracle, size)
 
+
+PONDERING = {"costs": frozenset({"ponder"})}
+ADAPTIVE = [
+    ModelCase(
+        "adaptive",
+        AdaptiveComputation(L, max_ponder=5),
+        _adaptive(model_oracles.lstm_step, 5),
+        **PONDERING,
+    ),
+    ModelCase(
+        "adaptive-chain",
+        Chain((TRNN, AdaptiveComputation(R, max_ponder=2), Dilated(AdaptiveComputation(L), 2))),
+        _chain(
+            trnn,
+            _adaptive(model_oracles.elman_step, 2),
+            _dilated(_adaptive(model_oracles.lstm_step, 10), 2),
+        ),
+        **PONDERING,
+    ),
+]
 
 MODELS = [
     ModelCase("stacked", Stacked(L, 2), _chain(lstm, lstm)),
@@ -185,6 +214,7 @@ MODELS = [
         WaveNet(4, residual_features=M, dilations=(1, 2, 3)),
         _of(model_oracles.wavenet, dilations=(1, 2, 3)),
     ),
+    *ADAPTIVE,
     ModelCase("zoneout", as_sequence(ZONED), _zoneout(0.2, 0.3)),
     ModelCase("recurrent-dropout", as_sequence(RecurrentDropout(L, rate=0.3)), lstm),
     ModelCase(

@@ -45,6 +45,7 @@ from tlstm_jax.generation import generate
 from tlstm_jax.models import (
     QRNN,
     SRU,
+    AdaptiveComputation,
     AnnealedHMLSTM,
     BatchNormLSTM,
     Bidirectional,
@@ -82,6 +83,7 @@ __all__ = [
     "QRNN",
     "RHN",
     "SRU",
+    "AdaptiveComputation",
     "AnnealedHMLSTM",
     "BatchNormLSTM",
     "Bidirectional",

@@ -55,7 +55,7 @@ def check_call(
     """
     lengths, reset = check_inputs(xs, lengths, reset)
     name = type(model).__name__
-    size = xs.shape[-1] if xs.ndim == 3 else _number_of_tokens(model, params)
+    size = xs.shape[-1] if xs.ndim == 3 else number_of_tokens(model, params)
     size = size if isinstance(size, int) else None
     if size is not None:
         own_params, own_state = recall(_init, model, size)
@@ -144,6 +144,17 @@ def check_step(cell: Cell, params: Params, carry: Carry, x: Array) -> None:
     check_call(cell, params, carry, jax.ShapeDtypeStruct((1, *x.shape), x.dtype))
 
 
+def number_of_tokens(model: Cell | SequenceModel, params: Params) -> int | None:
+    """The number of tokens that parameters are for; None if the model takes no tokens."""
+    try:
+        where = recall(_input_axis, model)
+    except ValueError:  # it takes vectors of one width only, and says so itself
+        return None
+    path, axis, more = where or ("", 0, 0)
+    shape = jnp.shape(_leaves(params).get(path, jnp.zeros(())))
+    return shape[axis] - more if axis < len(shape) else 1
+
+
 def _has(model: Any, part: str) -> bool:
     names = ("features", "delay", "causal", "init", "init_carry", part)
     return not isinstance(model, type) and all(hasattr(model, name) for name in names)
@@ -225,22 +236,15 @@ def _init_carry(model: Cell | SequenceModel, size: int | None, batch_size: Any) 
 
 
 @functools.lru_cache(maxsize=256)
-def _input_axis(model: Cell | SequenceModel) -> tuple[str, int] | None:
-    """A parameter and its axis whose size is the number of inputs; None if there is none."""
+def _input_axis(model: Cell | SequenceModel) -> tuple[str, int, int] | None:
+    """A parameter, its axis that grows with the number of inputs, and by how much it is larger.
+
+    None if there is none.
+    """
     first, second = (_leaves(recall(_init, model, size)[0]) for size in _PROBES)
     for path, leaf in first.items():
         for axis, sizes in enumerate(zip(leaf.shape, second[path].shape, strict=True)):
-            if sizes == _PROBES:
-                return path, axis
+            more, same = (size - probe for size, probe in zip(sizes, _PROBES, strict=True))
+            if more == same:
+                return path, axis, more
     return None
-
-
-def _number_of_tokens(model: Cell | SequenceModel, params: Params) -> int | None:
-    """The number of tokens that parameters are for; None if the model takes no tokens."""
-    try:
-        where = recall(_input_axis, model)
-    except ValueError:  # it takes vectors of one width only, and says so itself
-        return None
-    path, axis = where or ("", 0)
-    shape = jnp.shape(_leaves(params).get(path, jnp.zeros(())))
-    return shape[axis] if axis < len(shape) else 1

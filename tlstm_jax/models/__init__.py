@@ -1,5 +1,6 @@
 """Models: more than one cell in time, and wrappers of any of them."""
 
+from tlstm_jax.models.adaptive_computation import AdaptiveComputation
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.bidirectional import Bidirectional
@@ -17,6 +18,7 @@ from tlstm_jax.models.wavenet import WaveNet
 __all__ = [
     "QRNN",
     "SRU",
+    "AdaptiveComputation",
     "AnnealedHMLSTM",
     "BatchNormLSTM",
     "Bidirectional",
