@@ -48,7 +48,8 @@ class AdaptiveComputation(OfCell):
     token -1 the zero vector.
 
     `apply` returns {"ponder": the mean of tau (N + R) over all steps and examples, but for steps
-    beyond an example's length} as its cost. All examples take max_ponder inner steps, in one loop;
+    beyond an example's length} as its cost; behind a delay, the steps before the first input count,
+    too. All examples take max_ponder inner steps, in one loop;
     those of an example that has halted leave its state as it is, and weigh nothing.
 
     Attributes:
@@ -266,7 +267,9 @@ class _InnerSteps(OfCell):
             return (new, total), (new, y, weight, remainder, runs)
 
         total = jnp.zeros((jax.tree.leaves(carry)[0].shape[0],), dtype)
-        _, (states, ys, weights, remainders, runs) = lax.scan(body, (carry, total), (numbers, noise))
+        _, (states, ys, weights, remainders, runs) = lax.scan(
+            body, (carry, total), (numbers, noise)
+        )
 
         def mean(values: Array) -> Array:
             """The weighted mean of what inner steps gave: [max_ponder, B, ..] to [B, ..]."""

@@ -5,9 +5,10 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from tlstm_jax.cells.linear import check_rate, check_size
+from tlstm_jax.cells.linear import check_rate, check_size, is_integer
 from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
 from tlstm_jax.cells.zoneout import Zoneout
+from tlstm_jax.models.adaptive_computation import AdaptiveComputation, check_cost
 from tlstm_jax.models.bidirectional import Bidirectional
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dropout import Dropout
@@ -33,6 +34,10 @@ class Wrapping:
       zoneout_memory: rate of zoneout on a cell's memory.
       learned_carry: whether a cell's initial carry is learned.
       carry_scale: initial range of a learned carry, plus and minus; None: as the cell has it.
+      max_ponder: a cell reads every input up to so many times, with adaptive computation time; 0:
+        once, as the cell is.
+      ponder_cost: the cost of each time, added to the loss; None: 0.01.
+      ponder_epsilon: by how much the halting probabilities of an input may miss 1.
       remat_every: save a cell's carry only every so many steps, recompute the rest; None: save all.
       engine: what runs a cell over time, with which gradient: auto, deferred, cudnn, fused or scan.
     """
@@ -48,6 +53,9 @@ class Wrapping:
     zoneout_memory: float = 0.0
     learned_carry: bool = False
     carry_scale: float | None = None
+    max_ponder: int = 0
+    ponder_cost: float | None = None
+    ponder_epsilon: float = 0.01
     remat_every: int | None = None
     engine: str = "auto"
 
@@ -55,6 +63,15 @@ class Wrapping:
         check_size("num_layers", self.num_layers)
         for name in (*RATES, "recurrent_dropout", "zoneout_hidden", "zoneout_memory"):
             check_rate(name, getattr(self, name))
+        if not is_integer(self.max_ponder, 0):
+            raise ValueError(f"max_ponder is {self.max_ponder}; accepted are integers >= 0")
+        check_cost(self.ponder_cost or 0.0)
+        if not 0 <= self.ponder_epsilon < 1:
+            raise ValueError(
+                f"ponder_epsilon is {self.ponder_epsilon}; accepted are numbers in [0, 1)"
+            )
+        if self.max_ponder and self.learned_carry:
+            raise ValueError(f"max_ponder is {self.max_ponder}; accepted with learned_carry is 0")
 
     def wrap(
         self, model: Cell | SequenceModel, above: Cell | SequenceModel | None = None
@@ -89,11 +106,27 @@ class Wrapping:
                     Zoneout(model, **{kind: rate})
         if self.zoneout_hidden or self.zoneout_memory:
             model = Zoneout(model, hidden=self.zoneout_hidden, memory=self.zoneout_memory)
+        if self.max_ponder:
+            return self._pondering(model)
         if not self.learned_carry:
             return as_sequence(model, **over_time)
         as_sequence(model, **over_time)  # checks remat_every and engine
         with _naming("learned_carry", True):
             return LearnedCarry(model, scale=self.carry_scale, **over_time)
+
+    def _pondering(self, cell: Cell) -> SequenceModel:
+        """A cell with adaptive computation time, which has its own loop."""
+        if self.engine not in ("auto", "scan"):
+            raise ValueError(f"engine is {self.engine}; accepted with max_ponder are auto, scan")
+        costs = {} if self.ponder_cost is None else {"ponder_cost": self.ponder_cost}
+        with _naming("max_ponder", self.max_ponder):
+            return AdaptiveComputation(
+                cell,
+                max_ponder=self.max_ponder,
+                epsilon=self.ponder_epsilon,
+                remat_every=self.remat_every,
+                **costs,
+            )
 
     def _layer(self, model: SequenceModel, n: int) -> SequenceModel:
         if self.bidirectional:
@@ -121,6 +154,9 @@ def _naming(name: str, value: Any) -> Iterator[None]:
 # The rates of dropout, and their names in `Dropout`.
 RATES = {"input_dropout": "input_rate", "dropout": "output_rate"}
 
+# What training reads at every step, and its name there; where it is None or 0, nothing reads it.
+APPLIED = RATES | {"ponder_cost": "ponder_cost"}
+
 # What is put around a cell, before it becomes a sequence model.
 CELL_SETTINGS = (
     "recurrent_dropout",
@@ -128,6 +164,9 @@ CELL_SETTINGS = (
     "zoneout_memory",
     "learned_carry",
     "carry_scale",
+    "max_ponder",
+    "ponder_cost",
+    "ponder_epsilon",
     "remat_every",
     "engine",
 )

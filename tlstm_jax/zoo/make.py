@@ -31,7 +31,7 @@ from tlstm_jax.names import accepted, is_own, parameters
 from tlstm_jax.network import Network
 from tlstm_jax.overrides import initial
 from tlstm_jax.typing import Cell, Params, SequenceModel
-from tlstm_jax.zoo.assembly import RATES, Wrapping
+from tlstm_jax.zoo.assembly import APPLIED, Wrapping
 from tlstm_jax.zoo.catalogue import check_protocol, entry
 from tlstm_jax.zoo.descriptions import described
 from tlstm_jax.zoo.makers import FEATURES
@@ -130,7 +130,7 @@ def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
 
     Returns:
       Setting -> ("init" or "apply", the Network's function that reads it; its name in `override`).
-      A rate of dropout is only replaced if it is not 0.
+      Those of "apply" are only replaced if they are given and not 0.
 
     Raises:
       ValueError: there is no such model.
@@ -144,7 +144,7 @@ def _traced(name: str, make: Any) -> Mapping[str, tuple[str, str]]:
     del make
     network = make_network(name, input_size=2, output_size=2, tokens=True)
     own, kinds = own_settings(name), setting_types(name)
-    traced = {k: ("apply", rate) for k, rate in RATES.items() if k not in own}
+    traced = {k: ("apply", there) for k, there in APPLIED.items() if k not in own}
     floats = [k for k in own if kinds[k] in (float, float | None)]
     traced |= {k: ("init", k) for k in floats if k in initial_settings(network)}
     return types.MappingProxyType(traced)
@@ -180,6 +180,9 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
     nothing = (None, 0.0, known["carry_scale"])  # 0.0: what runs were written with by default
     if s["carry_scale"] not in nothing and not s["learned_carry"]:
         idle["carry_scale"] = (known["carry_scale"], "without learned_carry")
+    for of_pondering in ("ponder_cost", "ponder_epsilon"):  # of one inner step, N and R are 1
+        if s["max_ponder"] in (0, 1) and s[of_pondering] != known[of_pondering]:
+            idle[of_pondering] = (known[of_pondering], "without max_ponder of 2 or more")
     return idle
 
 
