@@ -30,6 +30,7 @@ from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.skip_connections import SkipConnections
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
 from tlstm_jax.zoo.kinds import kind_of
@@ -105,6 +106,10 @@ def _of(function, **settings):
     return functools.partial(function, **settings)
 
 
+def _skip(*layers, size=I):
+    return lambda params, xs: model_oracles.skip_connections(params, xs, layers, size)
+
+
 def _adaptive(step, max_ponder):
     def oracle(params, xs):
         return model_oracles.adaptive_computation(params, xs, step, max_ponder=max_ponder)[0]
@@ -162,6 +167,32 @@ ADAPTIVE = [
     ),
 ]
 
+SKIPPING = [
+    ModelCase("skip", SkipConnections((L, G, R)), _skip(lstm, gru, elman)),
+    ModelCase("skip-late", SkipConnections((R, TLSTM, TRNN, G)), _skip(elman, tlstm, trnn, gru)),
+    ModelCase("skip-one", SkipConnections((TRNN,)), _skip(trnn)),
+    ModelCase(
+        "skip-bidirectional",
+        SkipConnections((Bidirectional(R, G), TRNN, R)),
+        _skip(_bidirectional(elman, gru), trnn, elman),
+    ),
+    ModelCase(
+        "skip-behind",
+        Chain(
+            (
+                TRNN,
+                Dilated(SkipConnections((TRNN, LearnedCarry(G))), 2),
+                SkipConnections((Residual(Elman(2 * M)), TRNN)),
+            )
+        ),
+        _chain(
+            trnn,
+            _dilated(_skip(trnn, model_oracles.learned_carry_gru), 2),
+            _skip(_residual(elman), trnn),
+        ),
+    ),
+]
+
 MODELS = [
     ModelCase("stacked", Stacked(L, 2), _chain(lstm, lstm)),
     ModelCase("stacked-tlstm", Stacked(TLSTM, 2), _chain(tlstm, tlstm)),
@@ -215,6 +246,7 @@ MODELS = [
         _of(model_oracles.wavenet, dilations=(1, 2, 3)),
     ),
     *ADAPTIVE,
+    *SKIPPING,
     ModelCase("zoneout", as_sequence(ZONED), _zoneout(0.2, 0.3)),
     ModelCase("recurrent-dropout", as_sequence(RecurrentDropout(L, rate=0.3)), lstm),
     ModelCase(

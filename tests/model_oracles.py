@@ -110,6 +110,16 @@ def residual(ys_of_inner, xs):
     return ys_of_inner + xs
 
 
+def skip_connections(params, xs, layers, size):
+    """h^l = layer^l([x, h^{l-1}]), y = [h^1, .., h^L]; tokens, of which there are `size`, one-hot."""
+    x = xs if xs.ndim == 3 else (xs[..., None] == np.arange(size)).astype(float)
+    ys = []
+    for n, layer in enumerate(layers):
+        inputs = np.concatenate([x, ys[-1]], axis=-1) if n else xs
+        ys.append(layer(params[f"layer_{n}"], inputs))
+    return np.concatenate(ys, axis=-1)
+
+
 def batch_norm(norm, a, epsilon=1e-5):
     """scale (a - mean) / sqrt(variance + epsilon) + bias over the batch; and (mean, variance)."""
     mean = a.mean(axis=0)

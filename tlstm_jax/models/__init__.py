@@ -11,6 +11,7 @@ from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence, last_output
+from tlstm_jax.models.skip_connections import SkipConnections
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.stacked import Stacked
 from tlstm_jax.models.wavenet import WaveNet
@@ -27,6 +28,7 @@ __all__ = [
     "Dropout",
     "LearnedCarry",
     "Residual",
+    "SkipConnections",
     "Stacked",
     "WaveNet",
     "as_sequence",
