@@ -92,6 +92,8 @@ def test_stopping_at_a_target_needs_one():
 WITHOUT_EFFECT = [
     ("lstm", {"residual": True}, "residual is True; accepted with one layer"),
     ("stacked_lstm", {"residual": True}, "residual is True; accepted with one layer"),
+    ("lstm", {"skip_connections": True}, "skip_connections is True; accepted with one layer"),
+    ("stacked_lstm", {"skip_connections": True}, "skip_connections is True; accepted with one"),
     (
         "lstm",
         {"variational_dropout": True},
@@ -137,6 +139,7 @@ def test_a_sweep_may_go_over_values_beside_which_a_setting_has_no_effect():
 
 def test_settings_with_an_effect_are_taken():
     zoo.make_model("lstm", residual=True, num_layers=2)
+    zoo.make_model("lstm", skip_connections=True, num_layers=2)
     zoo.make_model("stacked_lstm", shared=True)
     zoo.make_model("grid_lstm", tied=True)
     zoo.make_model("lstm", variational_dropout=True, input_dropout=0.1)
@@ -149,6 +152,11 @@ def test_settings_with_an_effect_are_taken():
 
 
 NOT_TOGETHER = [
+    (
+        "lstm",
+        {"num_layers": 2, "residual": True, "skip_connections": True},
+        "residual is True; accepted with skip_connections is False",
+    ),
     (
         "lstm",
         {"max_ponder": 3, "learned_carry": True},

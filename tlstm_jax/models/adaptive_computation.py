@@ -49,8 +49,8 @@ class AdaptiveComputation(OfCell):
 
     `apply` returns {"ponder": the mean of tau (N + R) over all steps and examples, but for steps
     beyond an example's length} as its cost; behind a delay, the steps before the first input count,
-    too. All examples take max_ponder inner steps, in one loop;
-    those of an example that has halted leave its state as it is, and weigh nothing.
+    too. All examples take max_ponder inner steps, in one loop; those of an example that has halted
+    leave its state as it is, and weigh nothing.
 
     Attributes:
       cell: a Cell without delay, whose carry is of floats. What it draws in training is drawn for

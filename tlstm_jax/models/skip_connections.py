@@ -232,9 +232,7 @@ def _joined(parts: Sequence[Array]) -> Array:
     return jnp.concatenate([part.astype(dtype) for part in parts], axis=-1)
 
 
-def _hold_back(
-    held: Array, parts: list[Array], lengths: Array | None
-) -> tuple[Array, list[Array]]:
+def _hold_back(held: Array, parts: list[Array], lengths: Array | None) -> tuple[Array, list[Array]]:
     """`hold_back` of several arrays [T, B, ..] in one queue."""
     if not parts:
         return held, []

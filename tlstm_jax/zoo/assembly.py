@@ -15,6 +15,7 @@ from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.skip_connections import SkipConnections
 from tlstm_jax.typing import Cell, SequenceModel
 
 
@@ -26,6 +27,7 @@ class Wrapping:
       num_layers: number of layers; of a model that has layers, its own.
       bidirectional: whether every layer runs in both directions of time; not causal.
       residual: whether there are residual connections around all layers but the first.
+      skip_connections: whether all layers see the input, and all are read out.
       input_dropout: rate of dropout on inputs.
       dropout: rate of dropout on the outputs of every layer.
       variational_dropout: whether these masks are the same for all time steps.
@@ -45,6 +47,7 @@ class Wrapping:
     num_layers: int = 1
     bidirectional: bool = False
     residual: bool = False
+    skip_connections: bool = False
     input_dropout: float = 0.0
     dropout: float = 0.0
     variational_dropout: bool = False
@@ -70,6 +73,8 @@ class Wrapping:
             raise ValueError(
                 f"ponder_epsilon is {self.ponder_epsilon}; accepted are numbers in [0, 1)"
             )
+        if self.skip_connections and self.residual:
+            raise ValueError("residual is True; accepted with skip_connections is False")
         if self.max_ponder and self.learned_carry:
             raise ValueError(f"max_ponder is {self.max_ponder}; accepted with learned_carry is 0")
 
@@ -83,7 +88,12 @@ class Wrapping:
         """
         models = [model] + [model if above is None else above] * (self.num_layers - 1)
         layers = tuple(self._layer(self._over_time(layer), n) for n, layer in enumerate(models))
-        return layers[0] if len(layers) == 1 else Chain(layers)
+        if len(layers) == 1:
+            return layers[0]
+        if not self.skip_connections:
+            return Chain(layers)
+        whole = SkipConnections(layers)  # of whose inputs, which all layers see, some are dropped
+        return self._dropout(whole, self.input_dropout, 0.0)
 
     def _over_time(self, model: Cell | SequenceModel) -> SequenceModel:
         """A cell with what belongs around a cell, as a sequence model."""
@@ -131,15 +141,15 @@ class Wrapping:
     def _layer(self, model: SequenceModel, n: int) -> SequenceModel:
         if self.bidirectional:
             model = Bidirectional(model, model)
-        inputs = 0.0 if n else self.input_dropout
-        if inputs or self.dropout:
-            model = Dropout(
-                model,
-                input_rate=inputs,
-                output_rate=self.dropout,
-                variational=self.variational_dropout,
-            )
+        skips = self.skip_connections and self.num_layers > 1
+        model = self._dropout(model, 0.0 if n or skips else self.input_dropout, self.dropout)
         return Residual(model) if self.residual and n else model
+
+    def _dropout(self, model: SequenceModel, inputs: float, outputs: float) -> SequenceModel:
+        if not (inputs or outputs):
+            return model
+        variational = self.variational_dropout
+        return Dropout(model, input_rate=inputs, output_rate=outputs, variational=variational)
 
 
 @contextlib.contextmanager

@@ -170,8 +170,9 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
     layers = 1 if "num_layers" in own_settings(name) else s["num_layers"]
     one_layer = "with one layer"
     idle = {}
-    if s["residual"] and layers == 1:
-        idle["residual"] = (False, f"{one_layer} (a model with layers of its own counts as one)")
+    for between in ("residual", "skip_connections"):
+        if s[between] and layers == 1:
+            idle[between] = (False, f"{one_layer} (a model with layers of its own counts as one)")
     for shares in ("shared", "tied"):
         if s.get(shares) and s["num_layers"] == 1:
             idle[shares] = (False, one_layer)
