@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import as_tuple, linear, widened
+from tlstm_jax.cells.linear import as_tuple, check_size, linear, widened
 from tlstm_jax.checks import check_call, check_model, number_of_tokens
 from tlstm_jax.devices.layout import on_any_mesh
 from tlstm_jax.models.chain import check_order, gather_states, lags
@@ -86,6 +86,7 @@ class SkipConnections:
         return tuple(map(as_sequence, self.layers))
 
     def init(self, key: Array, input_size: int) -> tuple[Params, State]:
+        check_size("input_size", input_size)
         params, states, below = {}, [], 0
         keys = jax.random.split(key, len(self.layers))
         for n, (layer, k) in enumerate(zip(self._models, keys, strict=True)):
