@@ -270,7 +270,8 @@ def assert_narrow(carry):
 
     def is_memory(path, leaf):  # as inputs are that a residual connection holds back
         name = getattr(path[-1], "name", "") if path else ""
-        return isinstance(leaf, GRUCarry) or name in ("memory", "boundary", "held")
+        is_held = any(getattr(step, "name", "") == "held" for step in path)
+        return isinstance(leaf, GRUCarry) or is_held or name in ("memory", "boundary")
 
     leaves = jax.tree_util.tree_leaves_with_path(carry, is_leaf=lambda x: isinstance(x, GRUCarry))
     for path, leaf in leaves:

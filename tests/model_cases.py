@@ -22,6 +22,7 @@ from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.zoneout import Zoneout
+from tlstm_jax.models.adaptive_computation import AdaptiveComputation
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.bidirectional import Bidirectional
 from tlstm_jax.models.chain import Chain
@@ -31,6 +32,7 @@ from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.skip_connections import SkipConnections
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
 from tlstm_jax.zoo.kinds import kind_of
@@ -47,6 +49,7 @@ class ModelCase:
     oracle: Callable[[Any, np.ndarray], np.ndarray]
     size: int | tuple[int, ...] = I  # of its inputs; a tuple of maps
     state: Any = ()
+    costs: frozenset[str] = frozenset()  # the names of what it adds to the loss
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -111,6 +114,17 @@ def _of(function, **settings):
     return functools.partial(function, **settings)
 
 
+def _skip(*layers, size=I):
+    return lambda params, xs: model_oracles.skip_connections(params, xs, layers, size)
+
+
+def _adaptive(step, max_ponder):
+    def oracle(params, xs):
+        return model_oracles.adaptive_computation(params, xs, step, max_ponder=max_ponder)[0]
+
+    return oracle
+
+
 L, G, R = LSTM(M), GRU(M), Elman(M)
 TLSTM, TRNN = (
     TensorizedLSTM(M, (3,), kernel_size=3),
@@ -157,10 +171,57 @@ ON_MAPS = [
     ModelCase("maps-dilated", Dilated(C, 2), _dilated(conv, 2), (*MAP, I)),
     ModelCase("maps-bidirectional", Bidirectional(C, C), _bidirectional(conv, conv), (*MAP, I)),
     ModelCase("maps-dropout", Dropout(C, input_rate=0.3, output_rate=0.4), conv, (*MAP, I)),
+    ModelCase("maps-skip", SkipConnections((C, C)), _skip(conv, conv), (*MAP, I)),
     ModelCase(
         "maps-recurrent-dropout", as_sequence(RecurrentDropout(C, rate=0.3)), conv, (*MAP, I)
     ),
 ]
+PONDERING = {"costs": frozenset({"ponder"})}
+ADAPTIVE = [
+    ModelCase(
+        "adaptive",
+        AdaptiveComputation(L, max_ponder=5),
+        _adaptive(model_oracles.lstm_step, 5),
+        **PONDERING,
+    ),
+    ModelCase(
+        "adaptive-chain",
+        Chain((TRNN, AdaptiveComputation(R, max_ponder=2), Dilated(AdaptiveComputation(L), 2))),
+        _chain(
+            trnn,
+            _adaptive(model_oracles.elman_step, 2),
+            _dilated(_adaptive(model_oracles.lstm_step, 10), 2),
+        ),
+        **PONDERING,
+    ),
+]
+
+SKIPPING = [
+    ModelCase("skip", SkipConnections((L, G, R)), _skip(lstm, gru, elman)),
+    ModelCase("skip-late", SkipConnections((R, TLSTM, TRNN, G)), _skip(elman, tlstm, trnn, gru)),
+    ModelCase("skip-one", SkipConnections((TRNN,)), _skip(trnn)),
+    ModelCase(
+        "skip-bidirectional",
+        SkipConnections((Bidirectional(R, G), TRNN, R)),
+        _skip(_bidirectional(elman, gru), trnn, elman),
+    ),
+    ModelCase(
+        "skip-behind",
+        Chain(
+            (
+                TRNN,
+                Dilated(SkipConnections((TRNN, LearnedCarry(G))), 2),
+                SkipConnections((Residual(Elman(2 * M)), TRNN)),
+            )
+        ),
+        _chain(
+            trnn,
+            _dilated(_skip(trnn, model_oracles.learned_carry_gru), 2),
+            _skip(_residual(elman), trnn),
+        ),
+    ),
+]
+
 MODELS = [
     ModelCase("stacked", Stacked(L, 2), _chain(lstm, lstm)),
     ModelCase("stacked-tlstm", Stacked(TLSTM, 2), _chain(tlstm, tlstm)),
@@ -213,6 +274,8 @@ MODELS = [
         WaveNet(4, residual_features=M, dilations=(1, 2, 3)),
         _of(model_oracles.wavenet, dilations=(1, 2, 3)),
     ),
+    *ADAPTIVE,
+    *SKIPPING,
     ModelCase("zoneout", as_sequence(ZONED), _zoneout(0.2, 0.3)),
     ModelCase("recurrent-dropout", as_sequence(RecurrentDropout(L, rate=0.3)), lstm),
     ModelCase(

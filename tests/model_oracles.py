@@ -110,6 +110,16 @@ def residual(ys_of_inner, xs):
     return ys_of_inner + xs
 
 
+def skip_connections(params, xs, layers, size):
+    """h^l = layer^l([x, h^{l-1}]), y = [h^1, .., h^L]; tokens, of which there are `size`, one-hot."""
+    x = xs if xs.ndim > 2 else (xs[..., None] == np.arange(size)).astype(float)
+    ys = []
+    for n, layer in enumerate(layers):
+        inputs = np.concatenate([x, ys[-1]], axis=-1) if n else xs
+        ys.append(layer(params[f"layer_{n}"], inputs))
+    return np.concatenate(ys, axis=-1)
+
+
 def batch_norm(norm, a, epsilon=1e-5):
     """scale (a - mean) / sqrt(variance + epsilon) + bias over the batch; and (mean, variance)."""
     mean = a.mean(axis=0)
@@ -188,3 +198,46 @@ def noisy_lstm(params, xs, drops, masks_h, masks_c):
         c = keep_c * c + (1 - keep_c) * new_c
         ys.append(h)
     return np.stack(ys)
+
+
+def adaptive_computation(params, xs, step, *, max_ponder, epsilon=0.01):
+    """(ys, N, R): for each example and x, s' and y are the means over inner steps, as in the paper.
+
+    step(params, x, state) -> (state, y) is the cell for one example; its first state is None.
+    """
+    (T, B), unit = xs.shape[:2], params["halting"]
+    size, M = len(params["cell"]["input"]["kernel"]) - 1, len(unit["kernel"])
+    ys, numbers, remainders = np.zeros((T, B, M)), np.zeros((T, B), int), np.zeros((T, B))
+    for b in range(B):
+        state = None
+        for t in range(T):
+            x = xs[t, b] if xs.ndim == 3 else (xs[t, b] == np.arange(size)).astype(float)
+            states, outputs, p = [], [], []
+            while not p or (sum(p) < 1 - epsilon and len(p) < max_ponder):
+                flag = 0.0 if p else 1.0
+                after, y = step(params["cell"], np.append(x, flag), states[-1] if p else state)
+                states.append(after)
+                outputs.append(y)
+                p.append(sigmoid(y @ unit["kernel"][:, 0] + unit["bias"][0]))
+            remainder = 1 - sum(p[:-1])
+            weights = [*p[:-1], remainder]
+            state = sum(w * s for w, s in zip(weights, states, strict=True))
+            ys[t, b] = sum(w * y for w, y in zip(weights, outputs, strict=True))
+            numbers[t, b], remainders[t, b] = len(p), remainder
+    return ys, numbers, remainders
+
+
+def lstm_step(params, x, state):
+    """One step of one example's LSTM; its state is [h, c]."""
+    U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    h, c = np.zeros((2, len(U))) if state is None else state
+    h, c = lstm_update(x @ params["input"]["kernel"] + h @ U + b, c)
+    return np.stack([h, c]), h
+
+
+def elman_step(params, x, state):
+    """One step of one example's Elman network; its state is h."""
+    U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    h = np.zeros(len(U)) if state is None else state
+    h = np.tanh(x @ params["input"]["kernel"] + h @ U + b)
+    return h, h

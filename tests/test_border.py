@@ -16,6 +16,7 @@ from tlstm_jax import (
     GRU,
     LSTM,
     MILSTM,
+    AdaptiveComputation,
     Bidirectional,
     Chain,
     Dropout,
@@ -319,6 +320,7 @@ def test_numbers_of_any_library_are_hashed_alike(one):
             if (
                 field.type not in (float, float | None)
                 or field.name in RATES
+                or (isinstance(model, AdaptiveComputation) and field.name == "epsilon")  # below 1
                 or getattr(model, "version", 0) == 2017
             ):
                 continue

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import B, I, M, T, assert_close, cell_params, jit, on_device, vectors
+from cases import B, I, M, T, assert_close, cell_params, jit, on_device, random_params, vectors
 from flax import linen as nn
 from flax import nnx
 
 from tlstm_jax import (
     LSTM,
+    AdaptiveComputation,
     Bidirectional,
     ConvLSTM,
     LearnedCarry,
@@ -238,3 +239,20 @@ def test_zoneout_draws_for_every_location(x64):
     assert noise[0].hidden.shape == (T, B, *MAP, M)
     inputs = params, cell.init_carry(B, jnp.float64), jnp.asarray(XS)
     assert_close(unroll(cell, *inputs, noise=noise), unroll_reference(cell, *inputs, noise=noise))
+
+
+def test_pondering_over_a_map_halts_by_the_mean_over_its_locations(x64):
+    model = AdaptiveComputation(CELL, max_ponder=2)
+    params = random_params(lambda key: model.init(key, (*MAP, I))[0])
+    params = on_device(params)
+    carry, xs = model.init_carry(B, jnp.float64), jnp.asarray(XS)
+    _, ys, _, aux = model.apply(params, (), carry, xs)
+    flags = [jnp.concatenate([xs[0], jnp.full((B, *MAP, 1), n)], axis=-1) for n in (1.0, 0.0)]
+    first, y_1 = CELL.step(params["cell"], carry, flags[0])
+    _, y_2 = CELL.step(params["cell"], first, flags[1])
+    halting = params["halting"]
+    p = jax.nn.sigmoid(y_1.mean(axis=(1, 2)) @ halting["kernel"] + halting["bias"][None])
+    p = p[:, :, None, None]
+    assert ((p > 0.01) & (p < 0.99)).all()
+    assert_close(ys[0], p * y_1 + (1 - p) * y_2)
+    assert aux["ponder"].shape == ()

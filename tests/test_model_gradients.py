@@ -123,7 +123,8 @@ def test_annealing_gives_the_gradient_of_the_cell_with_that_slope(steps, x64):
 
 
 VMAPPED = ["chain", "residual-trnn", "learned-lstm", "dilated-tlstm", "bidirectional", "sru-2018-2"]
-VMAPPED += ["annealed-hm", "qrnn-fo-2", "wavenet", "late"]
+VMAPPED += ["annealed-hm", "qrnn-fo-2", "wavenet", "late", "adaptive"]
+VMAPPED += ["skip-late"]
 
 
 def whole(case, params, xs):

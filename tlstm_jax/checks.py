@@ -63,7 +63,7 @@ def check_call(
             f"xs has shape {xs.shape} and integers; accepted by {name}, which reads maps, are "
             f"floats [T, B, {', '.join(map(str, spatial))}, I]"
         )
-    size = input_shape_of(xs) if xs.ndim > 2 else _number_of_tokens(model, params)
+    size = input_shape_of(xs) if xs.ndim > 2 else number_of_tokens(model, params)
     sizes = size if isinstance(size, tuple) else (size,)
     size = size if all(isinstance(size, int) for size in sizes) else None
     if size is not None:
@@ -157,6 +157,19 @@ def check_step(cell: Cell, params: Params, carry: Carry, x: Array) -> None:
     check_call(cell, params, carry, jax.ShapeDtypeStruct((1, *x.shape), x.dtype))
 
 
+def number_of_tokens(model: Cell | SequenceModel, params: Params) -> int | None:
+    """The number of tokens that parameters are for; None if the model takes no tokens."""
+    try:
+        axes, more = recall(_input_axes, model)
+    except ValueError:  # it takes vectors of one width only, and says so itself
+        return None
+    leaves, number = _leaves(params), 1
+    for path, axis in axes:
+        shape = jnp.shape(leaves.get(path, jnp.zeros(())))
+        number *= shape[axis] if axis < len(shape) else 1
+    return number - more
+
+
 def _has(model: Any, part: str) -> bool:
     names = ("features", "delay", "causal", "init", "init_carry", part)
     return not isinstance(model, type) and all(hasattr(model, name) for name in names)
@@ -238,8 +251,12 @@ def _init_carry(model: Cell | SequenceModel, size: InputShape | None, batch_size
 
 
 @functools.lru_cache(maxsize=256)
-def _input_axes(model: Cell | SequenceModel) -> list[tuple[str, int]]:
-    """Parameters and their axes whose sizes multiply to the number of inputs; most often one."""
+def _input_axes(model: Cell | SequenceModel) -> tuple[list[tuple[str, int]], int]:
+    """Parameters and their axes whose sizes multiply to the number of inputs; most often one.
+
+    Returns:
+      (these, by how much their product is larger than the number).
+    """
     first, second = (_leaves(recall(_init, model, size)[0]) for size in _PROBES)
     varying = [
         ((path, axis), sizes)
@@ -247,25 +264,21 @@ def _input_axes(model: Cell | SequenceModel) -> list[tuple[str, int]]:
         for axis, sizes in enumerate(zip(leaf.shape, second[path].shape, strict=True))
         if sizes[0] != sizes[1]
     ]
-    if whole := [where for where, sizes in varying if sizes == _PROBES]:
-        return whole[:1]
+    for where, sizes in varying:
+        if (more := _more(sizes)) is not None:
+            return [where], more
     products = itertools.accumulate((sizes for _, sizes in varying), _times)  # of a tensor train
-    number = next((n for n, sizes in enumerate(products, 1) if sizes == _PROBES), 0)
-    return [where for where, _ in varying[:number]]
+    for n, sizes in enumerate(products, 1):
+        if (more := _more(sizes)) is not None:
+            return [where for where, _ in varying[:n]], more
+    return [], 0
 
 
 def _times(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
     return a[0] * b[0], a[1] * b[1]
 
 
-def _number_of_tokens(model: Cell | SequenceModel, params: Params) -> int | None:
-    """The number of tokens that parameters are for; None if the model takes no tokens."""
-    try:
-        axes = recall(_input_axes, model)
-    except ValueError:  # it takes vectors of one width only, and says so itself
-        return None
-    leaves, number = _leaves(params), 1
-    for path, axis in axes:
-        shape = jnp.shape(leaves.get(path, jnp.zeros(())))
-        number *= shape[axis] if axis < len(shape) else 1
-    return number
+def _more(sizes: tuple[int, int]) -> int | None:
+    """By how much both sizes are larger than the probes; None if not by the same."""
+    first, second = (size - probe for size, probe in zip(sizes, _PROBES, strict=True))
+    return first if first == second else None

@@ -1,5 +1,6 @@
 """Models: more than one cell in time, and wrappers of any of them."""
 
+from tlstm_jax.models.adaptive_computation import AdaptiveComputation
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.bidirectional import Bidirectional
@@ -10,6 +11,7 @@ from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence, last_output
+from tlstm_jax.models.skip_connections import SkipConnections
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.stacked import Stacked
 from tlstm_jax.models.wavenet import WaveNet
@@ -17,6 +19,7 @@ from tlstm_jax.models.wavenet import WaveNet
 __all__ = [
     "QRNN",
     "SRU",
+    "AdaptiveComputation",
     "AnnealedHMLSTM",
     "BatchNormLSTM",
     "Bidirectional",
@@ -25,6 +28,7 @@ __all__ = [
     "Dropout",
     "LearnedCarry",
     "Residual",
+    "SkipConnections",
     "Stacked",
     "WaveNet",
     "as_sequence",

@@ -33,7 +33,7 @@ from tlstm_jax.names import accepted, is_own, parameters
 from tlstm_jax.network import Network
 from tlstm_jax.overrides import initial
 from tlstm_jax.typing import Cell, InputShape, Params, SequenceModel
-from tlstm_jax.zoo.assembly import RATES, Wrapping
+from tlstm_jax.zoo.assembly import APPLIED, Wrapping
 from tlstm_jax.zoo.catalogue import check_protocol, entry
 from tlstm_jax.zoo.descriptions import described
 from tlstm_jax.zoo.makers import FEATURES
@@ -133,7 +133,7 @@ def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
 
     Returns:
       Setting -> ("init" or "apply", the Network's function that reads it; its name in `override`).
-      A rate of dropout is only replaced if it is not 0.
+      Those of "apply" are only replaced if they are given and not 0.
 
     Raises:
       ValueError: there is no such model.
@@ -148,7 +148,7 @@ def _traced(name: str, make: Any) -> Mapping[str, tuple[str, str]]:
     size = example_input_size(name, 2)
     network = make_network(name, input_size=size, output_size=2, tokens=isinstance(size, int))
     own, kinds = own_settings(name), setting_types(name)
-    traced = {k: ("apply", rate) for k, rate in RATES.items() if k not in own}
+    traced = {k: ("apply", there) for k, there in APPLIED.items() if k not in own}
     floats = [k for k in own if kinds[k] in (float, float | None)]
     traced |= {k: ("init", k) for k in floats if k in initial_settings(network)}
     return types.MappingProxyType(traced)
@@ -180,8 +180,9 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
     layers = 1 if "num_layers" in own_settings(name) else s["num_layers"]
     one_layer = "with one layer"
     idle = {}
-    if s["residual"] and layers == 1:
-        idle["residual"] = (False, f"{one_layer} (a model with layers of its own counts as one)")
+    for between in ("residual", "skip_connections"):
+        if s[between] and layers == 1:
+            idle[between] = (False, f"{one_layer} (a model with layers of its own counts as one)")
     for shares in ("shared", "tied"):
         if s.get(shares) and s["num_layers"] == 1:
             idle[shares] = (False, one_layer)
@@ -192,6 +193,9 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
     nothing = (None, 0.0, known["carry_scale"])  # 0.0: what runs were written with by default
     if s["carry_scale"] not in nothing and not s["learned_carry"]:
         idle["carry_scale"] = (known["carry_scale"], "without learned_carry")
+    for of_pondering in ("ponder_cost", "ponder_epsilon"):  # of one inner step, N and R are 1
+        if s["max_ponder"] in (0, 1) and s[of_pondering] != known[of_pondering]:
+            idle[of_pondering] = (known[of_pondering], "without max_ponder of 2 or more")
     return idle
 
 
