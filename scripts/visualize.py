@@ -62,7 +62,7 @@ def main() -> int:
 
 def _of_split(task: Task) -> Example:
     # As for a model without delay: the example is read at once.
-    batch = task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), 0)
+    batch = _eval_batch(task)
     size = batch.inputs.shape[1]
     if EXAMPLE.value >= size:
         raise ValueError(f"example is {EXAMPLE.value}; accepted are 0 to {size - 1}")
@@ -71,9 +71,14 @@ def _of_split(task: Task) -> Example:
     if batch.lengths is not None:
         inputs = inputs[: int(batch.lengths[at])]
     if not (jnp.issubdtype(batch.targets.dtype, jnp.integer) and batch.targets.ndim == 2):
-        return Example(inputs, None, batch.targets[0, at] if _of_numbers(task, batch) else None)
+        last = task.last_only and _has_numbers(batch) and batch.targets.ndim == 3
+        return Example(inputs, None, batch.targets[0, at] if last else None)
     targets = np.where(batch.mask[:, at], batch.targets[:, at], -1)
     return Example(inputs, targets[: len(inputs)])
+
+
+def _eval_batch(task: Task) -> Batch:
+    return task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), 0)
 
 
 def _of_prompt(task: Task) -> Example:
@@ -82,10 +87,9 @@ def _of_prompt(task: Task) -> Example:
     return Example(jnp.asarray(tokens)[:, None], targets)
 
 
-def _of_numbers(task: Task, batch: Batch) -> bool:
-    """Whether the last output alone is to be some numbers."""
-    floats = jnp.issubdtype(batch.targets.dtype, jnp.floating)
-    return task.last_only and floats and batch.targets.ndim == 3
+def _has_numbers(batch: Batch) -> bool:
+    """Whether the outputs are to be numbers, not classes."""
+    return jnp.issubdtype(batch.targets.dtype, jnp.floating)
 
 
 def _outputs(network: Network, params: dict, state: Any, inputs: Array) -> np.ndarray:
@@ -113,7 +117,8 @@ def _beside(
         if example.targets is not None:
             labels["target"] = _texts(example.targets, classes)
             answers = np.where(example.targets < 0, -1, answers)  # nothing is asked elsewhere
-        labels["answer"] = _texts(answers, classes)
+        if not _has_numbers(_eval_batch(task)):
+            labels["answer"] = _texts(answers, classes)
     return {"labels": labels}, title
 
 

@@ -25,6 +25,15 @@ LONG_MEMORY: Mapping[str, Preset] = {
             f"0.3 minutes on one of {HARDWARE}"
         ),
     ),
+    "adding/lstm-200": Preset(
+        task="adding",
+        model="lstm",
+        settings=_OURS | {"sequence_length": 200, "features": 100, "num_steps": 40_000},
+        measured=(
+            "80,000 samples to a mean squared error of 0.01, 0.0019 on test; "
+            f"2.9 minutes on {HARDWARE}, beside other work"
+        ),
+    ),
     "adding/irnn-200": Preset(
         task="adding",
         model="irnn",
