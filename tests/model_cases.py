@@ -26,6 +26,7 @@ from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
@@ -184,6 +185,17 @@ MODELS = [
         "wavenet",
         WaveNet(4, residual_features=M, dilations=(1, 2, 3)),
         _of(model_oracles.wavenet, dilations=(1, 2, 3)),
+    ),
+    ModelCase(
+        "neural-gpu",
+        NeuralGPU(M, width=2),
+        _of(model_oracles.neural_gpu, width=2, num_layers=2),
+    ),
+    ModelCase(
+        "neural-gpu-relaxed",
+        NeuralGPU(M, width=3, num_layers=1, kernel_size=5, cutoff=1.0, relaxation=2, remat_every=4),
+        _of(model_oracles.neural_gpu, width=3, num_layers=1, cutoff=1.0, copies=2),
+        state={"steps": np.float32(5000)},
     ),
     ModelCase("zoneout", as_sequence(ZONED), _zoneout(0.2, 0.3)),
     ModelCase("recurrent-dropout", as_sequence(RecurrentDropout(L, rate=0.3)), lstm),

@@ -22,6 +22,7 @@ from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
+from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
@@ -232,6 +233,13 @@ MODELS: Mapping[str, Entry] = {
         'Lei et al., "Simple Recurrent Units for Highly Parallelizable Recurrence", EMNLP 2018',
         checked="sru",
         defaults={"num_layers": 2},
+    ),
+    "neural_gpu": Entry(
+        NeuralGPU,
+        "Neural GPU",
+        'Kaiser and Sutskever, "Neural GPUs Learn Algorithms", ICLR 2016',
+        checked="gated units apart from each other (kernels of one tap); equal copies",
+        defaults={"features": 24},
     ),
     "mut": Entry(
         MUT,
