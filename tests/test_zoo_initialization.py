@@ -25,6 +25,7 @@ from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
@@ -127,6 +128,13 @@ NORMAL = [
     *((WAVENET, f"layer_{n}/residual/kernel", 40**-0.5) for n in (0, 1)),
     *((WAVENET, f"layer_{n}/skip/kernel", 40**-0.5) for n in (0, 1)),
     (WAVENET, "post/kernel", 30**-0.5),
+    (NeuralGPU(WIDE), "input/kernel", 50**-0.5),
+    (NeuralGPU(WIDE, **SCALED), "input/kernel", 0.5),
+    *(
+        (NeuralGPU(WIDE, relaxation=2), f"layer_{n}/{part}/kernel", 360**-0.5)
+        for n in (0, 1)
+        for part in ("gates", "candidate")
+    ),
 ]
 
 
@@ -304,6 +312,11 @@ CONSTANT = [
     (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
     (QRNN(WIDE, pooling="ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
     (WAVENET, {}),
+    (NeuralGPU(WIDE), {f"layer_{n}/gates/bias": 1.0 for n in (0, 1)}),
+    (
+        NeuralGPU(WIDE, num_layers=1, gate_bias=-0.5, relaxation=2),
+        {"layer_0/gates/bias": -0.5},
+    ),
 ]
 
 

@@ -27,6 +27,7 @@ from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
@@ -53,6 +54,7 @@ FLOATS = [
     (SRUCell(M), {"input_scale": 0.5}),
     (FullCapacityURNN(2 * M), {"input_scale": 0.5}),
     (QRNN(M), {"forget_bias": 1.0, "input_scale": 0.5}),
+    (NeuralGPU(M, relaxation=2), {"gate_bias": 0.5, "input_scale": 0.5}),
 ]
 
 
@@ -128,6 +130,13 @@ COUNTS = [
     (
         WaveNet(S, residual_features=M, dilations=(1, 2, 4)),
         M * (J + 1) + 3 * (2 * M * (2 * M + 1) + M * (M + 1) + S * (M + 1)) + S * (S + 1),
+    ),
+    *(
+        (
+            NeuralGPU(M, num_layers=L, kernel_size=5, relaxation=copies),
+            J * M + copies * L * 3 * M * (25 * M + 1),
+        )
+        for copies in (1, 2)
     ),
 ]
 

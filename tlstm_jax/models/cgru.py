@@ -81,9 +81,7 @@ def init_cgru(
     k, M, axes = kernel_size, features, (copies,) if copies > 1 else ()
     blocks = {"gates": 2, "candidate": 1} | ({"tape": 3} if tape else {})
     params = {}
-    for one, (name, number) in zip(
-        jax.random.split(key, len(blocks)), blocks.items(), strict=True
-    ):
+    for one, (name, number) in zip(jax.random.split(key, len(blocks)), blocks.items(), strict=True):
         shape = (*axes, k, k, M, number * M)
         params[name] = {"kernel": scaled_normal(one, shape, 1.0, fan_in=k * k * M)}
     params["gates"]["bias"] = jnp.full((*axes, 2 * M), gate_bias, jnp.float32)
@@ -153,7 +151,9 @@ def cgru(
       tape: what the output tape adds to u, r and the candidate, [T, B, 3 w M] in `dtype`, or None.
     """
     a = convolve(S, params["gates"], kernel_size, place, dtype)
-    gates, of_tape = (a, None) if tape is None else (a + tape[..., : a.shape[-1]], tape[..., a.shape[-1] :])
+    gates, of_tape = (
+        (a, None) if tape is None else (a + tape[..., : a.shape[-1]], tape[..., a.shape[-1] :])
+    )
     u, r = (cut_sigmoid(part.astype(S.dtype), cutoff) for part in jnp.split(gates, 2, axis=-1))
     c = convolve(r * S, params["candidate"], kernel_size, place, dtype)
     c = c if of_tape is None else c + of_tape

@@ -68,12 +68,12 @@ class NeuralGPU:
       recurrent_dropout: rate of dropout on the entire state before every step, 0.06 to 0.135 in the
         paper; on a sequence of more than 8 positions, 8 / n times that.
       relaxation: R >= 1, copies of the CGRUs, 6 in the paper; 1: none.
-      relaxation_pull: weight of the cost that pulls the copies together, at first.
-      relaxation_growth: by what factor that weight grows until the copies become one.
-      relaxation_steps: training steps until then.
+      relaxation_pull: initial weight of the cost that pulls the copies together.
+      relaxation_growth: by what factor that weight grows over relaxation_steps.
+      relaxation_steps: training steps after which the copies become one, their mean.
       input_scale: initial standard deviation of W; None is variance scaling, 1 / sqrt(I).
       dtype: the dtype of the products; None is the parameters' dtype. The state is float32 or wider.
-      remat_every: save the state only every so many steps, recompute the rest; None: save all.
+      remat_every: save the state only every so many steps, recompute the rest; None: after each.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -224,8 +224,11 @@ class NeuralGPU:
         T = jax.tree.leaves(state)[0].shape[0]
         steps = jnp.arange(T, dtype=jnp.int32)
 
+        # Of a step only the state is saved: on a CPU the rest is recomputed faster than it is read.
+        again = jax.checkpoint(step, prevent_cse=False)
+
         def scan(state: PyTree, steps: Array) -> tuple[PyTree, None]:
-            return lax.scan(lambda state, k: (step(state, k), None), state, steps)
+            return lax.scan(lambda state, k: (again(state, k), None), state, steps)
 
         if self.remat_every is None:
             return scan(state, steps)[0]

@@ -14,10 +14,17 @@ _MOST_SIZE = 2**20  # of one axis
 _MOST_COPIES = 256  # of what is traced once for each
 _MOST_AXES = 5  # the kernel and the unrolled locations grow exponentially with them
 
-_COPIES = ("num_layers", "depth", "num_fast", "width")
+_COPIES = ("num_layers", "depth", "num_fast", "width", "relaxation")
 _LEAST = {"seed": -(2**31), "permutation_seed": 0, "warmup_steps": 0}  # where it is not 1
 _NUMBERS = ("num_steps", "warmup_steps", "eval_every", "checkpoint_every", "steps_per_call")
-_NUMBERS += ("patience", "seed", "permutation_seed", "anneal_steps", "eval_samples")  # int32
+_NUMBERS += (
+    "patience",
+    "seed",
+    "permutation_seed",
+    "anneal_steps",
+    "eval_samples",
+    "relaxation_steps",
+)  # int32
 _MOST = dict.fromkeys(_COPIES, _MOST_COPIES) | dict.fromkeys(_NUMBERS, 2**31 - 1)
 
 
