@@ -25,6 +25,7 @@ from tlstm_jax.models.bidirectional import Bidirectional
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
@@ -195,6 +196,12 @@ MODELS = [
         "neural-gpu-relaxed",
         NeuralGPU(M, width=3, num_layers=1, kernel_size=5, cutoff=1.0, relaxation=2, remat_every=4),
         _of(model_oracles.neural_gpu, width=3, num_layers=1, cutoff=1.0, copies=2),
+        state={"steps": np.float32(5000)},
+    ),
+    ModelCase(
+        "extended-neural-gpu",
+        ExtendedNeuralGPU(M, width=2, num_outputs=4, relaxation=2, remat_every=4),
+        _of(model_oracles.extended_neural_gpu, width=2, num_layers=2, copies=2),
         state={"steps": np.float32(5000)},
     ),
     ModelCase("zoneout", as_sequence(ZONED), _zoneout(0.2, 0.3)),

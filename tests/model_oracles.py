@@ -246,3 +246,21 @@ def neural_gpu(params, xs, *, width, num_layers, cutoff=1.2, copies=1):
     settings = {"width": width, "num_layers": num_layers, "cutoff": cutoff, "copies": copies}
     ys = [encoded(params, xs[:, b], **settings)[0] for b in range(xs.shape[1])]
     return np.stack(ys, axis=1)
+
+
+def extended_neural_gpu(params, xs, *, width, num_layers, cutoff=1.2, copies=1):
+    """After the encoder, n steps d' = CGRU(d, tape): y_k = d'[0, k], whose symbol goes on the tape."""
+    settings = {"width": width, "num_layers": num_layers, "cutoff": cutoff, "copies": copies}
+    E, ys = params["embedding"]["kernel"], []
+    for b in range(xs.shape[1]):
+        d = encoded(params, xs[:, b], **settings)
+        tape, of_example = np.zeros_like(d), []
+        for k in range(len(xs)):
+            for l in range(num_layers):
+                layer = copy_of(params["decoder"][f"layer_{l}"], k % copies, copies)
+                d = cgru(layer, d, cutoff=cutoff, tape=tape)
+            of_example.append(d[0, k])
+            odds = np.exp(project(params["readout"], d[0, k][None])[0])
+            tape[0, k] = (odds / odds.sum()) @ E
+        ys.append(np.stack(of_example))
+    return np.stack(ys, axis=1)

@@ -124,6 +124,7 @@ def test_annealing_gives_the_gradient_of_the_cell_with_that_slope(steps, x64):
 
 VMAPPED = ["chain", "residual-trnn", "learned-lstm", "dilated-tlstm", "bidirectional", "sru-2018-2"]
 VMAPPED += ["annealed-hm", "qrnn-fo-2", "wavenet", "late", "neural-gpu", "neural-gpu-relaxed"]
+VMAPPED += ["extended-neural-gpu"]
 
 
 def whole(case, params, xs):

@@ -8,9 +8,9 @@ import numpy as np
 import oracles
 import pytest
 from cases import B, I, M, assert_close, jit, on_device, random_params, vectors
-from model_oracles import convolved, neural_gpu
+from model_oracles import cgru, convolved, neural_gpu
 
-from tlstm_jax import NeuralGPU
+from tlstm_jax import ExtendedNeuralGPU, NeuralGPU
 from tlstm_jax.models.cgru import cut_sigmoid
 
 STEPS = 7
@@ -177,6 +177,56 @@ def test_a_training_with_dropout_needs_a_key():
         model.apply(params, state, (), jnp.ones((3, B, I)), train=True)
 
 
+EXTENDED = ExtendedNeuralGPU(M, width=2, num_outputs=4)
+
+
+def test_a_tape_that_is_not_read_leaves_a_neural_gpu_of_more_steps(x64):
+    # Output k is then the first row after n + k + 1 steps, of decoder and encoder alike.
+    xs, params = vectors(steps=STEPS), params_of(EXTENDED)
+    encoder = {name: part for name, part in params.items() if name.startswith("layer")}
+    for name, layer in encoder.items():
+        kernel = params["decoder"][name]["tape"]["kernel"]
+        params["decoder"][name] = layer | {"tape": {"kernel": np.zeros_like(kernel)}}
+    ys = applied(EXTENDED, params, xs)[0]
+    for b in range(B):
+        S = np.zeros((2, STEPS, M))
+        S[0] = xs[:, b] @ params["input"]["kernel"]
+        for step in range(2 * STEPS):
+            for layer in encoder.values():
+                S = cgru(layer, S, cutoff=1.2)
+            if step >= STEPS:
+                k = step - STEPS
+                assert_close(ys[k, b], S[0, k])
+
+
+def test_an_output_is_read_by_those_after_it_alone(x64):
+    # Another readout changes what is on the tape, so all outputs but the first.
+    xs, params = vectors(steps=STEPS), params_of(EXTENDED)
+    other = params | {
+        "readout": jax.tree.map(lambda p: p + np.sin(np.arange(4)), params["readout"])
+    }
+    moved = np.asarray(applied(EXTENDED, params, xs)[0] != applied(EXTENDED, other, xs)[0])
+    assert moved[1:].any(axis=-1).all() and not moved[0].any()
+
+
+def test_the_pull_and_dropout_reach_the_decoder(x64):
+    model = dataclasses.replace(EXTENDED, relaxation=2, recurrent_dropout=0.3)
+    params, xs, state = params_of(model), vectors(steps=3), {"steps": np.float32(0)}
+
+    def cost(params):
+        return model.apply(params, state, (), jnp.asarray(xs), key=KEY, train=True)[3]["relaxation"]
+
+    grads = jit(jax.grad(cost))(on_device(params))
+    pulled = {name: np.any(jax.tree.leaves(part)[0]) for name, part in grads.items()}
+    assert pulled == {name: name not in ("input", "readout", "embedding") for name in params}
+    encoded = params | {"decoder": jax.tree.map(np.zeros_like, params["decoder"])}
+    encoded["decoder"]["layer_0"]["gates"]["bias"] += 2.5  # u = 1: the decoder keeps what it drops
+    encoded["decoder"]["layer_1"]["gates"]["bias"] += 2.5
+    ys = applied(model, encoded, xs, state, key=KEY, train=True)[0]
+    assert (ys == 0).any() and (ys != 0).any()
+    assert (applied(model, encoded, xs, state)[0] != 0).all()
+
+
 @pytest.mark.parametrize(
     ("setting", "text"),
     [
@@ -197,3 +247,8 @@ def test_settings_out_of_range_are_refused_by_name(setting, text):
     with pytest.raises(ValueError) as error:
         NeuralGPU(M, **setting)
     assert str(error.value) == text
+
+
+def test_a_tape_needs_symbols():
+    with pytest.raises(ValueError, match=r"^num_outputs is 0; accepted are integers >= 1$"):
+        ExtendedNeuralGPU(M, num_outputs=0)

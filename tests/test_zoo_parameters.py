@@ -27,6 +27,7 @@ from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
@@ -137,6 +138,10 @@ COUNTS = [
             J * M + copies * L * 3 * M * (25 * M + 1),
         )
         for copies in (1, 2)
+    ),
+    (
+        ExtendedNeuralGPU(M, num_layers=L, num_outputs=S),
+        J * M + L * 3 * M * (3 * 9 * M + 2) + S * (2 * M + 1),
     ),
 ]
 

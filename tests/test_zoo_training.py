@@ -123,6 +123,7 @@ def test_what_is_around_a_model_trains(around):
         ("lstm", {"depth": 2}, "depth is not a setting of model lstm; accepted are features"),
         ("neural_gpu", {"relaxation_pull": 0.1}, "relaxation_pull is 0.1; accepted with one copy"),
         ("neural_gpu", {"kernel_size": 4}, "kernel_size is 4; accepted are odd integers >= 1"),
+        ("extended_neural_gpu", {"num_outputs": 0}, "num_outputs is 0; accepted are integers >= 1"),
         ("nothing", {}, "model is 'nothing'; accepted are tlstm"),
     ],
 )

@@ -6,6 +6,7 @@ from tlstm_jax.models.bidirectional import Bidirectional
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
@@ -24,6 +25,7 @@ __all__ = [
     "Chain",
     "Dilated",
     "Dropout",
+    "ExtendedNeuralGPU",
     "LearnedCarry",
     "NeuralGPU",
     "Residual",

@@ -137,7 +137,7 @@ class NeuralGPU:
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
     ) -> Carry:
-        """()"""
+        """(), since every sequence starts from its inputs alone."""
         del batch_size, dtype, params
         return ()
 

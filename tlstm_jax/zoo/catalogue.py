@@ -22,6 +22,7 @@ from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sru import SRU
@@ -239,6 +240,13 @@ MODELS: Mapping[str, Entry] = {
         "Neural GPU",
         'Kaiser and Sutskever, "Neural GPUs Learn Algorithms", ICLR 2016',
         checked="gated units apart from each other (kernels of one tap); equal copies",
+        defaults={"features": 24},
+    ),
+    "extended_neural_gpu": Entry(
+        ExtendedNeuralGPU,
+        "Extended Neural GPU, with an output tape",
+        'Kaiser and Bengio, "Can Active Memory Replace Attention?", NIPS 2016',
+        checked="a Neural GPU of twice as many steps, where nothing of the tape is read",
         defaults={"features": 24},
     ),
     "mut": Entry(
