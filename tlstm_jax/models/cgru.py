@@ -1,10 +1,9 @@
 """Convolutional GRUs over the positions of whole sequences, which the Neural GPUs are made of.
 
-    u, r = s'(K * S + B) each                     s'(a) = clip(c sigm(a) - (c - 1) / 2, 0, 1)
-    S' = u * S + (1 - u) * tanh(K_c * (r . S) + B_c)
-
-S is a state [T, B, w M]: at each of T positions, w rows of M channels. K * is a convolution over rows
-and positions, zero outside of both.
+Their state S is [T, B, w M]: at each of T positions w rows of M channels, side by side. A convolution
+over rows and positions is one product with what k neighbouring positions hold. Its matrix has zeros
+where rows are no neighbours, but for 4 rows and 24 channels a gradient takes half the time that it takes
+with a product for each row on a CPU, and a fifteenth of the time with XLA's convolution.
 """
 
 from collections.abc import Mapping
@@ -121,7 +120,7 @@ def _matrix(kernel: Array, width: int, rows: int) -> Array:
 
 
 def convolve(S: Array, params: Params, kernel_size: int, place: Places, dtype: Any) -> Array:
-    """K * S (+ B) [T, B, Z w M] in `dtype`, of S [T, B, rows M], by a matrix of `matrices`."""
+    """conv(S) (+ b) [T, B, Z w M] in `dtype`, of S [T, B, rows M]; params: of `matrices`."""
     T, r = S.shape[0], kernel_size // 2
     padded = jnp.pad(S.astype(dtype), ((r, r), (0, 0), (0, 0)))
     read = [padded[n : n + T] for n in range(kernel_size)]
@@ -143,7 +142,7 @@ def cgru(
     dtype: Any,
     tape: Array | None = None,
 ) -> Array:
-    """S' at the positions that make step `step`; the others keep S.
+    """u * S + (1 - u) * tanh(conv(r * S) + b) where positions make step `step`; others keep S.
 
     Args:
       params: matrices of `matrices`.

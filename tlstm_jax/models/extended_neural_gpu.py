@@ -2,16 +2,15 @@
 
 Kaiser and Bengio, "Can Active Memory Replace Attention?", NIPS 2016.
 
-    S_n = a Neural GPU's last state                              the encoder, n steps
-    d_0 = S_n,  p_0 = 0                                          p: the output tape [w, n, M]
-    d_{k+1} = CGRU^d_L(.. CGRU^d_1(d_k, p_k), p_k)               the decoder, k = 0 .. n - 1
-    y_k = d_{k+1}[0, k]
-    p_{k+1} = p_k,  p_{k+1}[0, k] = softmax(y_k W_o + b_o) E
+    d_0 = S_n, a Neural GPU's last state                         the encoder, n steps
+    d_{t+1} = CGRU_L(.. CGRU_1(d_t, p_t), p_t)                   the decoder, t = 0 .. n - 1
+    y_t = d_{t+1}[0, t]
+    p_0 = 0,  p_{t+1} = p_t,  p_{t+1}[0, t] = softmax(y_t W + b) E
 
-In CGRU^d(d, p) a convolution of the tape with kernels of its own adds to u, r and the candidate. In the
-paper the tape has embeddings of the true outputs in training, and of the likeliest ones afterwards. A
-SequenceModel sees no targets: here the tape gets a mixture of embeddings, as a readout of the model's
-own weighs them, in training and afterwards.
+p [w, n, M] is the output tape. In CGRU(d, p) a convolution of the tape, with kernels of its own, adds to
+the sums of u, r and the candidate. In the paper the tape has embeddings of the true outputs in training,
+and of the likeliest ones afterwards. A SequenceModel sees no targets: here the tape gets a mixture of
+embeddings E, as a readout of the model's own weighs them, in training and afterwards.
 """
 
 import dataclasses
@@ -30,7 +29,7 @@ from tlstm_jax.typing import Array, Params, State
 class ExtendedNeuralGPU(NeuralGPU):
     """A Neural GPU with a decoder and an output tape; a SequenceModel that is not causal.
 
-    y_k depends on the entire input and, by the tape, on y_0 .. y_{k-1}. Lengths, resets, relaxation
+    y_t depends on the entire input and, by the tape, on y_0 .. y_{t-1}. Lengths, resets, relaxation
     (of encoder and decoder) and dropout are those of `NeuralGPU`.
 
     Parameters: `NeuralGPU`'s, and {"decoder": {"layer_0": .., ..}, each with {"tape": {"kernel" [k,

@@ -3,8 +3,13 @@
 Kaiser and Sutskever, "Neural GPUs Learn Algorithms", ICLR 2016.
 
     S_0[0, t] = x_t W,  S_0[i, t] = 0 in the other rows          S [w, n, M], n the sequence's length
-    S_{k+1} = CGRU_L(.. CGRU_1(S_k)),  k = 0 .. n - 1            CGRU: see `cgru`
+    S_{k+1} = CGRU_L(.. CGRU_1(S_k))                             k = 0 .. n - 1
     y_t = S_n[0, t]
+
+    CGRU(S) = u * S + (1 - u) * tanh(conv(r * S) + b)
+    u, r = s'(conv(S) + b) each                                  s'(a) = clip(1.2 sigm(a) - 0.1, 0, 1)
+
+Convolutions are over rows and positions, with zeros outside.
 
 Relaxation: R copies of all CGRUs, of which step k takes number k mod R, and a cost that pulls them
 together, pull * sum (p - mean p)^2. In the paper the pull grows by a factor whenever the curriculum
