@@ -47,6 +47,7 @@ def test_without_a_curriculum_batches_are_what_they_were(make):
         assert train(task, step).lengths is None
 
 
+@pytest.mark.slow(but=["_memorization"])
 @TASKS
 def test_evaluations_are_of_the_full_size_with_and_without_one(make):
     plain, grown = make(), make(curriculum_steps=10)
@@ -73,6 +74,7 @@ def test_the_longest_size_grows_with_the_step_and_all_below_are_drawn(make, star
         assert set(sizes) == set(range(1, longest + 1))
 
 
+@pytest.mark.slow(but=["2"])
 @pytest.mark.parametrize("size", range(1, SIZE + 1))
 def test_a_smaller_sample_is_one_of_the_smaller_task_and_padded(size):
     for task, of in ((_memorization(), of_memorization), (_addition(), of_addition)):
@@ -100,6 +102,7 @@ def test_a_smaller_sample_is_one_of_the_smaller_task_and_padded(size):
                 assert np.flatnonzero(mask[:, b])[0] == 2 * size + 2
 
 
+@pytest.mark.slow(but=["_memorization"])
 @TASKS
 def test_batches_under_vmap_and_at_any_step_are_the_same(make):
     task = make(curriculum_steps=20)
@@ -137,6 +140,7 @@ def test_a_task_whose_samples_have_one_size_has_no_curriculum():
         dataclasses.replace(_memorization(), sample_of_sizes=None, curriculum_steps=3)
 
 
+@pytest.mark.slow(but=["_memorization"])
 @TASKS
 def test_prompts_are_read_whatever_the_curriculum(make):
     task = make(curriculum_start=SIZE, curriculum_steps=9)
