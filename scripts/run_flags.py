@@ -57,6 +57,13 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
         integer("eval_batch_size", None, "Samples, or streams of text, in an evaluation batch."),
         *_define_size_flags(),
         integer("alphabet_size", None, f"Symbols to choose from ({_OF_SYMBOLS})."),
+        integer("curriculum_start", None, "Longest size at first (addition, memorization)."),
+        integer(
+            "curriculum_steps",
+            None,
+            "Training steps in which the longest size grows to the task's; 0: all samples have it "
+            "(addition, memorization).",
+        ),
         number("valid_fraction", None, "Part of the training images that is held out."),
         cli.define_path_flag("data_dir", None, "Folder of the IDX files, and of prepared data."),
         cli.define_path_flag("data_path", None, "A text file, plain or zipped (char_lm)."),

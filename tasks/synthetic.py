@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from tlstm_jax.tasks.base import BaseTask
-from tlstm_jax.typing import Array, Batch
+from tlstm_jax.typing import Array, Batch, PyTree
 
 _SAMPLES = 64  # that show which places are scored always or sometimes; more than enough
 
@@ -25,6 +26,11 @@ class Synthetic(BaseTask):
       size: digits of a summand, or symbols.
       alphabet: how the tokens are written, the blank last.
       eval_samples: fresh samples of an evaluation.
+      sample_of_sizes: (key, sizes [B], size, blank) -> Batch with lengths, of the shapes of `sample`:
+        samples of their own sizes, up to `size`. None: the task has no curriculum.
+      curriculum_start, curriculum_steps: training samples have sizes drawn from 1 to a longest one,
+        which grows with the training step from `curriculum_start` to `size`, in `curriculum_steps`
+        steps, and stays there; 0 steps: all have `size`, as those of evaluations always do.
       marks: how many of the alphabet's last tokens are no symbols; the blank is one.
     """
 
@@ -35,11 +41,18 @@ class Synthetic(BaseTask):
     batch_size: int
     eval_samples: int
     eval_batch_size: int
+    sample_of_sizes: Callable[[Array, Array, int, int], Batch] | None = None
+    curriculum_start: int = 1
+    curriculum_steps: int = 0
     marks: int = 1
 
     tokens = True
     metric = "accuracy"
     target = 0.99
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_curriculum()
 
     @property
     def input_size(self) -> int:
@@ -57,10 +70,45 @@ class Synthetic(BaseTask):
         """Fresh samples."""
         return self.sample(key, batch_size, self.size, len(self.alphabet) - 1)
 
+    def train_batch(self, data: PyTree, key: Array, step: Array, delay: int) -> Batch:
+        """Fresh samples for every step, of the sizes of the curriculum."""
+        if not self.curriculum_steps:
+            return super().train_batch(data, key, step, delay)
+        of_samples, of_sizes = jax.random.split(jax.random.fold_in(key, step))
+        longest = self._longest(jnp.asarray(step))
+        sizes = jax.random.randint(of_sizes, (self.batch_size,), 1, longest + 1, jnp.int32)
+        return self.sample_of_sizes(of_samples, sizes, self.size, len(self.alphabet) - 1)
+
+    def _longest(self, step: Array) -> Array:
+        """The largest size of training step `step`, int32."""
+        done = jnp.minimum(step.astype(jnp.float32) / self.curriculum_steps, 1.0)
+        grown = jnp.floor((self.size - self.curriculum_start) * done)
+        return self.curriculum_start + grown.astype(jnp.int32)
+
+    def _check_curriculum(self) -> None:
+        if self.curriculum_steps < 0:
+            raise ValueError(
+                f"curriculum_steps is {self.curriculum_steps}; accepted are integers >= 0"
+            )
+        if not 1 <= self.curriculum_start <= self.size:
+            raise ValueError(
+                f"curriculum_start is {self.curriculum_start}; accepted for {self.name} of size "
+                f"{self.size} are 1 to {self.size}"
+            )
+        if self.curriculum_start > 1 and not self.curriculum_steps:
+            raise ValueError(
+                f"curriculum_start is {self.curriculum_start}; accepted without curriculum_steps is 1"
+            )
+        if self.curriculum_steps and self.sample_of_sizes is None:
+            raise ValueError(
+                f"curriculum_steps is {self.curriculum_steps}; accepted for {self.name}, whose samples "
+                "are of one size, is 0"
+            )
+
     def of_length(self, length: int) -> Self | None:
         """The task whose sequences have this many steps; None: there is none."""
         for size in itertools.count(1):
-            other = dataclasses.replace(self, size=size)
+            other = dataclasses.replace(self, size=size, curriculum_start=1, curriculum_steps=0)
             steps = jax.eval_shape(other._some).inputs.shape[0]
             if steps >= length:
                 return other if steps == length else None
@@ -117,3 +165,20 @@ def check_sizes(**sizes: int) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name} is {value}; accepted are integers >= 1")
+
+
+def write(onto: Array, symbols: Array, start: Array | int, sizes: Array) -> Array:
+    """`onto` with the first symbols of each example in place of what it has from a step on.
+
+    Args:
+      onto: [T, B].
+      symbols: [n, B].
+      start: the step [B] where each example's first symbol is written.
+      sizes: [B], how many of the symbols are written.
+    """
+    (T, B), n = onto.shape, symbols.shape[0]
+    steps = jnp.broadcast_to(jnp.arange(T, dtype=jnp.int32)[:, None], (T, B))
+    index = steps - jnp.broadcast_to(jnp.asarray(start, jnp.int32), (T, B))
+    read = jnp.take_along_axis(symbols, jnp.clip(index, 0, n - 1), axis=0)
+    within = (index >= 0) & (index < jnp.broadcast_to(sizes, (T, B)))
+    return jnp.where(within, read, onto)

@@ -28,7 +28,9 @@ from tlstm_jax.models.bidirectional import Bidirectional
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
@@ -276,6 +278,23 @@ MODELS = [
     ),
     *ADAPTIVE,
     *SKIPPING,
+    ModelCase(
+        "neural-gpu",
+        NeuralGPU(M, width=2),
+        _of(model_oracles.neural_gpu, width=2, num_layers=2),
+    ),
+    ModelCase(
+        "neural-gpu-relaxed",
+        NeuralGPU(M, width=3, num_layers=1, kernel_size=5, cutoff=1.0, relaxation=2, remat_every=4),
+        _of(model_oracles.neural_gpu, width=3, num_layers=1, cutoff=1.0, copies=2),
+        state={"steps": np.float32(5000)},
+    ),
+    ModelCase(
+        "extended-neural-gpu",
+        ExtendedNeuralGPU(M, width=2, num_outputs=4, relaxation=2, remat_every=4),
+        _of(model_oracles.extended_neural_gpu, width=2, num_layers=2, copies=2),
+        state={"steps": np.float32(5000)},
+    ),
     ModelCase("zoneout", as_sequence(ZONED), _zoneout(0.2, 0.3)),
     ModelCase("recurrent-dropout", as_sequence(RecurrentDropout(L, rate=0.3)), lstm),
     ModelCase(

@@ -241,3 +241,79 @@ def elman_step(params, x, state):
     h = np.zeros(len(U)) if state is None else state
     h = np.tanh(x @ params["input"]["kernel"] + h @ U + b)
     return h, h
+
+
+def cut_sigmoid(a, cutoff):
+    """The gates of Neural GPUs: c s(a) - (c - 1) / 2, cut to [0, 1]."""
+    return np.minimum(1, np.maximum(0, cutoff * sigmoid(a) - (cutoff - 1) / 2))
+
+
+def convolved(kernel, S):
+    """A convolution of S [w, n, M] over rows and positions, tap by tap, zero outside."""
+    k, (w, n, _) = kernel.shape[0], S.shape
+    out = np.zeros((w, n, kernel.shape[-1]))
+    for i in range(w):
+        for t in range(n):
+            for di in range(k):
+                for dt in range(k):
+                    row, place = i + di - k // 2, t + dt - k // 2
+                    if 0 <= row < w and 0 <= place < n:
+                        out[i, t] += S[row, place] @ kernel[di, dt]
+    return out
+
+
+def cgru(layer, S, *, cutoff, tape=None):
+    """u S + (1 - u) tanh(K_c * (r S) + b), u, r = s'(K * S + b); a tape [w, n, M] adds to each."""
+    M = S.shape[-1]
+    a = convolved(layer["gates"]["kernel"], S) + layer["gates"]["bias"]
+    of_tape = np.zeros((*S.shape[:2], 3 * M))
+    if tape is not None:
+        of_tape = convolved(layer["tape"]["kernel"], tape)
+    u = cut_sigmoid(a[..., :M] + of_tape[..., :M], cutoff)
+    r = cut_sigmoid(a[..., M:] + of_tape[..., M : 2 * M], cutoff)
+    c = convolved(layer["candidate"]["kernel"], r * S) + layer["candidate"]["bias"]
+    return u * S + (1 - u) * np.tanh(c + of_tape[..., 2 * M :])
+
+
+def copy_of(params, n, copies):
+    """Copy n of parameters with an axis of copies; there is none if copies == 1."""
+    if isinstance(params, dict):
+        return {name: copy_of(part, n, copies) for name, part in params.items()}
+    return params if copies == 1 else params[n]
+
+
+def encoded(params, xs, *, width, num_layers, cutoff, copies):
+    """S_n of one example xs [n, I], or tokens [n]: its embedding in the first row, n steps."""
+    M = params["input"]["kernel"].shape[1]
+    S = np.zeros((width, len(xs), M))
+    for t in range(len(xs)):
+        S[0, t] = project(params["input"], xs[t : t + 1])[0]
+    for k in range(len(xs)):
+        for l in range(num_layers):
+            S = cgru(copy_of(params[f"layer_{l}"], k % copies, copies), S, cutoff=cutoff)
+    return S
+
+
+def neural_gpu(params, xs, *, width, num_layers, cutoff=1.2, copies=1):
+    """The first row of S_n, example by example."""
+    settings = {"width": width, "num_layers": num_layers, "cutoff": cutoff, "copies": copies}
+    ys = [encoded(params, xs[:, b], **settings)[0] for b in range(xs.shape[1])]
+    return np.stack(ys, axis=1)
+
+
+def extended_neural_gpu(params, xs, *, width, num_layers, cutoff=1.2, copies=1):
+    """After the encoder, n steps d' = CGRU(d, tape): y_k = d'[0, k], whose symbol goes on the tape."""
+    settings = {"width": width, "num_layers": num_layers, "cutoff": cutoff, "copies": copies}
+    E, ys = params["embedding"]["kernel"], []
+    for b in range(xs.shape[1]):
+        d = encoded(params, xs[:, b], **settings)
+        tape, of_example = np.zeros_like(d), []
+        for k in range(len(xs)):
+            for l in range(num_layers):
+                layer = copy_of(params["decoder"][f"layer_{l}"], k % copies, copies)
+                d = cgru(layer, d, cutoff=cutoff, tape=tape)
+            of_example.append(d[0, k])
+            odds = np.exp(project(params["readout"], d[0, k][None])[0])
+            tape[0, k] = (odds / odds.sum()) @ E
+        ys.append(np.stack(of_example))
+    return np.stack(ys, axis=1)

@@ -123,8 +123,8 @@ def test_annealing_gives_the_gradient_of_the_cell_with_that_slope(steps, x64):
 
 
 VMAPPED = ["chain", "residual-trnn", "learned-lstm", "dilated-tlstm", "bidirectional", "sru-2018-2"]
-VMAPPED += ["annealed-hm", "qrnn-fo-2", "wavenet", "late", "adaptive"]
-VMAPPED += ["skip-late"]
+VMAPPED += ["annealed-hm", "qrnn-fo-2", "wavenet", "late", "adaptive", "skip-late"]
+VMAPPED += ["neural-gpu", "neural-gpu-relaxed", "extended-neural-gpu"]
 
 
 def whole(case, params, xs):
@@ -229,7 +229,18 @@ def test_bfloat16_comes_out_and_carries_keep_their_dtypes(case, train):
     assert_narrow(carry)
 
 
-@each(["chain", "residual-trnn", "dilated", "bidirectional", "sru-2017-2", "qrnn-ifo-3", "wavenet"])
+@each(
+    [
+        "chain",
+        "residual-trnn",
+        "dilated",
+        "bidirectional",
+        "sru-2017-2",
+        "qrnn-ifo-3",
+        "wavenet",
+        "neural-gpu",
+    ]
+)
 def test_bfloat16_is_near(case):
     model, params = narrow(case.model), single(model_params(case))
     xs = jnp.asarray(vectors(steps=STEPS, size=case.size), jnp.float32)

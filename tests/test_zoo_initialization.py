@@ -30,6 +30,8 @@ from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
@@ -68,6 +70,7 @@ FAST_SLOW, FAST_SLOW_SCALED = (
 )
 FAST_SLOW_NONE = FastSlowLSTM(WIDE, slow_features=30, num_fast=3, forget_bias=0.0, bias_scale=0.3)
 FEEDBACK = {cell: GatedFeedback(WIDE, cell=cell, num_layers=2) for cell in ("elman", "lstm", "gru")}
+EXTENDED = ExtendedNeuralGPU(WIDE, num_outputs=30)
 HM = HMLSTM(WIDE, num_layers=3)
 FAST_SLOW_PARTS = ("fast_0", "fast_1", "fast_2", "slow")
 Z = slice(4 * WIDE, None)  # an HM layer's boundary
@@ -149,6 +152,17 @@ NORMAL = [
     *((WAVENET, f"layer_{n}/residual/kernel", 40**-0.5) for n in (0, 1)),
     *((WAVENET, f"layer_{n}/skip/kernel", 40**-0.5) for n in (0, 1)),
     (WAVENET, "post/kernel", 30**-0.5),
+    (NeuralGPU(WIDE), "input/kernel", 50**-0.5),
+    (NeuralGPU(WIDE, **SCALED), "input/kernel", 0.5),
+    (EXTENDED, "input/kernel", 50**-0.5),
+    (EXTENDED, "readout/kernel", 40**-0.5),
+    (EXTENDED, "embedding/kernel", 1.0),
+    *((EXTENDED, f"decoder/layer_1/{part}/kernel", 360**-0.5) for part in ("gates", "tape")),
+    *(
+        (NeuralGPU(WIDE, relaxation=2), f"layer_{n}/{part}/kernel", 360**-0.5)
+        for n in (0, 1)
+        for part in ("gates", "candidate")
+    ),
 ]
 
 
@@ -343,6 +357,12 @@ CONSTANT = [
     (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
     (QRNN(WIDE, pooling="ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
     (WAVENET, {}),
+    (NeuralGPU(WIDE), {f"layer_{n}/gates/bias": 1.0 for n in (0, 1)}),
+    (EXTENDED, {f"{of}layer_{n}/gates/bias": 1.0 for of in ("", "decoder/") for n in (0, 1)}),
+    (
+        NeuralGPU(WIDE, num_layers=1, gate_bias=-0.5, relaxation=2),
+        {"layer_0/gates/bias": -0.5},
+    ),
 ]
 
 

@@ -32,6 +32,8 @@ from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
@@ -59,6 +61,7 @@ FLOATS = [
     (SRUCell(M), {"input_scale": 0.5}),
     (FullCapacityURNN(2 * M), {"input_scale": 0.5}),
     (QRNN(M), {"forget_bias": 1.0, "input_scale": 0.5}),
+    (NeuralGPU(M, relaxation=2), {"gate_bias": 0.5, "input_scale": 0.5}),
 ]
 
 
@@ -149,6 +152,17 @@ COUNTS = [
     (
         WaveNet(S, residual_features=M, dilations=(1, 2, 4)),
         M * (J + 1) + 3 * (2 * M * (2 * M + 1) + M * (M + 1) + S * (M + 1)) + S * (S + 1),
+    ),
+    *(
+        (
+            NeuralGPU(M, num_layers=L, kernel_size=5, relaxation=copies),
+            J * M + copies * L * 3 * M * (25 * M + 1),
+        )
+        for copies in (1, 2)
+    ),
+    (
+        ExtendedNeuralGPU(M, num_layers=L, num_outputs=S),
+        J * M + L * 3 * M * (3 * 9 * M + 2) + S * (2 * M + 1),
     ),
 ]
 

@@ -122,6 +122,9 @@ def test_what_is_around_a_model_trains(around):
         ("lstm", {"num_layers": 0}, "num_layers is 0; accepted are integers >= 1"),
         ("lstm", {"dropout": 1.0}, "dropout is 1.0; accepted are rates in [0, 1)"),
         ("lstm", {"depth": 2}, "depth is not a setting of model lstm; accepted are features"),
+        ("neural_gpu", {"relaxation_pull": 0.1}, "relaxation_pull is 0.1; accepted with one copy"),
+        ("neural_gpu", {"kernel_size": 4}, "kernel_size is 4; accepted are odd integers >= 1"),
+        ("extended_neural_gpu", {"num_outputs": 0}, "num_outputs is 0; accepted are integers >= 1"),
         ("nothing", {}, "model is 'nothing'; accepted are tlstm"),
     ],
 )

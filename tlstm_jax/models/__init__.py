@@ -7,7 +7,9 @@ from tlstm_jax.models.bidirectional import Bidirectional
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence, last_output
@@ -26,7 +28,9 @@ __all__ = [
     "Chain",
     "Dilated",
     "Dropout",
+    "ExtendedNeuralGPU",
     "LearnedCarry",
+    "NeuralGPU",
     "Residual",
     "SkipConnections",
     "Stacked",

@@ -26,6 +26,8 @@ from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
@@ -266,6 +268,20 @@ MODELS: Mapping[str, Entry] = {
         'Lei et al., "Simple Recurrent Units for Highly Parallelizable Recurrence", EMNLP 2018',
         checked="sru",
         defaults={"num_layers": 2},
+    ),
+    "neural_gpu": Entry(
+        NeuralGPU,
+        "Neural GPU",
+        'Kaiser and Sutskever, "Neural GPUs Learn Algorithms", ICLR 2016',
+        checked="gated units apart from each other (kernels of one tap); equal copies",
+        defaults={"features": 24},
+    ),
+    "extended_neural_gpu": Entry(
+        ExtendedNeuralGPU,
+        "Extended Neural GPU, with an output tape",
+        'Kaiser and Bengio, "Can Active Memory Replace Attention?", NIPS 2016',
+        checked="a Neural GPU of twice as many steps, where nothing of the tape is read",
+        defaults={"features": 24},
     ),
     "mut": Entry(
         MUT,

@@ -186,6 +186,10 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
     for shares in ("shared", "tied"):
         if s.get(shares) and s["num_layers"] == 1:
             idle[shares] = (False, one_layer)
+    if s.get("relaxation") == 1:
+        for name in ("relaxation_pull", "relaxation_growth", "relaxation_steps"):
+            if s[name] != known[name]:
+                idle[name] = (known[name], "with one copy (relaxation=1)")
     if s["variational_dropout"] and not (s["dropout"] or s["input_dropout"]):
         idle["variational_dropout"] = (False, "without dropout or input_dropout")
     if s["map_readout"] != "flatten" and "spatial_shape" not in known:
