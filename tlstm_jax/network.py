@@ -38,7 +38,7 @@ MAP_READOUTS = ("flatten", "mean")
 def task_sizes(task: Task) -> dict[str, Any]:
     """What a task says of its network: input_size, output_size, tokens, per_location."""
     return {
-        "input_size": task.input_size,
+        "input_size": as_tuple(task.input_size),
         "output_size": task.output_size,
         "tokens": task.tokens,
         "per_location": getattr(task, "per_location", False),  # which not every user's own has
