@@ -24,6 +24,7 @@ from tlstm_jax.tasks.catalogue import TASKS
 
 OWN = "or module:name, of your own"
 _OF_SYMBOLS = "memorization, copy, duplication, reversal"
+_OF_SIZES = "addition, memorization, duplication, reversal"
 _SIZES = {  # of evaluations on fresh samples
     "eval_samples": "Fresh samples of an evaluation.",
     "num_digits": "Digits of a summand (addition).",
@@ -57,12 +58,12 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
         integer("eval_batch_size", None, "Samples, or streams of text, in an evaluation batch."),
         *_define_size_flags(),
         integer("alphabet_size", None, f"Symbols to choose from ({_OF_SYMBOLS})."),
-        integer("curriculum_start", None, "Longest size at first (addition, memorization)."),
+        integer("curriculum_start", None, f"Longest size at first ({_OF_SIZES})."),
         integer(
             "curriculum_steps",
             None,
             "Training steps in which the longest size grows to the task's; 0: all samples have it "
-            "(addition, memorization).",
+            f"({_OF_SIZES}).",
         ),
         number("valid_fraction", None, "Part of the training images that is held out."),
         cli.define_path_flag("data_dir", None, "Folder of the IDX files, and of prepared data."),

@@ -12,7 +12,7 @@ and 2n + 2 steps, `-` being the blank:
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.tasks.synthetic import Synthetic, check_sizes, letters
+from tlstm_jax.tasks.synthetic import Synthetic, check_sizes, letters, write
 from tlstm_jax.typing import Array, Batch
 
 
@@ -22,8 +22,13 @@ def duplication(
     batch_size: int = 15,
     eval_samples: int = 1000,
     eval_batch_size: int = 250,
+    curriculum_start: int = 1,
+    curriculum_steps: int = 0,
 ) -> Synthetic:
     """`num_symbols` symbols out of `alphabet_size`, and then twice the same.
+
+    With `curriculum_steps`, training samples have sizes drawn from 1 to a longest one that grows
+    from `curriculum_start` to `num_symbols` in so many steps; see `Synthetic`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -36,7 +41,8 @@ def duplication(
     check_sizes(num_symbols=num_symbols, alphabet_size=alphabet_size)
     alphabet = (*letters(alphabet_size), "-")
     sizes = (batch_size, eval_samples, eval_batch_size)
-    return Synthetic("duplication", _duplicated, num_symbols, alphabet, *sizes)
+    curriculum = (_duplicated_of_sizes, curriculum_start, curriculum_steps)
+    return Synthetic("duplication", _duplicated, num_symbols, alphabet, *sizes, *curriculum)
 
 
 def reversal(
@@ -45,8 +51,12 @@ def reversal(
     batch_size: int = 15,
     eval_samples: int = 1000,
     eval_batch_size: int = 250,
+    curriculum_start: int = 1,
+    curriculum_steps: int = 0,
 ) -> Synthetic:
     """`num_symbols` symbols out of `alphabet_size`, and then the same backwards.
+
+    The curriculum is as in `duplication`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -59,7 +69,8 @@ def reversal(
     check_sizes(num_symbols=num_symbols, alphabet_size=alphabet_size)
     alphabet = (*letters(alphabet_size), "-")
     sizes = (batch_size, eval_samples, eval_batch_size)
-    return Synthetic("reversal", _reversed, num_symbols, alphabet, *sizes)
+    curriculum = (_reversed_of_sizes, curriculum_start, curriculum_steps)
+    return Synthetic("reversal", _reversed, num_symbols, alphabet, *sizes, *curriculum)
 
 
 def _duplicated(key: Array, batch_size: int, n: int, blank: int) -> Batch:
@@ -70,6 +81,34 @@ def _duplicated(key: Array, batch_size: int, n: int, blank: int) -> Batch:
 def _reversed(key: Array, batch_size: int, n: int, blank: int) -> Batch:
     symbols = jax.random.randint(key, (n, batch_size), 0, blank, jnp.int32)
     return _answered(symbols, symbols[::-1], blank)
+
+
+def _duplicated_of_sizes(key: Array, sizes: Array, n: int, blank: int) -> Batch:
+    symbols = jax.random.randint(key, (n, sizes.shape[0]), 0, blank, jnp.int32)
+    targets = write(_blanks(3 * n + 2, sizes, blank), symbols, sizes + 1, sizes)
+    targets = write(targets, symbols, 2 * sizes + 1, sizes)
+    return _of_sizes(symbols, targets, sizes, 2 * sizes, blank)
+
+
+def _reversed_of_sizes(key: Array, sizes: Array, n: int, blank: int) -> Batch:
+    symbols = jax.random.randint(key, (n, sizes.shape[0]), 0, blank, jnp.int32)
+    place = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32)[:, None], symbols.shape)
+    index = jnp.broadcast_to(sizes[None], symbols.shape) - 1 - place
+    backwards = jnp.take_along_axis(symbols, jnp.clip(index, 0, n - 1), axis=0)
+    targets = write(_blanks(2 * n + 2, sizes, blank), backwards, sizes + 1, sizes)
+    return _of_sizes(symbols, targets, sizes, sizes, blank)
+
+
+def _blanks(num_steps: int, sizes: Array, blank: int) -> Array:
+    return jnp.full((num_steps, sizes.shape[0]), blank, jnp.int32)
+
+
+def _of_sizes(question: Array, targets: Array, sizes: Array, answers: Array, blank: int) -> Batch:
+    """Samples of their own sizes [B], whose answers have `answers` [B] symbols."""
+    inputs = write(_blanks(len(targets), sizes, blank), question, 1, sizes)
+    step = jnp.broadcast_to(jnp.arange(len(targets), dtype=jnp.int32)[:, None], targets.shape)
+    before, last = (jnp.broadcast_to(n[None], targets.shape) for n in (sizes, sizes + answers))
+    return Batch(inputs, targets, (step > before) & (step <= last), lengths=sizes + answers + 2)
 
 
 def _answered(question: Array, answer: Array, blank: int) -> Batch:

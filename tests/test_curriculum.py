@@ -10,10 +10,9 @@ import pytest
 from task_cases import KEY, evaluation, train
 
 from tlstm_jax import Network, NeuralGPU, TrainSettings, fit
-from tlstm_jax.tasks import addition as of_addition
-from tlstm_jax.tasks import memorization as of_memorization
 from tlstm_jax.tasks.addition import addition
 from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.tasks.transduction import duplication, reversal
 
 SIZE, B = 5, 60
 
@@ -26,12 +25,22 @@ def _addition(**settings):
     return addition(num_digits=SIZE, batch_size=B, **settings)
 
 
-TASKS = pytest.mark.parametrize("make", [_memorization, _addition])
+def _duplication(**settings):
+    return duplication(num_symbols=SIZE, batch_size=B, **settings)
+
+
+def _reversal(**settings):
+    return reversal(num_symbols=SIZE, batch_size=B, **settings)
+
+
+MAKERS = [_memorization, _addition, _duplication, _reversal]
+TASKS = pytest.mark.parametrize("make", MAKERS)
 
 
 def _sizes(batch, task):
     """The sizes of a batch's samples, from their lengths."""
-    per, more = (2, 2) if task.name == "memorization" else (3, 4)
+    per = 2 if task.name in ("memorization", "reversal") else 3
+    more = 4 if task.name == "addition" else 2
     sizes, rest = np.divmod(batch.lengths - more, per)
     assert not rest.any()
     return sizes
@@ -77,9 +86,9 @@ def test_the_longest_size_grows_with_the_step_and_all_below_are_drawn(make, star
 @pytest.mark.slow(but=["2"])
 @pytest.mark.parametrize("size", range(1, SIZE + 1))
 def test_a_smaller_sample_is_one_of_the_smaller_task_and_padded(size):
-    for task, of in ((_memorization(), of_memorization), (_addition(), of_addition)):
+    for task in (make() for make in MAKERS):
         blank, small = len(task.alphabet) - 1, dataclasses.replace(task, size=size)
-        batch = of._sample_of_sizes(KEY, jnp.full((B,), size, jnp.int32), SIZE, blank)
+        batch = task.sample_of_sizes(KEY, jnp.full((B,), size, jnp.int32), SIZE, blank)
         length = int(batch.lengths[0])
         assert (batch.lengths == length).all()
         inputs, targets, mask = (np.asarray(x) for x in batch[:3])
@@ -91,11 +100,12 @@ def test_a_smaller_sample_is_one_of_the_smaller_task_and_padded(size):
         for b in range(B):
             given = task.text(inputs[:length, b])
             scored = task.text(targets[mask[:, b], b])
-            if task.name == "memorization":
-                assert scored == given[1 : size + 1]
-                np.testing.assert_array_equal(
-                    np.flatnonzero(mask[:, b]), size + 1 + np.arange(size)
-                )
+            if task.name != "addition":
+                asked = given[1 : size + 1]
+                answers = {"memorization": asked, "duplication": 2 * asked, "reversal": asked[::-1]}
+                assert scored == answers[task.name]
+                places = size + 1 + np.arange(len(scored))
+                np.testing.assert_array_equal(np.flatnonzero(mask[:, b]), places)
             else:
                 _, x, y, *_ = given.split("-")
                 assert len(x) == len(y) == size and scored == f"{int(x) + int(y)}-"
