@@ -175,7 +175,8 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
     """
     known = model_settings(name)
     s = known | dict(settings)
-    layers = 1 if "num_layers" in own_settings(name) else s["num_layers"]
+    own = own_settings(name)
+    layers = 1 if "num_layers" in own and "residual" not in own else s["num_layers"]
     one_layer = "with one layer"
     idle = {}
     if s["residual"] and layers == 1:
