@@ -43,7 +43,7 @@ from tlstm_jax.cells import (
     Zoneout,
 )
 from tlstm_jax.checkout import find_beside
-from tlstm_jax.generation import generate
+from tlstm_jax.generation import generate, generate_rows
 from tlstm_jax.models import (
     QRNN,
     SRU,
@@ -122,6 +122,7 @@ __all__ = [
     "dilated_stack",
     "fit",
     "generate",
+    "generate_rows",
     "keep_best",
     "last_output",
     "make_model",

@@ -159,9 +159,7 @@ class PyramidLSTM:
         ys = jnp.tanh(linear(total, params["dense"], self.dtype))
         return carry, select(mask, ys, jnp.zeros_like(ys)), state, {}
 
-    def _along(
-        self, n: int, params: Params, xs: Array, mask: Array | None, memory: Any
-    ) -> Array:
+    def _along(self, n: int, params: Params, xs: Array, mask: Array | None, memory: Any) -> Array:
         """The sum of both sweeps along S_n; what the mask [T, B] leaves out stays zero in them."""
         T, B = xs.shape[:2]
         others = (T, *self.spatial_shape[: n - 1], *self.spatial_shape[n:])
