@@ -14,7 +14,7 @@ import numpy as np
 import oracles
 import pytest
 import zoo_oracles
-from cases import ZOO, B, I, M, assert_close, jit, on_device, random_params, vectors
+from cases import MAPS, ZOO, B, I, M, assert_close, jit, on_device, random_params, vectors
 
 from tlstm_jax import GRU, LSTM, Elman, Stacked, TensorizedLSTM, TensorizedRNN
 from tlstm_jax.cells.conv_lstm import ConvLSTM
@@ -28,12 +28,14 @@ from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
 from tlstm_jax.zoo.kinds import kind_of
+from tlstm_jax.zoo.makers import row_lstm
 
 STEPS = 6  # of a segment
 
@@ -47,6 +49,7 @@ class ModelCase:
     oracle: Callable[[Any, np.ndarray], np.ndarray]
     size: int | tuple[int, ...] = I  # of its inputs; a tuple of maps
     state: Any = ()
+    resets: bool = True  # whether it takes `reset`
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -160,6 +163,22 @@ ON_MAPS = [
     ModelCase(
         "maps-recurrent-dropout", as_sequence(RecurrentDropout(C, rate=0.3)), conv, (*MAP, I)
     ),
+    ModelCase(
+        "rows",
+        row_lstm(M, spatial_shape=(4,), residual=True),
+        _chain(_ys(zoo_oracles.row_lstm, mask="A"), _residual(_ys(zoo_oracles.row_lstm, mask="B"))),
+        (4, I),
+    ),
+    *(
+        ModelCase(
+            f"pyramid-{len(shape)}",
+            PyramidLSTM(M, spatial_shape=shape, hidden=2),
+            model_oracles.pyramid_lstm,
+            (*shape, I),
+            resets=False,
+        )
+        for shape in [(4,), (3, 2)]
+    ),
 ]
 MODELS = [
     ModelCase("stacked", Stacked(L, 2), _chain(lstm, lstm)),
@@ -208,6 +227,7 @@ MODELS = [
     ),
     *(_sru(version, size) for version in (2017, 2018) for size in (M, I)),
     *(_qrnn(*settings) for settings in [("f", 1), ("fo", 2), ("ifo", 3)]),
+    ModelCase("pyramid", PyramidLSTM(M, hidden=2), model_oracles.pyramid_lstm),
     ModelCase(
         "wavenet",
         WaveNet(4, residual_features=M, dilations=(1, 2, 3)),
@@ -256,7 +276,7 @@ CAUSAL = [case for case in MODELS if case.model.causal]
 def with_parameters():
     """The types of the zoo's cells, and of models that are not made of cells or models."""
     models = [case.model for case in MODELS if kind_of(case.model) != "composed"]
-    return {type(model) for model in [*models, *(case.cell for case in ZOO)]}
+    return {type(model) for model in [*models, *(case.cell for case in [*ZOO, *MAPS])]}
 
 
 def each(cases):
@@ -307,9 +327,8 @@ def run(case, segments, params=None):
     params = on_device(model_params(case) if params is None else params)
     carry, outputs = start(case, segments[0].xs.shape[1]), []
     for s in segments:
-        carry, ys, *_ = applied(case)(
-            params, case.state, carry, s.xs, flush=s.flush, lengths=s.lengths, reset=s.reset
-        )
+        given = {"lengths": s.lengths, "reset": s.reset if case.resets else None}
+        carry, ys, *_ = applied(case)(params, case.state, carry, s.xs, flush=s.flush, **given)
         outputs.append(np.asarray(ys))
     return carry, outputs
 
