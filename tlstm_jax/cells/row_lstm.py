@@ -33,8 +33,9 @@ class RowLSTM(SplitStep, DelayFree):
     """The Row LSTM, over rows [B, W, I]; gates in the order i, f, g, o.
 
     With mask A, y at (r, c) depends on rows above r and on x at (r, < c) alone; layers above it have
-    mask B, since there y at c is known at c. The mask is over locations: all I features of a
-    location come together (the paper also orders the colours of a pixel).
+    mask B, since there y at c is known at c. The last pixel of a row is before no other, so that
+    mask A shows it to no output at all. The mask is over locations: all I features of a location
+    come together (the paper also orders the colours of a pixel).
 
     Parameters: {"input": {"kernel" [taps, I, 4M]}, "recurrent": {"kernel" [K, M, 4M], "bias" [4M]}}.
     Of K_is only the taps that the mask leaves are there, from the left: K' // 2 with mask A, one
