@@ -21,7 +21,7 @@ from tlstm_jax.network import Network
 from tlstm_jax.runs.files import save_figure
 from tlstm_jax.scripts import cli
 from tlstm_jax.scripts.run_flags import define_reading_flags, reading_flags
-from tlstm_jax.typing import Array, Task
+from tlstm_jax.typing import Array, Batch, Task
 
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ("valid", "test"), "Where the example is from.")
@@ -39,6 +39,7 @@ class Example(NamedTuple):
     targets: (
         np.ndarray | None
     )  # classes [T], or [1] if `last_only`; -1: not scored; None: no classes
+    numbers: np.ndarray | None = None  # wanted of the last output [V], of a regression `last_only`
 
 
 def main() -> int:
@@ -48,11 +49,11 @@ def main() -> int:
         cell = inspection.cell_of(network)
         params, state, progress = run.restore(CHECKPOINT.value)
         example = _of_split(task) if PROMPT.value is None else _of_prompt(task)
-        answers = _answers(network, params, state, example.inputs)
+        outputs = _outputs(network, params, state, example.inputs)
         output = pathlib.Path(OUTPUT.value or run.directory.path / "pictures")
         output.mkdir(parents=True, exist_ok=True)
         title = f"{task.name}, {run.settings.model}, step {progress.step}"
-        beside, title = _beside(task, example, answers, title)
+        beside, title = _beside(task, example, outputs, title)
         for name, figure in _figures(cell, params["model"], example.inputs, beside, title).items():
             save_figure(output / f"{name}.png", figure)
             print(output / f"{name}.png")
@@ -70,7 +71,7 @@ def _of_split(task: Task) -> Example:
     if batch.lengths is not None:
         inputs = inputs[: int(batch.lengths[at])]
     if not (jnp.issubdtype(batch.targets.dtype, jnp.integer) and batch.targets.ndim == 2):
-        return Example(inputs, None)
+        return Example(inputs, None, batch.targets[0, at] if _of_numbers(task, batch) else None)
     targets = np.where(batch.mask[:, at], batch.targets[:, at], -1)
     return Example(inputs, targets[: len(inputs)])
 
@@ -81,18 +82,27 @@ def _of_prompt(task: Task) -> Example:
     return Example(jnp.asarray(tokens)[:, None], targets)
 
 
-def _answers(network: Network, params: dict, state: Any, inputs: Array) -> np.ndarray:
-    """The likeliest answer to each input, [T]."""
+def _of_numbers(task: Task, batch: Batch) -> bool:
+    """Whether the last output alone is to be some numbers."""
+    floats = jnp.issubdtype(batch.targets.dtype, jnp.floating)
+    return task.last_only and floats and batch.targets.ndim == 3
+
+
+def _outputs(network: Network, params: dict, state: Any, inputs: Array) -> np.ndarray:
+    """The network's outputs after each input, [T, V]."""
     carry = network.init_carry(1, params=params)
     _, logits, _, _ = network.apply(params, state, carry, inputs)
-    return np.argmax(np.asarray(logits)[:, 0], axis=-1)
+    return np.asarray(logits)[:, 0]
 
 
 def _beside(
-    task: Task, example: Example, answers: np.ndarray, title: str
+    task: Task, example: Example, outputs: np.ndarray, title: str
 ) -> tuple[dict[str, Any], str]:
     """What to draw beside the states, and the title, with the answer if the task has one."""
     classes, read = task.class_names, np.asarray(example.inputs[:, 0])
+    answers = np.argmax(outputs, axis=-1)
+    if example.numbers is not None:
+        title += f": read as {_texts_of(outputs[-1])}, is {_texts_of(example.numbers)}"
     if task.last_only and example.targets is not None:
         title += f": read as {classes[answers[-1]]}, is {classes[example.targets[0]]}"
     if not task.tokens:
@@ -105,6 +115,12 @@ def _beside(
             answers = np.where(example.targets < 0, -1, answers)  # nothing is asked elsewhere
         labels["answer"] = _texts(answers, classes)
     return {"labels": labels}, title
+
+
+def _texts_of(numbers: Array) -> str:
+    """Up to a few numbers."""
+    shown = [f"{float(x):.3g}" for x in numbers[:4]] + [".."] * (len(numbers) > 4)
+    return ", ".join(shown)
 
 
 def _texts(numbers: np.ndarray, names: Sequence[str]) -> list[str]:

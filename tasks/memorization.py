@@ -10,7 +10,7 @@ al., NIPS 2017. For n = 5 symbols, 2n + 2 steps, `-` being the blank:
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.tasks.synthetic import Synthetic
+from tlstm_jax.tasks.synthetic import Synthetic, check_sizes, letters
 from tlstm_jax.typing import Array, Batch
 
 
@@ -31,12 +31,8 @@ def memorization(
       >>> batch.inputs.shape, task.text(batch.inputs[:, 0]), task.text(batch.targets[:, 0])
       ((12, 15), '-bacac------', '------bacac-')
     """
-    for name, value in (("num_symbols", num_symbols), ("alphabet_size", alphabet_size)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; accepted are integers >= 1")
-    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/"
-    names = letters if alphabet_size <= len(letters) else [f"<{i}>" for i in range(alphabet_size)]
-    alphabet = (*names[:alphabet_size], "-")
+    check_sizes(num_symbols=num_symbols, alphabet_size=alphabet_size)
+    alphabet = (*letters(alphabet_size), "-")
     sizes = (batch_size, eval_samples, eval_batch_size)
     return Synthetic("memorization", _sample, num_symbols, alphabet, *sizes)
 

@@ -21,10 +21,11 @@ class Synthetic(BaseTask):
 
     Attributes:
       sample: (key, batch_size, size, blank) -> Batch, pure and traceable; a function of a module,
-        so that equal tasks compare equal and compile once.
+        or an object with `==`, so that equal tasks compare equal and compile once.
       size: digits of a summand, or symbols.
       alphabet: how the tokens are written, the blank last.
       eval_samples: fresh samples of an evaluation.
+      marks: how many of the alphabet's last tokens are no symbols; the blank is one.
     """
 
     name: str
@@ -34,15 +35,11 @@ class Synthetic(BaseTask):
     batch_size: int
     eval_samples: int
     eval_batch_size: int
+    marks: int = 1
 
     tokens = True
     metric = "accuracy"
     target = 0.99
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.eval_samples < 1:
-            raise ValueError(f"eval_samples is {self.eval_samples}; accepted are integers >= 1")
 
     @property
     def input_size(self) -> int:
@@ -55,11 +52,6 @@ class Synthetic(BaseTask):
     @property
     def token_names(self) -> tuple[str, ...]:
         return self.alphabet
-
-    def num_examples(self, split: str) -> int:
-        """`eval_samples`."""
-        del split
-        return self.eval_samples
 
     def draw(self, key: Array, batch_size: int) -> Batch:
         """Fresh samples."""
@@ -81,8 +73,10 @@ class Synthetic(BaseTask):
           ValueError: letters that the task does not have, or another form than its own.
         """
         tokens = super().encode(prompt)
-        form, blank = self.of_length(len(tokens)), len(self.alphabet) - 1
-        if form is None or not np.array_equal(tokens == blank, form._drawn.inputs[:, 0] == blank):
+        form, symbol = self.of_length(len(tokens)), len(self.alphabet) - self.marks - 1  # any
+        if form is None or not np.array_equal(
+            *(np.maximum(read, symbol) for read in (tokens, form._drawn.inputs[:, 0]))
+        ):
             raise ValueError(
                 f"prompt {prompt!r} has not the form of {self.name}; accepted is the like of "
                 f"{self.text(self._drawn.inputs[:, 0])}"
@@ -110,3 +104,16 @@ class Synthetic(BaseTask):
     @functools.cached_property
     def _drawn(self) -> Batch:
         return jax.tree.map(np.asarray, self._some())
+
+
+def letters(number: int) -> tuple[str, ...]:
+    """How so many symbols are written: a, b, c .. if these do, else <0>, <1>, .."""
+    names = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/"
+    return tuple(names[:number]) if number <= len(names) else tuple(f"<{n}>" for n in range(number))
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raises ValueError for one that is less than 1."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}; accepted are integers >= 1")

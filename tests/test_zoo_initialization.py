@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from model_cases import with_parameters
 
+from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
@@ -23,7 +26,9 @@ from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
@@ -39,7 +44,8 @@ def starts(model):
 
     keys = jax.random.split(jax.random.key(1), SEEDS)
     # Without jit: the products of these sizes are compiled once for all models.
-    members = [as_sequence(model).init(key, INPUTS)[0] for key in keys]
+    shape = (*spatial_shape(model), INPUTS)
+    members = [as_sequence(model).init(key, shape)[0] for key in keys]
     params = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {"/".join(k.key for k in path): leaf for path, leaf in leaves}
@@ -55,11 +61,13 @@ HYPER, GRID, WAVENET = (
     GridLSTM(WIDE),
     WaveNet(30, residual_features=WIDE, dilations=(1, 2)),
 )
+CONV = ConvLSTM(WIDE, spatial_shape=(4,), peepholes=True)
 FAST_SLOW, FAST_SLOW_SCALED = (
     FastSlowLSTM(WIDE, slow_features=30, num_fast=3),
     FastSlowLSTM(WIDE, slow_features=30, **SCALED),
 )
 FAST_SLOW_NONE = FastSlowLSTM(WIDE, slow_features=30, num_fast=3, forget_bias=0.0, bias_scale=0.3)
+FEEDBACK = {cell: GatedFeedback(WIDE, cell=cell, num_layers=2) for cell in ("elman", "lstm", "gru")}
 HM = HMLSTM(WIDE, num_layers=3)
 FAST_SLOW_PARTS = ("fast_0", "fast_1", "fast_2", "slow")
 Z = slice(4 * WIDE, None)  # an HM layer's boundary
@@ -72,6 +80,10 @@ NORMAL = [
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (LSTM1997, PeepholeLSTM, SkipRNN)),
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (LayerNormLSTM, MILSTM, MUT)),
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (UnitaryRNN, SRU, QRNN, WaveNet)),
+    (CONV, "input/kernel", 150**-0.5),
+    (CONV, "peephole/kernel", 0.1),
+    (dataclasses.replace(CONV, **SCALED, peephole_scale=0.3), "input/kernel", 0.5),
+    (dataclasses.replace(CONV, **SCALED, peephole_scale=0.3), "peephole/kernel", 0.3),
     (PeepholeLSTM(WIDE), "peephole/kernel", 0.1),
     (PeepholeLSTM(WIDE, peephole_scale=0.3), "peephole/kernel", 0.3),
     (IRNN(WIDE), "input/kernel", 1e-3),
@@ -80,6 +92,8 @@ NORMAL = [
     (MultiplicativeLSTM(WIDE, **SCALED), "input_factor/kernel", 0.5),
     (FastWeights(WIDE), "input/kernel", 50**-0.5),
     (FastWeights(WIDE, **SCALED), "input/kernel", 0.5),
+    (FastWeights1992(WIDE), "input/kernel", 50**-0.5),
+    (FastWeights1992(WIDE, **SCALED), "input/kernel", 0.5),
     (MultiplicativeRNN(WIDE), "input/kernel", 50**-0.5),
     (MultiplicativeRNN(WIDE), "input_factor/kernel", 50**-0.5),
     (MultiplicativeRNN(WIDE, **SCALED), "input/kernel", 0.5),
@@ -105,6 +119,14 @@ NORMAL = [
     (GRID, "input/kernel", 50**-0.5),
     (GridLSTM(WIDE, **SCALED), "input/kernel", 0.5),
     (RHN(WIDE, depth=2, **SCALED), "input/kernel", 0.5),
+    *((model, "layer_0/input/kernel", 50**-0.5) for model in FEEDBACK.values()),
+    (FEEDBACK["lstm"], "layer_0/gate_input/kernel", 50**-0.5),
+    (FEEDBACK["lstm"], "layer_1/input/kernel", 40**-0.5),
+    (FEEDBACK["lstm"], "layer_1/gate_input/kernel", 40**-0.5),
+    *((FEEDBACK["lstm"], f"layer_{n}/gate/kernel", 80**-0.5) for n in (0, 1)),
+    (GatedFeedback(WIDE, **SCALED), "layer_0/input/kernel", 0.5),
+    (GatedFeedback(WIDE, **SCALED), "layer_0/gate_input/kernel", 0.5),
+    (GatedFeedback(WIDE, **SCALED), "layer_1/input/kernel", 40**-0.5),
     (HM, "layer_0/bottom_up/kernel", 50**-0.5),
     (HMLSTM(WIDE, **SCALED), "layer_0/bottom_up/kernel", 0.5),
     *((HM, f"layer_{n}/bottom_up/kernel", 40**-0.5) for n in (1, 2)),
@@ -149,12 +171,13 @@ ORTHOGONAL = [
     (LSTM1997(WIDE), "recurrent/kernel", 3),
     *(
         (cell(WIDE), "recurrent/kernel", 4)
-        for cell in (PeepholeLSTM, LayerNormLSTM, GateNormLSTM, MILSTM)
+        for cell in (ConvLSTM, PeepholeLSTM, LayerNormLSTM, GateNormLSTM, MILSTM)
     ),
     (MultiplicativeLSTM(WIDE), "recurrent/kernel", 4),
     (MultiplicativeLSTM(WIDE), "recurrent_factor/kernel", 1),
     (MultiplicativeRNN(WIDE), "recurrent/kernel", 1),
     (MultiplicativeRNN(WIDE), "recurrent_factor/kernel", 1),
+    (TTLSTM(WIDE, tt_recurrent=False), "recurrent/kernel", 4),
     *((MUT(WIDE, variant=n), "recurrent/kernel", 2 if n == 1 else 3) for n in (1, 2, 3)),
     *((SkipRNN(WIDE), f"{part}/kernel", 1) for part in ("recurrent", "skip")),
     (RHN(WIDE, depth=2), "recurrent/kernel", 2),
@@ -170,6 +193,14 @@ ORTHOGONAL = [
             (GridLSTM(WIDE, tied=True), ("layer",)),
         )
         for part in (f"{layer}/{name}" for layer in layers for name in ("time", "depth"))
+        for rows in (slice(WIDE), slice(WIDE, None))
+    ),
+    *((FEEDBACK["lstm"], f"layer_{n}/recurrent/kernel", 3) for n in (0, 1)),
+    *((FEEDBACK["gru"], f"layer_{n}/recurrent/kernel", 2) for n in (0, 1)),
+    *(
+        (model, f"layer_{n}/feedback/kernel", 1, rows, 1.0)
+        for model in FEEDBACK.values()
+        for n in (0, 1)
         for rows in (slice(WIDE), slice(WIDE, None))
     ),
     *((HM, f"layer_{n}/recurrent/kernel", 4) for n in range(3)),
@@ -193,6 +224,7 @@ def test_recurrent_kernels_are_orthogonal_for_each_gate(row):
 
 
 DRAWN = [
+    CONV,
     PeepholeLSTM(WIDE),
     MultiplicativeLSTM(WIDE),
     MUT(WIDE),
@@ -200,6 +232,7 @@ DRAWN = [
     RHN(WIDE, depth=2),
     HYPER,
 ]
+DRAWN += [FEEDBACK["lstm"]]
 DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
 
 
@@ -242,8 +275,12 @@ F = forget(WIDE)
 CONSTANT = [
     *((cell(WIDE), {}) for cell in (LSTM1997, SkipRNN, UnitaryRNN, SRU, QRNN)),
     *((MUT(WIDE, variant=n), {}) for n in (1, 2, 3)),
-    *((cell(WIDE), {"recurrent/bias": F}) for cell in (PeepholeLSTM, MultiplicativeLSTM)),
+    *((cell(WIDE), {"recurrent/bias": F}) for cell in (ConvLSTM, PeepholeLSTM, MultiplicativeLSTM)),
+    (dataclasses.replace(CONV, forget_bias=-3.0), {"recurrent/bias": -3 * F}),
     (MultiplicativeRNN(WIDE), {}),
+    (FastWeights1992(WIDE), {}),
+    (TTLSTM(WIDE), {"recurrent/bias": F}),
+    (TTLSTM(WIDE, tt_recurrent=False, forget_bias=2.0), {"recurrent/bias": 2 * F}),
     (FastWeights(WIDE), {"recurrent/kernel": 0.05 * np.eye(WIDE), "recurrent/bias": None}),
     (
         FastWeights(WIDE, recurrent_scale=0.5, bias_scale=0.0),
@@ -301,6 +338,8 @@ CONSTANT = [
         {f"layer_{n}/recurrent/bias": np.append(F, 0.0) for n in (0, 1)}
         | {"layer_2/recurrent/bias": F},
     ),
+    (FEEDBACK["lstm"], {f"layer_{n}/input/bias": F for n in (0, 1)}),
+    *((FEEDBACK[cell], {}) for cell in ("elman", "gru")),
     (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
     (QRNN(WIDE, pooling="ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
     (WAVENET, {}),

@@ -10,8 +10,11 @@ import pytest
 from cases import assert_close, jit
 from model_cases import with_parameters
 
+from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
@@ -24,8 +27,10 @@ from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
@@ -49,6 +54,7 @@ FLOATS = [
     ),
     (FastSlowLSTM(M), {"forget_bias": 2.0, "input_scale": 0.5, "bias_scale": 0.2}),
     (PeepholeLSTM(M), {"peephole_scale": 0.5}),
+    (ConvLSTM(M, peepholes=True), {"peephole_scale": 0.5, "input_scale": 0.1}),
     (IRNN(M), {"recurrent_scale": 0.5, "input_scale": 0.1}),
     (SRUCell(M), {"input_scale": 0.5}),
     (FullCapacityURNN(2 * M), {"input_scale": 0.5}),
@@ -89,14 +95,22 @@ def norm_lstm(size, features):
 COUNTS = [
     (LSTM1997(M), 3 * M * (J + M + 1)),
     (PeepholeLSTM(M), lstm(J, M) + 3 * M),
+    (ConvLSTM(M, spatial_shape=(3, 4)), 9 * 4 * M * (J + M) + 4 * M),
+    (
+        ConvLSTM(M, spatial_shape=(8,), kernel_size=5, peepholes=True),
+        5 * 4 * M * (J + M) + 4 * M + 3 * 8 * M,
+    ),
     (IRNN(M), M * (J + M + 1)),
     (LayerNormLSTM(M), norm_lstm(J, M)),
     (GateNormLSTM(M), lstm(J, M) + 10 * M),
     (MILSTM(M), lstm(J, M) + 12 * M),
     (MultiplicativeLSTM(M), lstm(J, M) + M * (J + M)),
     (FastWeights(M, inner_steps=3), M * (J + M + 3)),
+    (FastWeights1992(M), 3 * M * (J + 1)),
+    (FastWeights1992(M, query_features=N), (2 * N + M) * (J + 1)),
     (MultiplicativeRNN(M), M * (2 * J + 2 * M + 1)),
     (MultiplicativeRNN(M, factors=2 * M), M * (3 * J + 4 * M + 1)),
+    (TTLSTM(M), 4 * (4 * 1 + 4 * 2 + 7 * 3) + 4 * (4 + 4 * 4 + 9) + 4 * M),
     (MUT(M, variant=1), 3 * J * M + 2 * M * M + 3 * M),
     (MUT(M, variant=2), 3 * M * (J + M + 1)),
     (MUT(M, variant=3), 3 * M * (J + M + 1)),
@@ -112,6 +126,13 @@ COUNTS = [
     ),
     (GridLSTM(M, num_layers=L), 2 * M * (J + 1) + L * 2 * lstm(M, M)),
     (GridLSTM(M, num_layers=L, tied=True), 2 * M * (J + 1) + 2 * lstm(M, M)),
+    *(
+        (
+            GatedFeedback(M, cell=cell, num_layers=L),
+            (J + (L - 1) * M) * (n * M + L) + L * (n * M + (n - 1) * M * M + L * M * (M + L) + L),
+        )
+        for cell, n in (("elman", 1), ("lstm", 4), ("gru", 3))
+    ),
     (
         HMLSTM(M, num_layers=3),
         (4 * M + 1) * ((J + 2 * M + 1) + (3 * M + 1)) + lstm(M, M) + 3 * M * 3 + 3 * M * M,
@@ -139,7 +160,8 @@ def test_every_cell_and_parallel_model_is_here():
 
 @pytest.mark.parametrize(("model", "number"), COUNTS, ids=name_of)
 def test_parameter_counts(model, number, x64):
-    shapes = jax.eval_shape(lambda key: as_sequence(model).init(key, J)[0], jax.random.key(0))
+    size = (*spatial_shape(model), J)
+    shapes = jax.eval_shape(lambda key: as_sequence(model).init(key, size)[0], jax.random.key(0))
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == number
     # In double precision, too, parameters start in single.
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(shapes))

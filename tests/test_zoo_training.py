@@ -19,6 +19,7 @@ SMALL = {
     "tlstm": {"tensor_shape": (2,)},
     "trnn": {"tensor_shape": (2,)},
     "skip_rnn": {"skip": 3},
+    "fast_weights_1992": {"decay": 0.7},  # or else it knows no order
     "bn_lstm": {"max_steps": 10},
     "wavenet": {"dilations": (1, 2, 4)},
 }

@@ -5,6 +5,7 @@ computed, and compiled programs stay the same. Unknown (symbolic) sizes are not 
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,8 @@ from tlstm_jax.typing import Array, Carry, Cell, InputShape, Params, PyTree, Seq
 _KINDS = {jnp.floating: "floats", jnp.integer: "integers", jnp.bool_: "booleans"}
 _SIZES = "T >= 1 steps", "B >= 1 examples"
 _SHAPES = "[T, B, .., I] floats and [T, B] integers"
-_PROBES = 1009, 1013  # two input sizes, to find where a tree of parameters has that size
+# Two input sizes, to find where a tree of parameters has them: a prime, and one of many factors.
+_PROBES = 1009, 30030
 
 
 def check_model(name: str, model: Any) -> None:
@@ -56,6 +58,11 @@ def check_call(
     """
     lengths, reset = check_inputs(xs, lengths, reset)
     name = type(model).__name__
+    if xs.ndim == 2 and (spatial := getattr(model, "spatial_shape", ())):
+        raise ValueError(
+            f"xs has shape {xs.shape} and integers; accepted by {name}, which reads maps, are "
+            f"floats [T, B, {', '.join(map(str, spatial))}, I]"
+        )
     size = input_shape_of(xs) if xs.ndim > 2 else _number_of_tokens(model, params)
     sizes = size if isinstance(size, tuple) else (size,)
     size = size if all(isinstance(size, int) for size in sizes) else None
@@ -231,22 +238,34 @@ def _init_carry(model: Cell | SequenceModel, size: InputShape | None, batch_size
 
 
 @functools.lru_cache(maxsize=256)
-def _input_axis(model: Cell | SequenceModel) -> tuple[str, int] | None:
-    """A parameter and its axis whose size is the number of inputs; None if there is none."""
+def _input_axes(model: Cell | SequenceModel) -> list[tuple[str, int]]:
+    """Parameters and their axes whose sizes multiply to the number of inputs; most often one."""
     first, second = (_leaves(recall(_init, model, size)[0]) for size in _PROBES)
-    for path, leaf in first.items():
-        for axis, sizes in enumerate(zip(leaf.shape, second[path].shape, strict=True)):
-            if sizes == _PROBES:
-                return path, axis
-    return None
+    varying = [
+        ((path, axis), sizes)
+        for path, leaf in first.items()
+        for axis, sizes in enumerate(zip(leaf.shape, second[path].shape, strict=True))
+        if sizes[0] != sizes[1]
+    ]
+    if whole := [where for where, sizes in varying if sizes == _PROBES]:
+        return whole[:1]
+    products = itertools.accumulate((sizes for _, sizes in varying), _times)  # of a tensor train
+    number = next((n for n, sizes in enumerate(products, 1) if sizes == _PROBES), 0)
+    return [where for where, _ in varying[:number]]
+
+
+def _times(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return a[0] * b[0], a[1] * b[1]
 
 
 def _number_of_tokens(model: Cell | SequenceModel, params: Params) -> int | None:
     """The number of tokens that parameters are for; None if the model takes no tokens."""
     try:
-        where = recall(_input_axis, model)
+        axes = recall(_input_axes, model)
     except ValueError:  # it takes vectors of one width only, and says so itself
         return None
-    path, axis = where or ("", 0)
-    shape = jnp.shape(_leaves(params).get(path, jnp.zeros(())))
-    return shape[axis] if axis < len(shape) else 1
+    leaves, number = _leaves(params), 1
+    for path, axis in axes:
+        shape = jnp.shape(leaves.get(path, jnp.zeros(())))
+        number *= shape[axis] if axis < len(shape) else 1
+    return number

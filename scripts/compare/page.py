@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tlstm_jax.pictures import label
 from tlstm_jax.scripts.bench.report import environment
 from tlstm_jax.scripts.compare.members import COLUMNS, OF_SYMBOLS, SETTINGS, STEPS_PER_CALL
 
@@ -17,12 +18,13 @@ vmapped training, with up to {evaluations} evaluations on the validation split, 
 with the best mean at the last of them; the table has mean and standard deviation over the seeds, on the test
 split. Each has seen {seen}.
 
-A training step is one of batch 16 on the digits (64 steps in time): forward, gradient and update, compiled
-alone; in brackets the same over that of an LSTM of as many parameters, timed in turns with it.
+A training step is one of batch 16 on the digits ({num_steps} steps in time): forward, gradient and update,
+compiled alone; in brackets the same over that of an LSTM of as many parameters, timed in turns with it.
 
 These are short trainings of small models: they tell which learn quickly with these settings, not which are
 best.
 """
+COMMAND = "python -m scripts.compare"
 ON_TEXT = "(on digits; the text has more symbols, and so all models more parameters there)"
 PAGE = """# All models with one budget{on_tasks}
 
@@ -45,9 +47,10 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 def reached(column: Mapping[str, Any]) -> str:
     """Mean and standard deviation of the metric on the test split over the seeds, as text."""
-    scale, digits = (100, 1) if column["metric"] == "accuracy" else (1, 3)
-    test = scale * np.array(column["test"], float)
-    return f"{test.mean():.{digits}f} ± {test.std(ddof=1):.{digits}f}"
+    accuracy = column["metric"].endswith("accuracy")
+    test = (100 if accuracy else 1) * np.array(column["test"], float)
+    form = ".1f" if accuracy else ".3f" if test.mean() >= 0.1 else ".2g"
+    return f"{test.mean():{form}} ± {test.std(ddof=1):{form}}"
 
 
 def line(name: str, row: Mapping[str, Any]) -> str:
@@ -57,15 +60,15 @@ def line(name: str, row: Mapping[str, Any]) -> str:
 def command(conditions: Mapping[str, Any]) -> str:
     """With which rows of these tasks are made."""
     chosen = conditions["tasks"]
-    every = [column.task for column in COLUMNS]
-    return "python -m scripts.compare" + (f" --tasks={','.join(chosen)}" if chosen != every else "")
+    every = [column.task for column in COLUMNS if not column.maps]
+    return COMMAND + (f" --tasks={','.join(chosen)}" if chosen != every else "")
 
 
 def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any]) -> str:
     minutes = sum(row["seconds"] for row in rows.values()) / 60
     first = next(iter(rows.values()))["columns"]
     heads = [
-        f"{title}: {'bits per character' if column['metric'] == 'bpc' else '%'}"
+        f"{title}: {'%' if column['metric'].endswith('accuracy') else label(column['metric'])}"
         f"{' of symbols' if title in OF_SYMBOLS else ''}"
         for title, column in first.items()
     ]
@@ -93,12 +96,13 @@ def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any])
         evaluations=conditions["evaluations"],
         steps_per_call=STEPS_PER_CALL,
         seen=seen,
+        num_steps=8 if conditions["tasks"] == ["rows_digits"] else 64,
     )
     measured_on = ", ".join(f"{k} {v}" for k, v in environment().items() if v)
     measured = (
         f"The sum of all trainings' times is {minutes:.0f} minutes. Measured on: {measured_on}."
     )
-    some = len(conditions["tasks"]) < len(COLUMNS)
+    some = command(conditions) != COMMAND
     return PAGE.format(
         on_tasks=f": {_listed(first)}" if some else "",
         command=command(conditions),

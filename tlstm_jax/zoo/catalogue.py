@@ -9,6 +9,8 @@ from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
@@ -21,6 +23,7 @@ from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
@@ -172,6 +175,13 @@ MODELS: Mapping[str, Entry] = {
         'Sutskever, Martens and Hinton, "Generating Text with Recurrent Neural Networks", ICML 2011',
         checked="one dense matrix for each symbol",
     ),
+    "tt_lstm": Entry(
+        TTLSTM,
+        "TT-LSTM, an LSTM of tensor trains",
+        'Yang, Krompass and Tresp, "Tensor-Train Recurrent Neural Networks for Video '
+        'Classification", ICML 2017',
+        checked="the LSTM with the trains' dense matrices",
+    ),
     "hyper_lstm": Entry(
         HyperLSTM,
         "HyperLSTM with layer normalization",
@@ -202,11 +212,23 @@ MODELS: Mapping[str, Entry] = {
         'Ba et al., "Using Fast Weights to Attend to the Recent Past", NIPS 2016',
         checked="attention to past states; a layer-normalized Elman network (rate = 0)",
     ),
+    "fast_weights_1992": Entry(
+        FastWeights1992,
+        "Fast weights of a slow network",
+        'Schmidhuber, "Learning to Control Fast-Weight Memories", Neural Computation 1992',
+        checked="linear attention to past patterns",
+    ),
     "grid_lstm": Entry(
         GridLSTM,
         "Grid LSTM over depth and time, tied or untied",
         'Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016',
         checked="its wiring from LSTMs",
+    ),
+    "gated_feedback": Entry(
+        GatedFeedback,
+        "Gated-feedback RNN, LSTM or GRU",
+        'Chung et al., "Gated Feedback Recurrent Neural Networks", ICML 2015',
+        checked="a stack, where gates are 1 and layers hear themselves only",
     ),
     "urnn": Entry(
         UnitaryRNN,

@@ -20,6 +20,7 @@ import json
 import numbers
 import pathlib
 import types
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +40,7 @@ from tlstm_jax.zoo.makers import FEATURES
 from tlstm_jax.zoo.weights import read_weights
 
 DTYPES = ("float32", "bfloat16")
+OF_INPUT = {"input_scale", "tt_input_shape"}  # settings of x, not of hidden states
 _DESCRIBED = {  # settings that are plain values here only
     "features": "M, the width of a layer, or of one location of a tensor.",
     "dtype": f"the dtype of the computation: {' or '.join(DTYPES)}.",
@@ -238,8 +240,12 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
 
     wrapping = Wrapping(**{k: v for k, v in settings.items() if k not in own})
     # Above the first layer inputs are hidden states, whatever x is.
-    above = make(input_scale=None) if kinds.get("input_scale") == float | None else make()
-    return wrapping.wrap(make(), above)
+    of_input = {key: None for key in OF_INPUT & own.keys() if _may_be_none(kinds[key])}
+    return wrapping.wrap(make(), make(**of_input))
+
+
+def _may_be_none(kind: Any) -> bool:
+    return types.NoneType in typing.get_args(kind)
 
 
 def _is_float(value: Any, kind: Any) -> bool:
@@ -300,9 +306,9 @@ def card(name: str) -> dict[str, Any]:
       A dict of plain values: "model" and "model_settings", "input_size", "output_size" and
       "tokens" (and perhaps "per_location"), as `make_network` takes them; "task", "task_settings"
       and "train_settings", what it was trained on and how; "vocabulary", for a text the bytes of
-      its tokens, ascending, otherwise None; "parameters", their number; "metric", the name of the task's metric, and "test", all
-      metrics of these weights on the test part; "step", at which they were saved; "command", which
-      made them, "minutes" and "versions".
+      its tokens, ascending, otherwise None; "parameters", their number; "metric", the name of the
+      task's metric, and "test", all metrics of these weights on the test part; "step", at which
+      they were saved; "command", which made them, "minutes" and "versions".
 
     Raises:
       ValueError: there is no such trained model, or its card is damaged.
