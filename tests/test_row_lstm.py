@@ -1,5 +1,7 @@
 """The Row LSTM: what a pixel's output depends on, identities, and images drawn from it."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,7 +96,6 @@ def test_the_makers_layers_are_masked_a_and_then_b():
 
 
 REFUSED = [
-    ({"spatial_shape": ()}, r"spatial_shape is \(\); accepted by RowLSTM, whose steps are rows"),
     ({"spatial_shape": (3, 3)}, r"spatial_shape is \(3, 3\); accepted by RowLSTM"),
     ({"mask": "C"}, "mask is 'C'; accepted are A, B, none"),
     ({"kernel_size": 2}, "kernel_size is 2; accepted are odd integers >= 1"),
@@ -113,8 +114,16 @@ def test_refuses_in_one_line(settings, text):
 
 @pytest.mark.parametrize("size", [3, (3, 3, 1)])
 def test_a_network_of_other_inputs_than_rows_is_refused(size):
-    with pytest.raises(ValueError, match="accepted by RowLSTM, whose steps are rows"):
+    text = f"^input_size is {re.escape(str(size))}; accepted by row_lstm, which reads maps, are 1"
+    with pytest.raises(ValueError, match=text):
         zoo.make_network("row_lstm", input_size=size, output_size=2, tokens=False)
+
+
+def test_a_row_of_unknown_width_is_refused_when_parameters_are_made():
+    with pytest.raises(
+        ValueError, match=r"^spatial_shape is \(\); accepted by RowLSTM, whose steps"
+    ):
+        RowLSTM(M).init(jax.random.key(0), I)
 
 
 def rows_network(output_size=2, features=1, **settings):

@@ -43,7 +43,7 @@ class RowLSTM(SplitStep, DelayFree):
 
     Attributes:
       features: M.
-      spatial_shape: (W,), the width of a row.
+      spatial_shape: (W,), the width of a row; () while it is not known, which `init` refuses.
       kernel_size: K, odd, of K_ss.
       mask: A, B or none: whether y at c sees, of its own row, x before c, also at c, or all of it.
       input_kernel_size: K', odd, of K_is before it is masked; None is K.
@@ -63,7 +63,7 @@ class RowLSTM(SplitStep, DelayFree):
 
     features: int
     _: dataclasses.KW_ONLY
-    spatial_shape: tuple[int, ...]
+    spatial_shape: tuple[int, ...] = ()
     kernel_size: int = 3
     mask: str = "A"
     input_kernel_size: int | None = None
@@ -76,11 +76,8 @@ class RowLSTM(SplitStep, DelayFree):
         object.__setattr__(self, "spatial_shape", as_tuple(self.spatial_shape))
         check_size("features", self.features)
         check_spatial_shape(self.spatial_shape)
-        if len(self.spatial_shape) != 1:
-            raise ValueError(
-                f"spatial_shape is {self.spatial_shape}; accepted by RowLSTM, whose steps are rows "
-                "[B, W, I], is (W,)"
-            )
+        if self.spatial_shape:
+            self._check_row()
         check_kernel_size(self.kernel_size)
         if self.input_kernel_size is not None:
             check_kernel_size(self.input_kernel_size, "input_kernel_size")
@@ -90,6 +87,13 @@ class RowLSTM(SplitStep, DelayFree):
             name = "kernel_size" if self.input_kernel_size is None else "input_kernel_size"
             raise ValueError(
                 f"{name} is 1; accepted with mask A, which leaves none of it, are odd integers >= 3"
+            )
+
+    def _check_row(self) -> None:
+        if len(self.spatial_shape) != 1:
+            raise ValueError(
+                f"spatial_shape is {self.spatial_shape}; accepted by RowLSTM, whose steps are rows "
+                "[B, W, I], is (W,)"
             )
 
     @property
@@ -102,6 +106,7 @@ class RowLSTM(SplitStep, DelayFree):
         return {"A": self._reach, "B": self._reach + 1, "none": 2 * self._reach + 1}[self.mask]
 
     def init(self, key: Array, input_shape: InputShape) -> Params:
+        self._check_row()
         I, M, K, taps = map_features(self, input_shape), self.features, self.kernel_size, self._taps
         w, u = jax.random.split(key)
         of_x = input_kernel(w, (taps * I, 4 * M), self.input_scale)

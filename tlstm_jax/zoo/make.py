@@ -272,7 +272,12 @@ def make_network(
     Raises:
       ValueError: an unknown model or setting, or a value that is not accepted.
     """
-    known = model_settings(name)
+    known, axes = model_settings(name), entry(name).axes
+    if axes and len(sizes_of(input_size)) != axes + 1:
+        raise ValueError(
+            f"input_size is {input_size}; accepted by {name}, which reads maps, are {axes} spatial "
+            f"{'axis' if axes == 1 else 'axes'} and the features"
+        )
     optional = setting_types(name).get("input_scale") == float | None
     if tokens and optional and settings.get("input_scale", known["input_scale"]) is None:
         settings["input_scale"] = 1.0

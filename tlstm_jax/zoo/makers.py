@@ -216,7 +216,7 @@ def row_lstm(
     Args:
       features: M, of every layer.
       num_layers: L >= 1.
-      spatial_shape: (W,), the width of a row.
+      spatial_shape: (W,), the width of a row; () is that of the inputs, where they are known.
       kernel_size: K, odd, of the convolution of the row above.
       input_kernel_size: odd, of the first layer's convolution of its row before it is masked; None
         is K. That of the layers above is K.
