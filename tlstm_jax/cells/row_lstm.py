@@ -2,11 +2,11 @@
 
 Van den Oord, Kalchbrenner and Kavukcuoglu, "Pixel Recurrent Neural Networks", ICML 2016.
 
-    i, f, o = sigm(K_is * x_r + K_ss * h_{r-1} + b) each    g = tanh(K_is * x_r + K_ss * h_{r-1} + b)
-    c_r = f . c_{r-1} + i . g
-    h_r = o . tanh(c_r)                                     y_r = h_r
+    i, f, o = sigm(K_is * x_t + K_ss * h_{t-1} + b) each    g = tanh(K_is * x_t + K_ss * h_{t-1} + b)
+    c_t = f . c_{t-1} + i . g
+    h_t = o . tanh(c_t)                                     y_t = h_t
 
-A step is a row r, and `*` runs along it. K_is is masked: of the row's own pixels, output c sees
+A step t is a row, and `*` runs along it. K_is is masked: of the row's own pixels, output c sees
 those before it (mask A), those and itself (mask B), or all (none). K_ss is not: all of the row
 above is known. So h sees a triangle of the rows above.
 """
@@ -137,7 +137,7 @@ class RowLSTM(SplitStep, DelayFree):
         return z + convolve(carry.hidden.astype(z.dtype), kernel.astype(z.dtype), bias=bias)
 
     def update(self, params: Params, carry: LSTMCarry, a: Array) -> tuple[LSTMCarry, Array]:
-        """c_r and h_r from the pre-activations."""
+        """c_t and h_t from the pre-activations."""
         del params
         i, f, g, o = jnp.split(a.astype(carry.memory.dtype), 4, axis=-1)
         c = jax.nn.sigmoid(f) * carry.memory + jax.nn.sigmoid(i) * jnp.tanh(g)

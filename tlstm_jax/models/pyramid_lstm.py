@@ -3,8 +3,10 @@
 Stollenga, Byeon, Liwicki and Schmidhuber, "Parallel Multi-Dimensional LSTM, With Application to
 Fast Biomedical Volumetric Image Segmentation", NIPS 2015.
 
-    h = sum over axes a, directions d of ConvLSTM_{a, d}(x)        its steps go along a, its maps
-    y = tanh(h W + b)                                              have all other axes
+    h_t = sum over axes a and directions d of ConvLSTM_{a, d}(x)_t
+    y_t = tanh(h_t W + b)
+
+The steps of ConvLSTM_{a, d} go along axis a, time or space, and its maps have all other axes.
 
 A location is reached by 2 D pyramids, which together cover all of the input; within a sweep,
 locations of a step are computed at once, where a multidimensional LSTM has to follow diagonals.

@@ -128,7 +128,7 @@ MODELS: Mapping[str, Entry] = {
         "Convolutional LSTM, over maps",
         'Shi et al., "Convolutional LSTM Network: A Machine Learning Approach for Precipitation '
         'Nowcasting", NIPS 2015',
-        checked="flax.linen.ConvLSTMCell; the LSTM, where there are no spatial axes",
+        checked="conv_lstm, flax.linen.ConvLSTMCell; the LSTM, where there are no spatial axes",
     ),
     "row_lstm": Entry(
         row_lstm,
