@@ -10,9 +10,21 @@ from cases import B, I, M, T, assert_close, cell_params, jit, on_device, vectors
 from flax import linen as nn
 from flax import nnx
 
-from tlstm_jax import LSTM, Bidirectional, ConvLSTM, Network, Residual, linen, unroll, zoo
+from tlstm_jax import (
+    LSTM,
+    Bidirectional,
+    ConvLSTM,
+    LearnedCarry,
+    Network,
+    Residual,
+    Zoneout,
+    linen,
+    unroll,
+    zoo,
+)
 from tlstm_jax import nnx as tlstm_nnx
 from tlstm_jax.cells.maps import convolve
+from tlstm_jax.recurrence.unrolling import unroll_reference
 from tlstm_jax.tasks.scoring import score
 from tlstm_jax.typing import Batch
 
@@ -200,3 +212,29 @@ def test_the_zoo_takes_the_sizes_of_maps_from_the_inputs():
     )
     assert [layer.cell.spatial_shape for layer in network.model.layers] == [MAP, MAP]
     assert zoo.count_parameters(network) == 9 * 4 * M * (I + 3 * M) + 8 * M + 6 * M * V + V
+
+
+def test_a_learned_carry_is_a_map_for_each_leaf(x64):
+    model = LearnedCarry(CELL)
+    params = on_device(model.init(jax.random.key(0), (*MAP, I))[0])
+    assert jax.tree.map(jnp.shape, params["carry"]) == {
+        "hidden": (*MAP, M),
+        "memory": (*MAP, M),
+    }
+    rng = np.random.default_rng(0)
+    learned = {name: jnp.asarray(rng.normal(size=(*MAP, M))) for name in ("hidden", "memory")}
+    params |= {"carry": learned}
+    xs, reset = jnp.asarray(XS), jnp.zeros((T, B), bool).at[2, 0].set(True)
+    carry = model.init_carry(B, jnp.float64, params=params)
+    _, ys, *_ = model.apply(params, (), carry, xs, reset=reset)
+    begun = type(carry)(**{name: learned[name][None] for name in learned})
+    _, expected = unroll(CELL, params["cell"], begun, xs[2:, :1])
+    assert_close(ys[2:, :1], expected)
+
+
+def test_zoneout_draws_for_every_location(x64):
+    cell, params = Zoneout(CELL, hidden=0.3, memory=0.2), on_device(cell_params(CELL))
+    noise = cell.draw(jax.random.key(1), T, B)
+    assert noise[0].hidden.shape == (T, B, *MAP, M)
+    inputs = params, cell.init_carry(B, jnp.float64), jnp.asarray(XS)
+    assert_close(unroll(cell, *inputs, noise=noise), unroll_reference(cell, *inputs, noise=noise))

@@ -168,7 +168,7 @@ class Elsewhere:
 @each(["chain", "bidirectional-stack"])
 def test_one_trace_per_configuration(case):
     chex.clear_trace_counter()
-    params, xs = single(model_params(case)), jnp.ones((STEPS, B, case.size))
+    params, xs = single(model_params(case)), jnp.ones((STEPS, B, *case.sizes))
 
     @functools.partial(jit, static_argnames="model")
     @chex.assert_max_traces(n=1)

@@ -101,7 +101,7 @@ class TTLSTM(SplitStep, DelayFree):
         return self.tt_shape or tensor_train.balanced(self.features, _NUMBER)
 
     def init(self, key: Array, input_shape: InputShape) -> Params:
-        """See `Cell`; raises ValueError where the product of tt_input_shape is not the number of inputs."""
+        """See `Cell`; raises ValueError where the product of tt_input_shape is not I."""
         I = vector_size(self, input_shape)
         w, u = jax.random.split(key)
         M, (first, *others) = self.features, self._shape
