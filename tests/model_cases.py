@@ -302,7 +302,7 @@ class Segment(NamedTuple):
 
     xs: np.ndarray
     lengths: np.ndarray
-    reset: np.ndarray
+    reset: np.ndarray | None
     flush: bool = False
 
 
@@ -315,7 +315,7 @@ def segment(case, seed, *, lengths=None, resets=(), flush=False, inputs=vectors)
         reset[step, example] = True
     for b, length in enumerate(lengths):
         xs[length:, b] = np.nan if xs.dtype == np.float64 else 99
-    return Segment(xs, lengths, reset, flush)
+    return Segment(xs, lengths, reset if case.resets else None, flush)
 
 
 def start(case, batch_size=B, dtype=np.float64):
@@ -327,8 +327,9 @@ def run(case, segments, params=None):
     params = on_device(model_params(case) if params is None else params)
     carry, outputs = start(case, segments[0].xs.shape[1]), []
     for s in segments:
-        given = {"lengths": s.lengths, "reset": s.reset if case.resets else None}
-        carry, ys, *_ = applied(case)(params, case.state, carry, s.xs, flush=s.flush, **given)
+        carry, ys, *_ = applied(case)(
+            params, case.state, carry, s.xs, flush=s.flush, lengths=s.lengths, reset=s.reset
+        )
         outputs.append(np.asarray(ys))
     return carry, outputs
 
@@ -344,14 +345,15 @@ def expected(case, segments):
     for b in range(segments[0].xs.shape[1]):
         parts, asked = [[]], []  # inputs from one start to the next; which answer is due where
         for s, ys in zip(segments, outputs, strict=True):
+            reset = np.zeros(s.xs.shape[:2], bool) if s.reset is None else s.reset
             for t in range(s.lengths[b]):
-                if s.reset[t, b]:
+                if reset[t, b]:
                     parts.append([])
                 parts[-1].append(s.xs[t, b])
                 index = len(parts[-1]) - 1
                 if not s.flush and index >= delay:
                     asked.append((ys[t], len(parts) - 1, index - delay))
-                if s.flush and not s.reset[t + 1 : t + delay + 1, b][: s.lengths[b] - t - 1].any():
+                if s.flush and not reset[t + 1 : t + delay + 1, b][: s.lengths[b] - t - 1].any():
                     asked.append((ys[t], len(parts) - 1, index))
         answers = [case.oracle(params, np.stack(part)[:, None]) if part else None for part in parts]
         for y, part, index in asked:

@@ -73,6 +73,7 @@ def test_a_batch_sharded_on_a_mesh_with_explicit_axes(cell, engine):
     [
         ("dilated", {}),
         ("qrnn", {}),
+        ("pyramid_lstm", {}),
         ("sru", {}),
         ("wavenet", {}),
         ("bn_lstm", {"max_steps": 5}),
