@@ -33,6 +33,7 @@ from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.tt_lstm import TTLSTM
@@ -88,6 +89,11 @@ def _trnn(name, tensor_shape, kernel_size):
 def _conv_lstm(name, spatial_shape, **settings):
     oracle = functools.partial(zoo_oracles.conv_lstm, dilation=settings.get("dilation", 1))
     return Case(name, ConvLSTM(M, spatial_shape=spatial_shape, **settings), oracle)
+
+
+def _row_lstm(name, width, mask, **settings):
+    oracle = functools.partial(zoo_oracles.row_lstm, mask=mask)
+    return Case(name, RowLSTM(M, spatial_shape=(width,), mask=mask, **settings), oracle)
 
 
 ZOO = [
@@ -165,6 +171,9 @@ MAPS = [
     _conv_lstm("conv-3", (3,)),
     _conv_lstm("conv-3x2-peepholes", (3, 2), peepholes=True),
     _conv_lstm("conv-5x4-dilated", (5, 4), dilation=2),
+    _row_lstm("rows-A", 4, "A"),
+    _row_lstm("rows-B", 3, "B", kernel_size=1, input_kernel_size=5),
+    _row_lstm("rows-none", 5, "none", kernel_size=5, input_kernel_size=3),
 ]
 CASES = [
     Case("elman", Elman(M), oracles.elman),

@@ -14,7 +14,7 @@ import numpy as np
 import oracles
 import pytest
 import zoo_oracles
-from cases import ZOO, B, I, M, assert_close, jit, on_device, random_params, vectors
+from cases import MAPS, ZOO, B, I, M, assert_close, jit, on_device, random_params, vectors
 
 from tlstm_jax import GRU, LSTM, Elman, Stacked, TensorizedLSTM, TensorizedRNN
 from tlstm_jax.cells.conv_lstm import ConvLSTM
@@ -31,6 +31,7 @@ from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.neural_gpu import NeuralGPU
+from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
@@ -38,6 +39,7 @@ from tlstm_jax.models.skip_connections import SkipConnections
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
 from tlstm_jax.zoo.kinds import kind_of
+from tlstm_jax.zoo.makers import row_lstm
 
 STEPS = 6  # of a segment
 
@@ -52,6 +54,7 @@ class ModelCase:
     size: int | tuple[int, ...] = I  # of its inputs; a tuple of maps
     state: Any = ()
     costs: frozenset[str] = frozenset()  # the names of what it adds to the loss
+    resets: bool = True  # whether it takes `reset`
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -177,6 +180,22 @@ ON_MAPS = [
     ModelCase(
         "maps-recurrent-dropout", as_sequence(RecurrentDropout(C, rate=0.3)), conv, (*MAP, I)
     ),
+    ModelCase(
+        "rows",
+        row_lstm(M, spatial_shape=(4,), residual=True),
+        _chain(_ys(zoo_oracles.row_lstm, mask="A"), _residual(_ys(zoo_oracles.row_lstm, mask="B"))),
+        (4, I),
+    ),
+    *(
+        ModelCase(
+            f"pyramid-{len(shape)}",
+            PyramidLSTM(M, spatial_shape=shape, hidden=2),
+            model_oracles.pyramid_lstm,
+            (*shape, I),
+            resets=False,
+        )
+        for shape in [(4,), (3, 2)]
+    ),
 ]
 PONDERING = {"costs": frozenset({"ponder"})}
 ADAPTIVE = [
@@ -271,6 +290,7 @@ MODELS = [
     ),
     *(_sru(version, size) for version in (2017, 2018) for size in (M, I)),
     *(_qrnn(*settings) for settings in [("f", 1), ("fo", 2), ("ifo", 3)]),
+    ModelCase("pyramid", PyramidLSTM(M, hidden=2), model_oracles.pyramid_lstm),
     ModelCase(
         "wavenet",
         WaveNet(4, residual_features=M, dilations=(1, 2, 3)),
@@ -338,7 +358,7 @@ CAUSAL = [case for case in MODELS if case.model.causal]
 def with_parameters():
     """The types of the zoo's cells, and of models that are not made of cells or models."""
     models = [case.model for case in MODELS if kind_of(case.model) != "composed"]
-    return {type(model) for model in [*models, *(case.cell for case in ZOO)]}
+    return {type(model) for model in [*models, *(case.cell for case in [*ZOO, *MAPS])]}
 
 
 def each(cases):
@@ -364,7 +384,7 @@ class Segment(NamedTuple):
 
     xs: np.ndarray
     lengths: np.ndarray
-    reset: np.ndarray
+    reset: np.ndarray | None
     flush: bool = False
 
 
@@ -377,7 +397,7 @@ def segment(case, seed, *, lengths=None, resets=(), flush=False, inputs=vectors)
         reset[step, example] = True
     for b, length in enumerate(lengths):
         xs[length:, b] = np.nan if xs.dtype == np.float64 else 99
-    return Segment(xs, lengths, reset, flush)
+    return Segment(xs, lengths, reset if case.resets else None, flush)
 
 
 def start(case, batch_size=B, dtype=np.float64):
@@ -407,14 +427,15 @@ def expected(case, segments):
     for b in range(segments[0].xs.shape[1]):
         parts, asked = [[]], []  # inputs from one start to the next; which answer is due where
         for s, ys in zip(segments, outputs, strict=True):
+            reset = np.zeros(s.xs.shape[:2], bool) if s.reset is None else s.reset
             for t in range(s.lengths[b]):
-                if s.reset[t, b]:
+                if reset[t, b]:
                     parts.append([])
                 parts[-1].append(s.xs[t, b])
                 index = len(parts[-1]) - 1
                 if not s.flush and index >= delay:
                     asked.append((ys[t], len(parts) - 1, index - delay))
-                if s.flush and not s.reset[t + 1 : t + delay + 1, b][: s.lengths[b] - t - 1].any():
+                if s.flush and not reset[t + 1 : t + delay + 1, b][: s.lengths[b] - t - 1].any():
                     asked.append((ys[t], len(parts) - 1, index))
         answers = [case.oracle(params, np.stack(part)[:, None]) if part else None for part in parts]
         for y, part, index in asked:

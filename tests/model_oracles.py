@@ -6,7 +6,7 @@ comes back is the outputs ys [T, B, ..] alone.
 
 import numpy as np
 from oracles import project, sigmoid
-from zoo_oracles import blocks, lstm_update, zeros
+from zoo_oracles import blocks, conv_lstm, lstm_update, zeros
 
 
 def qrnn(params, xs, *, pooling, width):
@@ -25,6 +25,18 @@ def qrnn(params, xs, *, pooling, width):
         c = f * c + i * z
         ys.append(c if pooling == "f" else sigmoid(gates[2]) * c)
     return np.stack(ys)
+
+
+def pyramid_lstm(params, xs):
+    """y = tanh(h W + b), h the sum of a ConvLSTM along every axis but B, forwards and backwards."""
+    total = 0.0
+    for n in range(len(params) - 1):
+        axis, sweeps = n + (n > 0), params[f"axis_{n}"]  # T, S_1, S_2, ..; B is axis 1
+        along = xs if n == 0 else np.moveaxis(xs, (axis, 1), (0, 1))
+        h = conv_lstm(sweeps["forward"], along).ys
+        h = h + conv_lstm(sweeps["backward"], along[::-1]).ys[::-1]
+        total = total + (h if n == 0 else np.moveaxis(h, (0, 1), (axis, 1)))
+    return np.tanh(total @ params["dense"]["kernel"] + params["dense"]["bias"])
 
 
 def sru(params, xs, *, version=2017, alpha=1.0):

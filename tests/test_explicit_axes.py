@@ -73,6 +73,7 @@ def test_a_batch_sharded_on_a_mesh_with_explicit_axes(cell, engine):
     [
         ("dilated", {}),
         ("qrnn", {}),
+        ("pyramid_lstm", {}),
         ("sru", {}),
         ("wavenet", {}),
         ("neural_gpu", {"relaxation": 2, "recurrent_dropout": 0.1}),

@@ -26,12 +26,14 @@ from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.neural_gpu import NeuralGPU
+from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
@@ -64,6 +66,8 @@ HYPER, GRID, WAVENET = (
     WaveNet(30, residual_features=WIDE, dilations=(1, 2)),
 )
 CONV = ConvLSTM(WIDE, spatial_shape=(4,), peepholes=True)
+ROWS, PYRAMID = RowLSTM(WIDE, spatial_shape=(4,)), PyramidLSTM(WIDE, spatial_shape=(4,), hidden=30)
+SWEEPS = [f"axis_{n}/{way}" for n in (0, 1) for way in ("forward", "backward")]
 FAST_SLOW, FAST_SLOW_SCALED = (
     FastSlowLSTM(WIDE, slow_features=30, num_fast=3),
     FastSlowLSTM(WIDE, slow_features=30, **SCALED),
@@ -89,6 +93,12 @@ NORMAL = [
     (dataclasses.replace(CONV, **SCALED, peephole_scale=0.3), "peephole/kernel", 0.3),
     (PeepholeLSTM(WIDE), "peephole/kernel", 0.1),
     (PeepholeLSTM(WIDE, peephole_scale=0.3), "peephole/kernel", 0.3),
+    (ROWS, "input/kernel", 50**-0.5),
+    (dataclasses.replace(ROWS, mask="none"), "input/kernel", 150**-0.5),
+    (dataclasses.replace(ROWS, **SCALED), "input/kernel", 0.5),
+    *((PYRAMID, f"{sweep}/input/kernel", 150**-0.5) for sweep in SWEEPS),
+    (dataclasses.replace(PYRAMID, **SCALED), f"{SWEEPS[0]}/input/kernel", 0.5),
+    (PYRAMID, "dense/kernel", 30**-0.5),
     (IRNN(WIDE), "input/kernel", 1e-3),
     (IRNN(WIDE, input_scale=None), "input/kernel", 50**-0.5),
     (MultiplicativeLSTM(WIDE), "input_factor/kernel", 50**-0.5),
@@ -245,6 +255,8 @@ DRAWN = [
     SkipRNN(WIDE),
     RHN(WIDE, depth=2),
     HYPER,
+    ROWS,
+    PYRAMID,
 ]
 DRAWN += [FEEDBACK["lstm"]]
 DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
@@ -292,6 +304,8 @@ CONSTANT = [
     *((cell(WIDE), {"recurrent/bias": F}) for cell in (ConvLSTM, PeepholeLSTM, MultiplicativeLSTM)),
     (dataclasses.replace(CONV, forget_bias=-3.0), {"recurrent/bias": -3 * F}),
     (MultiplicativeRNN(WIDE), {}),
+    (dataclasses.replace(ROWS, forget_bias=-3.0), {"recurrent/bias": -3 * F}),
+    (PYRAMID, {f"{sweep}/recurrent/bias": forget(30) for sweep in SWEEPS}),
     (FastWeights1992(WIDE), {}),
     (TTLSTM(WIDE), {"recurrent/bias": F}),
     (TTLSTM(WIDE, tt_recurrent=False, forget_bias=2.0), {"recurrent/bias": 2 * F}),

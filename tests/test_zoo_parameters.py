@@ -27,6 +27,7 @@ from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
@@ -34,6 +35,7 @@ from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.neural_gpu import NeuralGPU
+from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
@@ -58,6 +60,7 @@ FLOATS = [
     (PeepholeLSTM(M), {"peephole_scale": 0.5}),
     (ConvLSTM(M, peepholes=True), {"peephole_scale": 0.5, "input_scale": 0.1}),
     (IRNN(M), {"recurrent_scale": 0.5, "input_scale": 0.1}),
+    (PyramidLSTM(M), {"forget_bias": 2.0, "input_scale": 0.5}),
     (SRUCell(M), {"input_scale": 0.5}),
     (FullCapacityURNN(2 * M), {"input_scale": 0.5}),
     (QRNN(M), {"forget_bias": 1.0, "input_scale": 0.5}),
@@ -104,6 +107,19 @@ COUNTS = [
         5 * 4 * M * (J + M) + 4 * M + 3 * 8 * M,
     ),
     (IRNN(M), M * (J + M + 1)),
+    *(
+        (RowLSTM(M, spatial_shape=(8,), mask=mask), 4 * M * (taps * J + 3 * M + 1))
+        for mask, taps in (("A", 1), ("B", 2), ("none", 3))
+    ),
+    (
+        RowLSTM(M, spatial_shape=(8,), mask="A", kernel_size=5, input_kernel_size=7),
+        4 * M * (3 * J + 5 * M + 1),
+    ),
+    (PyramidLSTM(M, hidden=N), 2 * lstm(J, N) + M * (N + 1)),
+    (
+        PyramidLSTM(M, spatial_shape=(8, 9), kernel_size=5),
+        6 * 4 * M * (25 * (J + M) + 1) + M * (M + 1),
+    ),
     (LayerNormLSTM(M), norm_lstm(J, M)),
     (GateNormLSTM(M), lstm(J, M) + 10 * M),
     (MILSTM(M), lstm(J, M) + 12 * M),

@@ -79,6 +79,27 @@ def conv_lstm(params, xs, *, dilation=1):
     return run(states)
 
 
+def row_lstm(params, xs, *, mask):
+    """The LSTM of K_is * x + K_ss * h + b; K_is sees pixels before c (A), up to c (B), around c."""
+    K_is, K_ss, b = (
+        params[k][n]
+        for k, n in [("input", "kernel"), ("recurrent", "kernel"), ("recurrent", "bias")]
+    )
+    taps, W = len(K_is), xs.shape[2]
+    first = {"A": -taps, "B": 1 - taps, "none": -(taps // 2)}[mask]
+    h = c = zeros(xs, W, len(b) // 4)
+    states = []
+    for x in xs:
+        a = convolution(K_ss, h) + b
+        for at in range(W):
+            for k in range(taps):
+                if 0 <= at + first + k < W:
+                    a[:, at] += x[:, at + first + k] @ K_is[k]
+        h, c = lstm_update(a, c)
+        states.append((h, c))
+    return run(states)
+
+
 def lstm_1997(params, xs):
     """c' = c + i g, h' = o tanh(c'); gates in the order i, g, o."""
     U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]

@@ -37,6 +37,7 @@ from tlstm_jax.cells import (
     PeepholeLSTM,
     RecurrentDropout,
     ResetBeforeGRU,
+    RowLSTM,
     SkipRNN,
     SRUCell,
     TensorizedLSTM,
@@ -45,7 +46,7 @@ from tlstm_jax.cells import (
     Zoneout,
 )
 from tlstm_jax.checkout import find_beside
-from tlstm_jax.generation import generate
+from tlstm_jax.generation import generate, generate_rows
 from tlstm_jax.models import (
     QRNN,
     SRU,
@@ -59,6 +60,7 @@ from tlstm_jax.models import (
     ExtendedNeuralGPU,
     LearnedCarry,
     NeuralGPU,
+    PyramidLSTM,
     Residual,
     SkipConnections,
     Stacked,
@@ -115,9 +117,11 @@ __all__ = [
     "Network",
     "NeuralGPU",
     "PeepholeLSTM",
+    "PyramidLSTM",
     "RecurrentDropout",
     "ResetBeforeGRU",
     "Residual",
+    "RowLSTM",
     "SRUCell",
     "SkipConnections",
     "SkipRNN",
@@ -132,6 +136,7 @@ __all__ = [
     "dilated_stack",
     "fit",
     "generate",
+    "generate_rows",
     "keep_best",
     "last_output",
     "make_model",

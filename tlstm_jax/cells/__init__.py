@@ -20,6 +20,7 @@ from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.tensorized import TensorizedLSTM, TensorizedRNN
@@ -52,6 +53,7 @@ __all__ = [
     "PeepholeLSTM",
     "RecurrentDropout",
     "ResetBeforeGRU",
+    "RowLSTM",
     "SRUCell",
     "SkipRNN",
     "TensorizedLSTM",

@@ -10,6 +10,7 @@ from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.neural_gpu import NeuralGPU
+from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence, last_output
@@ -31,6 +32,7 @@ __all__ = [
     "ExtendedNeuralGPU",
     "LearnedCarry",
     "NeuralGPU",
+    "PyramidLSTM",
     "Residual",
     "SkipConnections",
     "Stacked",

@@ -28,13 +28,14 @@ from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.neural_gpu import NeuralGPU
+from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
 from tlstm_jax.names import accepted, find, is_own
 from tlstm_jax.typing import Cell, SequenceModel
 from tlstm_jax.zoo.kinds import kind_of
-from tlstm_jax.zoo.makers import dilated, gru, hm_lstm, stacked_lstm, tlstm, trnn
+from tlstm_jax.zoo.makers import dilated, gru, hm_lstm, row_lstm, stacked_lstm, tlstm, trnn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +130,21 @@ MODELS: Mapping[str, Entry] = {
         "Convolutional LSTM, over maps",
         'Shi et al., "Convolutional LSTM Network: A Machine Learning Approach for Precipitation '
         'Nowcasting", NIPS 2015',
-        checked="flax.linen.ConvLSTMCell; the LSTM, where there are no spatial axes",
+        checked="conv_lstm, flax.linen.ConvLSTMCell; the LSTM, where there are no spatial axes",
+    ),
+    "row_lstm": Entry(
+        row_lstm,
+        "Row LSTM, over rows of an image",
+        'van den Oord, Kalchbrenner and Kavukcuoglu, "Pixel Recurrent Neural Networks", ICML 2016',
+        checked="an LSTM for each column (kernels of width 1); what a pixel's output depends on",
+        axes=1,
+    ),
+    "pyramid_lstm": Entry(
+        PyramidLSTM,
+        "PyraMiD-LSTM, over images and volumes from all sides",
+        'Stollenga et al., "Parallel Multi-Dimensional LSTM, With Application to Fast Biomedical '
+        'Volumetric Image Segmentation", NIPS 2015',
+        checked="ConvLSTMs over each axis and direction, summed",
     ),
     "irnn": Entry(
         IRNN,

@@ -152,7 +152,8 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
     """
     known = model_settings(name)
     s = known | dict(settings)
-    layers = 1 if "num_layers" in own_settings(name) else s["num_layers"]
+    own = own_settings(name)
+    layers = 1 if "num_layers" in own and "residual" not in own else s["num_layers"]
     one_layer = "with one layer"
     idle = {}
     for between in ("residual", "skip_connections"):
@@ -254,7 +255,12 @@ def make_network(
     Raises:
       ValueError: an unknown model or setting, or a value that is not accepted.
     """
-    known = model_settings(name)
+    known, axes = model_settings(name), entry(name).axes
+    if axes and len(sizes_of(input_size)) != axes + 1:
+        raise ValueError(
+            f"input_size is {input_size}; accepted by {name}, which reads maps, are {axes} spatial "
+            f"{'axis' if axes == 1 else 'axes'} and the features"
+        )
     optional = setting_types(name).get("input_scale") == float | None
     if tokens and optional and settings.get("input_scale", known["input_scale"]) is None:
         settings["input_scale"] = 1.0
