@@ -25,8 +25,10 @@ from model_cases import (
     start,
 )
 
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.models.bidirectional import Bidirectional
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.network import Network
 
 
 def whole(case, xs, **options):
@@ -38,7 +40,7 @@ def whole(case, xs, **options):
 def test_equals_its_independent_version(case, x64):
     xs = vectors(steps=STEPS, size=case.size)
     carry, ys, state, aux = whole(case, xs)
-    assert ys.shape == (STEPS, B, case.model.features)
+    assert ys.shape == (STEPS, B, *spatial_shape(case.model), case.model.features)
     assert_close(ys, case.oracle(model_params(case), xs))
     assert jax.tree.structure(carry) == jax.tree.structure(start(case))
     assert (state, aux) == (case.state, {})
@@ -181,8 +183,10 @@ def test_the_backward_direction_is_reset_with_every_segment(learned, x64):
 
 @each([case for case in MODELS if not case.model.causal])
 def test_what_is_not_causal_does_not_go_token_by_token(case):
-    params, text = model_params(case), "Bidirectional is not causal; accepted token by token"
+    with pytest.raises(ValueError) as named:
+        Network(case.model, case.size, 2).check_causal()
+    params, text = model_params(case), str(named.value)
     with pytest.raises(ValueError, match=text):
         case.model.init_token_carry(B, params=params)
     with pytest.raises(ValueError, match=text):
-        case.model.token_step(params, (), ((), (), ()), jnp.zeros((B, case.size)))
+        case.model.token_step(params, (), ((), (), ()), jnp.zeros((B, *case.sizes)))

@@ -7,6 +7,7 @@ from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence, last_output
@@ -24,6 +25,7 @@ __all__ = [
     "Dilated",
     "Dropout",
     "LearnedCarry",
+    "MultidimensionalLSTM",
     "Residual",
     "Stacked",
     "WaveNet",

@@ -23,6 +23,7 @@ from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
+from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
@@ -125,6 +126,13 @@ MODELS: Mapping[str, Entry] = {
         'Shi et al., "Convolutional LSTM Network: A Machine Learning Approach for Precipitation '
         'Nowcasting", NIPS 2015',
         checked="flax.linen.ConvLSTMCell; the LSTM, where there are no spatial axes",
+    ),
+    "md_lstm": Entry(
+        MultidimensionalLSTM,
+        "Multidimensional LSTM, over images: with the cells of 2007 or 2016",
+        'Graves, Fernandez and Schmidhuber, "Multi-Dimensional Recurrent Neural Networks", '
+        "ICANN 2007",
+        checked="the LSTM, where there is one column",
     ),
     "irnn": Entry(
         IRNN,
