@@ -25,6 +25,7 @@ from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.multidimensional_lstm import DIRECTIONS, MultidimensionalLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
@@ -61,6 +62,7 @@ FAST_SLOW, FAST_SLOW_SCALED = (
 )
 FAST_SLOW_NONE = FastSlowLSTM(WIDE, slow_features=30, num_fast=3, forget_bias=0.0, bias_scale=0.3)
 HM = HMLSTM(WIDE, num_layers=3)
+MD = MultidimensionalLSTM(WIDE)
 FAST_SLOW_PARTS = ("fast_0", "fast_1", "fast_2", "slow")
 Z = slice(4 * WIDE, None)  # an HM layer's boundary
 
@@ -118,6 +120,8 @@ NORMAL = [
         (2 / 90) ** 0.5,
     ),  # Glorot's, of its real and imaginary parts
     (FullCapacityURNN(WIDE), "input/kernel", (2 / 90) ** 0.5),
+    *((MD, f"{name}/input/kernel", 50**-0.5) for name in DIRECTIONS),
+    (MultidimensionalLSTM(WIDE, **SCALED), "up_left/input/kernel", 0.5),
     (SRU(WIDE), "input/kernel", 50**-0.5),
     (SRU(WIDE), "peephole/kernel", 40**-0.5),
     (QRNN(WIDE), "input/kernel", 100**-0.5),
@@ -172,6 +176,11 @@ ORTHOGONAL = [
         for part in (f"{layer}/{name}" for layer in layers for name in ("time", "depth"))
         for rows in (slice(WIDE), slice(WIDE, None))
     ),
+    *(
+        (MD, f"{name}/recurrent/kernel", 5, rows, 0.5**0.5)
+        for name in DIRECTIONS
+        for rows in (slice(WIDE), slice(WIDE, None))
+    ),
     *((HM, f"layer_{n}/recurrent/kernel", 4) for n in range(3)),
     *((HM, f"layer_{n}/top_down/kernel", 4) for n in range(2)),
 ]
@@ -200,7 +209,7 @@ DRAWN = [
     RHN(WIDE, depth=2),
     HYPER,
 ]
-DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
+DRAWN += [FAST_SLOW_NONE, GRID, HM, MD, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
 
 
 @pytest.mark.parametrize("model", DRAWN, ids=name_of)
@@ -300,6 +309,15 @@ CONSTANT = [
         HM,
         {f"layer_{n}/recurrent/bias": np.append(F, 0.0) for n in (0, 1)}
         | {"layer_2/recurrent/bias": F},
+    ),
+    (MD, {}),
+    (
+        MultidimensionalLSTM(WIDE, forget_bias=2.0),
+        {f"{name}/recurrent/bias": forget(WIDE, 2.0, 5) + forget(WIDE, 2.0, 5, 2) for name in DIRECTIONS},
+    ),
+    (
+        MultidimensionalLSTM(WIDE, forget_bias=2.0, cell="leaky", directions=1),
+        {"down_right/recurrent/bias": forget(WIDE, 2.0, 5)},
     ),
     (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
     (QRNN(WIDE, pooling="ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
