@@ -27,7 +27,7 @@ README = re.sub(
 )
 
 # Of scripts, what only this repository's makers use is not installed.
-MAKERS = ("accelerator", "bench", "compare", "endurance", "notebooks", "readme", "release")
+MAKERS = ("accelerator", "bench", "compare", "endurance", "notebooks", "readme", "release", "showcase")
 FOLDERS = ("tasks", "scripts")
 
 

@@ -10,6 +10,7 @@ from tlstm_jax import training, zoo
 from tlstm_jax.scripts.compare import members as compare
 from tlstm_jax.scripts.compare import rows as program
 from tlstm_jax.scripts.compare.pictures import plot_row
+from tlstm_jax.tasks.catalogue import TASKS
 from tlstm_jax.tasks.memorization import memorization
 from tlstm_jax.training.settings import TrainSettings
 
@@ -29,7 +30,7 @@ def call(workdir, *models, tasks=("memorization",)):
 
 @pytest.mark.parametrize(("name", "even"), [("lstm", 68), ("urnn", None), ("tlstm", None)])
 def test_the_width_comes_near_the_number_of_parameters(name, even):
-    features = compare.choose_features(name, 20_000)
+    features = compare.choose_features(name, 20_000, TASKS["pdigits"]())
     assert even in (None, features) and features % 2 == 0
 
     def size(features):

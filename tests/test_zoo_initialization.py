@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from model_cases import with_parameters
 
+from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
 from tlstm_jax.cells.grid_lstm import GridLSTM
@@ -23,6 +24,7 @@ from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.multidimensional_lstm import DIRECTIONS, MultidimensionalLSTM
@@ -40,7 +42,8 @@ def starts(model):
 
     keys = jax.random.split(jax.random.key(1), SEEDS)
     # Without jit: the products of these sizes are compiled once for all models.
-    members = [as_sequence(model).init(key, INPUTS)[0] for key in keys]
+    shape = (*spatial_shape(model), INPUTS)
+    members = [as_sequence(model).init(key, shape)[0] for key in keys]
     params = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {"/".join(k.key for k in path): leaf for path, leaf in leaves}
@@ -56,6 +59,7 @@ HYPER, GRID, WAVENET = (
     GridLSTM(WIDE),
     WaveNet(30, residual_features=WIDE, dilations=(1, 2)),
 )
+CONV = ConvLSTM(WIDE, spatial_shape=(4,), peepholes=True)
 FAST_SLOW, FAST_SLOW_SCALED = (
     FastSlowLSTM(WIDE, slow_features=30, num_fast=3),
     FastSlowLSTM(WIDE, slow_features=30, **SCALED),
@@ -74,6 +78,10 @@ NORMAL = [
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (LSTM1997, PeepholeLSTM, SkipRNN)),
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (LayerNormLSTM, MILSTM, MUT)),
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (UnitaryRNN, SRU, QRNN, WaveNet)),
+    (CONV, "input/kernel", 150**-0.5),
+    (CONV, "peephole/kernel", 0.1),
+    (dataclasses.replace(CONV, **SCALED, peephole_scale=0.3), "input/kernel", 0.5),
+    (dataclasses.replace(CONV, **SCALED, peephole_scale=0.3), "peephole/kernel", 0.3),
     (PeepholeLSTM(WIDE), "peephole/kernel", 0.1),
     (PeepholeLSTM(WIDE, peephole_scale=0.3), "peephole/kernel", 0.3),
     (IRNN(WIDE), "input/kernel", 1e-3),
@@ -153,7 +161,7 @@ ORTHOGONAL = [
     (LSTM1997(WIDE), "recurrent/kernel", 3),
     *(
         (cell(WIDE), "recurrent/kernel", 4)
-        for cell in (PeepholeLSTM, LayerNormLSTM, GateNormLSTM, MILSTM)
+        for cell in (ConvLSTM, PeepholeLSTM, LayerNormLSTM, GateNormLSTM, MILSTM)
     ),
     (MultiplicativeLSTM(WIDE), "recurrent/kernel", 4),
     (MultiplicativeLSTM(WIDE), "recurrent_factor/kernel", 1),
@@ -202,6 +210,7 @@ def test_recurrent_kernels_are_orthogonal_for_each_gate(row):
 
 
 DRAWN = [
+    CONV,
     PeepholeLSTM(WIDE),
     MultiplicativeLSTM(WIDE),
     MUT(WIDE),
@@ -251,7 +260,8 @@ F = forget(WIDE)
 CONSTANT = [
     *((cell(WIDE), {}) for cell in (LSTM1997, SkipRNN, UnitaryRNN, SRU, QRNN)),
     *((MUT(WIDE, variant=n), {}) for n in (1, 2, 3)),
-    *((cell(WIDE), {"recurrent/bias": F}) for cell in (PeepholeLSTM, MultiplicativeLSTM)),
+    *((cell(WIDE), {"recurrent/bias": F}) for cell in (ConvLSTM, PeepholeLSTM, MultiplicativeLSTM)),
+    (dataclasses.replace(CONV, forget_bias=-3.0), {"recurrent/bias": -3 * F}),
     (MultiplicativeRNN(WIDE), {}),
     (FastWeights(WIDE), {"recurrent/kernel": 0.05 * np.eye(WIDE), "recurrent/bias": None}),
     (

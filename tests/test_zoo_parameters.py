@@ -10,6 +10,7 @@ import pytest
 from cases import assert_close, jit
 from model_cases import with_parameters
 
+from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
 from tlstm_jax.cells.grid_lstm import GridLSTM
@@ -24,6 +25,7 @@ from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
@@ -50,6 +52,7 @@ FLOATS = [
     ),
     (FastSlowLSTM(M), {"forget_bias": 2.0, "input_scale": 0.5, "bias_scale": 0.2}),
     (PeepholeLSTM(M), {"peephole_scale": 0.5}),
+    (ConvLSTM(M, peepholes=True), {"peephole_scale": 0.5, "input_scale": 0.1}),
     (IRNN(M), {"recurrent_scale": 0.5, "input_scale": 0.1}),
     (SRUCell(M), {"input_scale": 0.5}),
     (FullCapacityURNN(2 * M), {"input_scale": 0.5}),
@@ -91,6 +94,11 @@ def norm_lstm(size, features):
 COUNTS = [
     (LSTM1997(M), 3 * M * (J + M + 1)),
     (PeepholeLSTM(M), lstm(J, M) + 3 * M),
+    (ConvLSTM(M, spatial_shape=(3, 4)), 9 * 4 * M * (J + M) + 4 * M),
+    (
+        ConvLSTM(M, spatial_shape=(8,), kernel_size=5, peepholes=True),
+        5 * 4 * M * (J + M) + 4 * M + 3 * 8 * M,
+    ),
     (IRNN(M), M * (J + M + 1)),
     (LayerNormLSTM(M), norm_lstm(J, M)),
     (GateNormLSTM(M), lstm(J, M) + 10 * M),
@@ -143,7 +151,8 @@ def test_every_cell_and_parallel_model_is_here():
 
 @pytest.mark.parametrize(("model", "number"), COUNTS, ids=name_of)
 def test_parameter_counts(model, number, x64):
-    shapes = jax.eval_shape(lambda key: as_sequence(model).init(key, J)[0], jax.random.key(0))
+    size = (*spatial_shape(model), J)
+    shapes = jax.eval_shape(lambda key: as_sequence(model).init(key, size)[0], jax.random.key(0))
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == number
     # In double precision, too, parameters start in single.
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(shapes))

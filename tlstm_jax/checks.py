@@ -56,6 +56,11 @@ def check_call(
     """
     lengths, reset = check_inputs(xs, lengths, reset)
     name = type(model).__name__
+    if xs.ndim == 2 and (spatial := getattr(model, "spatial_shape", ())):
+        raise ValueError(
+            f"xs has shape {xs.shape} and integers; accepted by {name}, which reads maps, are "
+            f"floats [T, B, {', '.join(map(str, spatial))}, I]"
+        )
     size = input_shape_of(xs) if xs.ndim > 2 else _number_of_tokens(model, params)
     sizes = size if isinstance(size, tuple) else (size,)
     size = size if all(isinstance(size, int) for size in sizes) else None

@@ -117,7 +117,7 @@ def to_torch(kind: str, params: Params) -> dict[str, np.ndarray]:
     Example:
       >>> import jax
       >>> from tlstm_jax import LSTM, convert
-      >>> params = LSTM(3).init(jax.random.key(0), input_size=2)
+      >>> params = LSTM(3).init(jax.random.key(0), input_shape=2)
       >>> {name: array.shape for name, array in convert.to_torch("lstm", params).items()}
       {'weight_ih_l0': (12, 2), 'weight_hh_l0': (12, 3), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
     """
@@ -201,7 +201,7 @@ def to_flax(cell: str, params: Params) -> Params:
     Example:
       >>> import jax
       >>> from tlstm_jax import GRU, convert
-      >>> params = GRU(3).init(jax.random.key(0), input_size=2)
+      >>> params = GRU(3).init(jax.random.key(0), input_shape=2)
       >>> sorted(convert.to_flax("linen.GRUCell", params))
       ['hn', 'hr', 'hz', 'in', 'ir', 'iz']
     """

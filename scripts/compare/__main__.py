@@ -15,13 +15,16 @@ import pathlib
 
 from absl import flags
 
-from tlstm_jax import zoo
 from tlstm_jax.scripts import cli
 from tlstm_jax.scripts.compare.members import COLUMNS
 from tlstm_jax.scripts.compare.rows import compare
 
-_MODELS = flags.DEFINE_list("models", list(zoo.MODELS), "Which models; all if unset.")
-_TASKS = flags.DEFINE_list("tasks", [c.task for c in COLUMNS], "Which tasks; all if unset.")
+_MODELS = flags.DEFINE_list("models", None, "Which models; all that the tasks are for if unset.")
+_TASKS = flags.DEFINE_list(
+    "tasks",
+    [c.task for c in COLUMNS if not c.maps],
+    f"Which tasks, of {', '.join(c.task for c in COLUMNS)}; those over maps by themselves.",
+)
 _WORKDIR = cli.define_path_flag("workdir", "runs/comparison", "Folder of rows, table and curves.")
 _PARAMETERS = flags.DEFINE_integer("parameters", 20_000, "Of every model, about.", 1)
 _JOBS = flags.DEFINE_integer("jobs", 2, "Models that are trained at the same time.", 1)

@@ -30,12 +30,27 @@ EVALUATIONS = 12  # of a training, at most
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A task of the comparison: its settings, and how many training steps."""
+    """A task of the comparison.
+
+    Attributes:
+      settings: of the task.
+      num_steps: of training.
+      maps: whether it is for models over maps, with the LSTM and the tensorized LSTM beside them.
+    """
 
     title: str
     task: str
     settings: Mapping[str, Any]
     num_steps: int
+    maps: bool = False
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models of the zoo that it is for."""
+        of_maps = [name for name in zoo.MODELS if "spatial_shape" in zoo.own_settings(name)]
+        if self.maps:
+            return ("tlstm", "lstm", *of_maps)
+        return tuple(name for name in zoo.MODELS if name not in of_maps)
 
 
 COLUMNS = (
@@ -48,6 +63,7 @@ COLUMNS = (
     Column("addition, 3 digits", "addition", {"num_digits": 3, "batch_size": 16}, 1000),
     Column("permuted 8x8 digits", "pdigits", {"batch_size": 16}, 600),
     Column("text", "char_lm", {"batch_size": 16, "segment_length": 50}, 600),
+    Column("8x8 digits row by row", "rows_digits", {"batch_size": 16}, 600, maps=True),
 )
 OF_SYMBOLS = tuple(c.title for c in COLUMNS if c.task in ("memorization", "addition"))
 # Where a default does not suit such short sequences, or such a short training.
@@ -68,7 +84,8 @@ def metric_label(title: str, metric: str) -> str:
 def train_row(path: pathlib.Path, columns: Sequence[Column], parameters: int, budget: float) -> str:
     """Trains the model that a file is named after on all tasks, and writes the file; returns its name."""
     begun, name = time.monotonic(), path.stem
-    features = choose_features(name, parameters)
+    reference = _reference(columns[0])
+    features = choose_features(name, parameters, reference)
     trained = {}
     for column in columns:
         task = TASKS[column.task](**column.settings)
@@ -76,31 +93,35 @@ def train_row(path: pathlib.Path, columns: Sequence[Column], parameters: int, bu
         trained[column.title] = train_members(_network(name, features, task), task, steps)
     row = {
         "features": features,
-        "parameters": zoo.count_parameters(_network(name, features, TASKS["pdigits"]())),
+        "parameters": zoo.count_parameters(_network(name, features, reference)),
         "columns": trained,
     }
     write_json(path, row | {"seconds": time.monotonic() - begun})
     return name
 
 
-def time_row(name: str, features: int) -> dict[str, float]:
-    """The median time of a training step on permuted digits, alone, and in LSTM's of as many parameters."""
-    task = TASKS["pdigits"](batch_size=16)
+def time_row(name: str, features: int, column: Column) -> dict[str, float]:
+    """The median time of a training step on digits, alone, and in LSTM's of as many parameters."""
+    task = _reference(column)
     network = _network(name, features, task)
-    lstm = _network("lstm", choose_features("lstm", zoo.count_parameters(network)), task)
+    lstm = _network("lstm", choose_features("lstm", zoo.count_parameters(network), task), task)
     contenders = [_timed(network, task), _timed(lstm, task)]
     in_turns(contenders, seconds=3.0)
     ours, of_lstm = (contender.median * 1e3 for contender in contenders)
     return {"milliseconds": ours, "times_lstm": ours / of_lstm}
 
 
+def _reference(column: Column) -> Task:
+    """The digits with which parameters are counted and steps timed, in the form of a column."""
+    return TASKS["rows_digits" if column.maps else "pdigits"](batch_size=16)
+
+
 def _network(name: str, features: int, task: Task) -> Network:
     return zoo.make_network(name, features=features, **task_sizes(task), **SETTINGS.get(name, {}))
 
 
-def choose_features(name: str, parameters: int) -> int:
-    """The even width with which a model on permuted digits comes nearest to `parameters`."""
-    task = TASKS["pdigits"]()
+def choose_features(name: str, parameters: int, task: Task) -> int:
+    """The even width with which a model on this task comes nearest to `parameters`."""
 
     def size(features: int) -> int:
         return zoo.count_parameters(_network(name, features, task))

@@ -20,7 +20,7 @@ from tlstm_jax.scripts.compare.pictures import plot_row, save_small
 
 
 def compare(
-    models: Sequence[str],
+    models: Sequence[str] | None,
     workdir: pathlib.Path,
     *,
     tasks: Sequence[str],
@@ -31,7 +31,7 @@ def compare(
     """Makes the rows that are not there yet, the page of all of these models, and their curves.
 
     Args:
-      models: names of the zoo.
+      models: names of the zoo; None: all that the tasks are for.
       workdir: where the rows lie, the page comparison.md, and the pictures in curves/.
       tasks: of `members.COLUMNS`.
       parameters: of every model, about.
@@ -39,11 +39,21 @@ def compare(
       jobs: models that are trained at the same time.
 
     Raises:
-      ValueError: an unknown model or task, or a folder with rows of other conditions.
+      ValueError: an unknown model or task, one that the tasks are not for, or a folder with rows of other
+        conditions.
     """
-    _check("model", models, zoo.MODELS)
     _check("task", tasks, [column.task for column in members.COLUMNS])
     columns = [column for column in members.COLUMNS if column.task in tasks]
+    if len({column.maps for column in columns}) > 1:
+        raise ValueError(f"tasks are {', '.join(tasks)}; accepted are those over maps, or others")
+    suited = columns[0].models
+    models = suited if models is None else models
+    _check("model", models, zoo.MODELS)
+    for name in models:
+        if name not in suited:
+            raise ValueError(
+                f"model is {name}; accepted on {columns[0].task} are {', '.join(suited)}"
+            )
     workdir.mkdir(parents=True, exist_ok=True)
     conditions = _claim(workdir, columns, parameters, budget)
     paths = {name: workdir / f"{name}.json" for name in zoo.MODELS if name in models}
@@ -58,7 +68,7 @@ def compare(
         save_small(curves / f"{name}.png", figure)
     for name, row in rows.items():
         if "milliseconds" not in row:
-            row |= members.time_row(name, row["features"])
+            row |= members.time_row(name, row["features"], columns[0])
             write_json(paths[name], row)
         print(line(name, row), flush=True)
     page = workdir / "comparison.md"

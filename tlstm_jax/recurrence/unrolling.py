@@ -90,7 +90,7 @@ def unroll(
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import TensorizedLSTM, unroll
       >>> cell = TensorizedLSTM(4, tensor_shape=(3,))
-      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
       >>> xs, lengths = jnp.ones((5, 2, 3)), jnp.array([5, 2])
       >>> carry, ys = unroll(cell, params, cell.init_carry(2), xs, lengths=lengths)
       >>> ys.shape, bool((ys[2:, 1] == 0).all())

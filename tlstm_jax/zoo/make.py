@@ -299,9 +299,9 @@ def card(name: str) -> dict[str, Any]:
       A dict of plain values: "model" and "model_settings", "input_size", "output_size" and
       "tokens" (and perhaps "per_location"), as `make_network` takes them; "task", "task_settings"
       and "train_settings", what it was trained on and how; "vocabulary", for a text the bytes of
-      its tokens, ascending, otherwise None; "parameters", their number; "metric", the name of the task's metric, and "test", all
-      metrics of these weights on the test part; "step", at which they were saved; "command", which
-      made them, "minutes" and "versions".
+      its tokens, ascending, otherwise None; "parameters", their number; "metric", the name of the
+      task's metric, and "test", all metrics of these weights on the test part; "step", at which
+      they were saved; "command", which made them, "minutes" and "versions".
 
     Raises:
       ValueError: there is no such trained model, or its card is damaged.

@@ -91,7 +91,7 @@ class TensorizedLSTM(SplitStep):
       >>> import jax, jax.numpy as jnp
       >>> from tlstm_jax import TensorizedLSTM, unroll
       >>> cell = TensorizedLSTM(4, tensor_shape=(3, 3), normalization="channel")
-      >>> params = cell.init(jax.random.key(0), input_size=10)
+      >>> params = cell.init(jax.random.key(0), input_shape=10)
       >>> carry, ys = unroll(cell, params, cell.init_carry(2), jnp.zeros((5, 2), jnp.int32))
       >>> ys.shape, carry.memory.shape, cell.delay
       ((5, 2, 4), (2, 3, 3, 4), 2)

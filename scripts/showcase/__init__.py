@@ -1,0 +1,1 @@
+"""Models made for a task beside the LSTM and the tensorized LSTM, on the tasks made for them."""

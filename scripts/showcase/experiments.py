@@ -1,0 +1,202 @@
+"""What is trained: each task with the models that are compared on it, as flags of scripts.train."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+SEEDS = (0, 1)
+Flags = Mapping[str, Any]
+TLSTM = {"model": "tlstm", "tensor_shape": "3", "normalization": "channel"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A task, and the models trained on it.
+
+    Attributes:
+      title: of its section and its picture.
+      flags: of the task and of training, the same for every model.
+      models: label -> flags of the model, and what it needs beside these.
+      metric: of the results that the table has.
+      heading: of the metric's column.
+      scale: what the metric is multiplied with.
+      longer: flags with which a run is evaluated once more -> the heading of that column.
+      pictures: whether a picture of the first seed's run is drawn by scripts.visualize.
+      papers: what a paper reports, in a sentence; "" for none.
+    """
+
+    title: str
+    flags: Flags
+    models: Mapping[str, Flags]
+    metric: str
+    heading: str
+    scale: float = 1.0
+    longer: Mapping[str, Flags] = dataclasses.field(default_factory=dict)
+    pictures: bool = False
+    papers: str = ""
+
+
+EXPERIMENTS: Mapping[str, Experiment] = {
+    "rows": Experiment(
+        "Digits row by row",
+        {
+            "task": "rows_digits",
+            "batch_size": 32,
+            "num_steps": 1500,
+            "learning_rate": 3e-3,
+            "eval_every": 150,
+        },
+        {
+            "LSTM": {"model": "lstm", "features": 64},
+            "tLSTM": TLSTM | {"features": 36},
+            "ConvLSTM": {"model": "conv_lstm", "features": 24},
+            "PyraMiD-LSTM": {"model": "pyramid_lstm", "features": 12},
+            "MD-LSTM": {"model": "md_lstm", "features": 16},
+        },
+        "accuracy",
+        "test accuracy, %",
+        100,
+    ),
+    "frames": Experiment(
+        "The next frame of bouncing digits",
+        {
+            "task": "moving_digits",
+            "batch_size": 16,
+            "num_steps": 1500,
+            "learning_rate": 3e-3,
+            "eval_every": 150,
+        },
+        {
+            "LSTM": {"model": "lstm", "features": 128},
+            "tLSTM": TLSTM | {"features": 96},
+            "ConvLSTM": {"model": "conv_lstm", "features": 16, "num_layers": 2},
+        },
+        "loss",
+        "nats per frame",
+        pictures=True,
+    ),
+    "pixels": Experiment(
+        "Binarized digits pixel by pixel",
+        {
+            "task": "pixels_digits",
+            "batch_size": 32,
+            "num_steps": 1500,
+            "learning_rate": 3e-3,
+            "eval_every": 150,
+        },
+        {
+            "LSTM": {"model": "lstm", "features": 64},
+            "tLSTM": TLSTM | {"features": 40},
+            "Row LSTM": {"model": "row_lstm", "features": 24, "by": "rows"},
+        },
+        "nats_per_image",
+        "nats per image",
+        pictures=True,
+    ),
+    "recall": Experiment(
+        "Associative recall of 8 pairs",
+        {
+            "task": "associative_recall",
+            "num_pairs": 8,
+            "batch_size": 64,
+            "num_steps": 6000,
+            "learning_rate": 2e-3,
+            "eval_every": 500,
+        },
+        {
+            "LSTM": {"model": "lstm", "features": 64},
+            "tLSTM": TLSTM | {"features": 40},
+            "fast weights, 2016": {"model": "fast_weights", "features": 64},
+            "fast weights, 1992": {"model": "fast_weights_1992", "features": 64},
+        },
+        "accuracy",
+        "test accuracy, %",
+        100,
+        papers="Ba et al. (2016), with 4 pairs and 50 units: 1.81 % error of fast weights, 38.79 % of "
+        "an LSTM.",
+    ),
+    "copy": Experiment(
+        "The copying memory problem, a delay of 100",
+        {
+            "task": "copy",
+            "delay": 100,
+            "batch_size": 20,
+            "num_steps": 6000,
+            "learning_rate": 1e-3,
+            "eval_every": 500,
+        },
+        {
+            "LSTM": {"model": "lstm", "features": 64},
+            "tLSTM": TLSTM | {"features": 40},
+            "uRNN": {"model": "urnn", "features": 128},
+        },
+        "accuracy",
+        "test accuracy, % of symbols",
+        100,
+        papers="Arjovsky et al. (2016) have curves: the uRNN solves it at T = 100, the LSTM does not "
+        "in as many steps.",
+    ),
+    "adding": Experiment(
+        "The adding problem, 200 numbers",
+        {
+            "task": "adding",
+            "sequence_length": 200,
+            "batch_size": 20,
+            "num_steps": 20000,
+            "learning_rate": 1e-3,
+            "eval_every": 1000,
+            "stop_at_target": True,
+        },
+        {
+            "LSTM": {"model": "lstm", "features": 64},
+            "tLSTM": TLSTM | {"features": 40},
+            "IRNN": {"model": "irnn", "features": 100},
+        },
+        "loss",
+        "mean squared error",
+        papers="Le et al. (2015) have curves: the IRNN and the LSTM both reach an error near 0 at T = "
+        "200.",
+    ),
+    "duplication": Experiment(
+        "Duplication of 20 bits, and of 100",
+        {
+            "task": "duplication",
+            "num_symbols": 20,
+            "batch_size": 32,
+            "num_steps": 6000,
+            "learning_rate": 3e-3,
+            "eval_every": 500,
+        },
+        {
+            "LSTM": {"model": "lstm", "features": 64},
+            "tLSTM": TLSTM | {"features": 40},
+            "Neural GPU": {"model": "neural_gpu", "features": 24},
+        },
+        "accuracy",
+        "% of symbols",
+        100,
+        longer={"% of symbols of 100": {"num_symbols": 100}},
+        papers="Kaiser and Sutskever (2016): trained at length 20, the Neural GPU is right at 100 and "
+        "beyond.",
+    ),
+    "reversal": Experiment(
+        "Reversal of 20 bits, and of 100",
+        {
+            "task": "reversal",
+            "num_symbols": 20,
+            "batch_size": 32,
+            "num_steps": 6000,
+            "learning_rate": 3e-3,
+            "eval_every": 500,
+        },
+        {
+            "LSTM": {"model": "lstm", "features": 64},
+            "tLSTM": TLSTM | {"features": 40},
+            "Neural GPU": {"model": "neural_gpu", "features": 24},
+        },
+        "accuracy",
+        "% of symbols",
+        100,
+        longer={"% of symbols of 100": {"num_symbols": 100}},
+    ),
+}
