@@ -67,7 +67,7 @@ def assert_is_the_gradient(value_and_grad, inputs, directions):
     return grads
 
 
-@pytest.mark.slow(but=["residual-trnn", "qrnn-fo-2"])
+@pytest.mark.slow(but=["residual-trnn", "qrnn-fo-2", "md-2-all"])
 @each(TRUE_GRADIENT)
 def test_gradient_is_the_derivative_and_sees_nothing_behind_an_end(case, x64):
     # Of parameters, the carry and inputs, with a past and with NaN behind the second example's end.
@@ -228,10 +228,11 @@ def test_bfloat16_comes_out_and_carries_keep_their_dtypes(case, train):
     assert_narrow(carry)
 
 
-@each(
-    ["chain", "residual-trnn", "dilated", "bidirectional", "sru-2017-2", "qrnn-ifo-3", "wavenet"]
-    + ["md-2-all", "md-3-leaky"]
-)
+NARROW = ["chain", "residual-trnn", "dilated", "bidirectional", "sru-2017-2", "qrnn-ifo-3"]
+NARROW += ["wavenet", "md-2-all", "md-3-leaky"]
+
+
+@each(NARROW)
 def test_bfloat16_is_near(case):
     model, params = narrow(case.model), single(model_params(case))
     xs = jnp.asarray(vectors(steps=STEPS, size=case.size), jnp.float32)

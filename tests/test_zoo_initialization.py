@@ -323,7 +323,10 @@ CONSTANT = [
     (MD, {}),
     (
         MultidimensionalLSTM(WIDE, forget_bias=2.0),
-        {f"{name}/recurrent/bias": forget(WIDE, 2.0, 5) + forget(WIDE, 2.0, 5, 2) for name in DIRECTIONS},
+        {
+            f"{name}/recurrent/bias": forget(WIDE, 2.0, 5) + forget(WIDE, 2.0, 5, 2)
+            for name in DIRECTIONS
+        },
     ),
     (
         MultidimensionalLSTM(WIDE, forget_bias=2.0, cell="leaky", directions=1),

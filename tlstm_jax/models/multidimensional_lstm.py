@@ -200,7 +200,9 @@ class MultidimensionalLSTM:
             keep = (~reset)[..., None, None].astype(images.dtype)
             keep = jnp.broadcast_to(keep, (*images.shape[:-1], 1))
             images, reset = jnp.concatenate([images, keep], axis=-1), None
-        carry, ys = self._run(self._diagonal(restarts=restarts), params, carry, images, lengths, reset)
+        carry, ys = self._run(
+            self._diagonal(restarts=restarts), params, carry, images, lengths, reset
+        )
         return carry, self._merged(ys, lengths), state, {}
 
     def _merged(self, ys: Array, lengths: Array | None) -> Array:
@@ -241,7 +243,9 @@ class MultidimensionalLSTM:
             )
             return carry, unskew(ys) if self.spatial_shape else ys
 
-        together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(params[n] for n in self._names))
+        together = jax.tree.map(
+            lambda *leaves: jnp.stack(leaves), *(params[n] for n in self._names)
+        )
         every = jax.vmap(direction, in_axes=(0, 1, 0, 0), out_axes=(1, 0))
         return every(together, carry, images, reset)
 
