@@ -75,6 +75,7 @@ def test_a_batch_sharded_on_a_mesh_with_explicit_axes(cell, engine):
         ("qrnn", {}),
         ("sru", {}),
         ("wavenet", {}),
+        ("md_lstm", {}),
         ("bn_lstm", {"max_steps": 5}),
         ("lstm", {"bidirectional": True, "num_layers": 2, "dropout": 0.2}),
         ("tlstm", {}),
