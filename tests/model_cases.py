@@ -30,6 +30,7 @@ from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
@@ -160,6 +161,23 @@ def _sru(version, size):
     return ModelCase(f"sru-{version}-{size}", SRU(M, version=version, scale=alpha), oracle, size)
 
 
+def _md_lstm(name, form, directions, *, columns=None, merge="sum", features=M):
+    settings = {"cell": form, "directions": directions, "merge": merge}
+    spatial = () if columns is None else (columns,)
+    model = MultidimensionalLSTM(features, spatial_shape=spatial, **settings)
+    oracle = _of(model_oracles.multidimensional_lstm, form=form, merge=merge)
+    return ModelCase(f"md-{name}", model, oracle, I if columns is None else (columns, I))
+
+
+MD = [
+    _md_lstm("vectors", "lstm", 4),
+    _md_lstm("vectors-below", "stable", 1),
+    _md_lstm("3", "lstm", 1, columns=3),
+    _md_lstm("4-stable", "stable", 2, columns=4),
+    _md_lstm("3-leaky", "leaky", 1, columns=3),
+    _md_lstm("2-all", "lstm", 4, columns=2),
+    _md_lstm("3-all-leaky", "leaky", 4, columns=3, merge="concatenate", features=4),
+]
 MAP = (3, 2)
 C = ConvLSTM(M, spatial_shape=MAP)
 conv = _ys(zoo_oracles.conv_lstm)
@@ -324,6 +342,7 @@ MODELS = [
         M,
     ),
     *ON_MAPS,
+    *MD,
     # Everything that has a state of its own, behind a delay: each starts when its first input
     # arrives.
     ModelCase(

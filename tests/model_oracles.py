@@ -117,6 +117,51 @@ def bidirectional(params, xs, cell_oracle, lengths=None):
     return ys
 
 
+def _one_direction(params, images, form):
+    """h of images [T, B, W, I] from their upper left corner on: row by row, column by column."""
+    M = params["recurrent"]["bias"].size // 5
+    (T, B, W), of_h = images.shape[:3], params["recurrent"]["kernel"]
+    nothing = np.zeros((B, M))
+    h, c = {}, {}
+    for t in range(T):
+        for j in range(W):
+            up, left = (t - 1, j), (t, j - 1)
+            a = project(params["input"], images[t, :, j]) + params["recurrent"]["bias"]
+            a = a + h.get(up, nothing) @ of_h[:M] + h.get(left, nothing) @ of_h[M:]
+            i, f, second, g, o = blocks(a, 5)
+            i, f, second, o, g = *(sigmoid(gate) for gate in (i, f, second, o)), np.tanh(g)
+            c_up, c_left = c.get(up, nothing), c.get(left, nothing)
+            mixed = second * c_up + (1 - second) * c_left
+            match form:
+                case "lstm":
+                    c[t, j] = i * g + f * c_up + second * c_left
+                case "stable":
+                    c[t, j] = i * g + f * mixed
+                case "leaky":
+                    c[t, j] = (1 - f) * g + f * mixed
+            h[t, j] = o * np.tanh(c[t, j])
+            if form == "leaky":
+                h[t, j] = np.tanh(o * c[t, j] + i * mixed)
+    return np.stack([np.stack([h[t, j] for j in range(W)], axis=1) for t in range(T)])
+
+
+def multidimensional_lstm(params, xs, *, form="lstm", merge="sum"):
+    """i, f, f', o = s(a), g = th(a), a = x W + h_up U + h_left U' + b, from each corner.
+
+    lstm c' = i g + f c_up + f' c_left, h' = o th(c'); with s = l c_up + (1 - l) c_left, stable
+    c' = i g + f s, leaky c' = (1 - f) g + f s and h' = th(o c' + o' s).
+    """
+    if np.issubdtype(xs.dtype, np.integer) != (xs.ndim == 3):  # one column
+        return multidimensional_lstm(params, xs[:, :, None], form=form, merge=merge)[:, :, 0]
+    ys = []
+    for name in ("down_right", "down_left", "up_right", "up_left"):
+        if name in params:
+            flips = slice(None, None, -1 if "up" in name else 1), slice(None)
+            flips += (slice(None, None, -1 if "left" in name else 1),)
+            ys.append(_one_direction(params[name], xs[flips], form)[flips])
+    return sum(ys) if merge == "sum" else np.concatenate(ys, axis=-1)
+
+
 def residual(ys_of_inner, xs):
     """y = inner(x) + x."""
     return ys_of_inner + xs

@@ -77,6 +77,7 @@ def test_a_batch_sharded_on_a_mesh_with_explicit_axes(cell, engine):
         ("sru", {}),
         ("wavenet", {}),
         ("neural_gpu", {"relaxation": 2, "recurrent_dropout": 0.1}),
+        ("md_lstm", {}),
         ("bn_lstm", {"max_steps": 5}),
         ("lstm", {"bidirectional": True, "num_layers": 2, "dropout": 0.2}),
         ("tlstm", {}),

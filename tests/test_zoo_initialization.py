@@ -32,6 +32,7 @@ from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.multidimensional_lstm import DIRECTIONS, MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
@@ -76,6 +77,7 @@ FAST_SLOW_NONE = FastSlowLSTM(WIDE, slow_features=30, num_fast=3, forget_bias=0.
 FEEDBACK = {cell: GatedFeedback(WIDE, cell=cell, num_layers=2) for cell in ("elman", "lstm", "gru")}
 EXTENDED = ExtendedNeuralGPU(WIDE, num_outputs=30)
 HM = HMLSTM(WIDE, num_layers=3)
+MD = MultidimensionalLSTM(WIDE)
 FAST_SLOW_PARTS = ("fast_0", "fast_1", "fast_2", "slow")
 Z = slice(4 * WIDE, None)  # an HM layer's boundary
 
@@ -153,6 +155,8 @@ NORMAL = [
         (2 / 90) ** 0.5,
     ),  # Glorot's, of its real and imaginary parts
     (FullCapacityURNN(WIDE), "input/kernel", (2 / 90) ** 0.5),
+    *((MD, f"{name}/input/kernel", 50**-0.5) for name in DIRECTIONS),
+    (MultidimensionalLSTM(WIDE, **SCALED), "up_left/input/kernel", 0.5),
     (SRU(WIDE), "input/kernel", 50**-0.5),
     (SRU(WIDE), "peephole/kernel", 40**-0.5),
     (QRNN(WIDE), "input/kernel", 100**-0.5),
@@ -227,6 +231,11 @@ ORTHOGONAL = [
         for n in (0, 1)
         for rows in (slice(WIDE), slice(WIDE, None))
     ),
+    *(
+        (MD, f"{name}/recurrent/kernel", 5, rows, 0.5**0.5)
+        for name in DIRECTIONS
+        for rows in (slice(WIDE), slice(WIDE, None))
+    ),
     *((HM, f"layer_{n}/recurrent/kernel", 4) for n in range(3)),
     *((HM, f"layer_{n}/top_down/kernel", 4) for n in range(2)),
 ]
@@ -258,7 +267,7 @@ DRAWN = [
     ROWS,
     PYRAMID,
 ]
-DRAWN += [FEEDBACK["lstm"]]
+DRAWN += [FEEDBACK["lstm"], MD]
 DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
 
 
@@ -368,6 +377,18 @@ CONSTANT = [
     ),
     (FEEDBACK["lstm"], {f"layer_{n}/input/bias": F for n in (0, 1)}),
     *((FEEDBACK[cell], {}) for cell in ("elman", "gru")),
+    (MD, {}),
+    (
+        MultidimensionalLSTM(WIDE, forget_bias=2.0),
+        {
+            f"{name}/recurrent/bias": forget(WIDE, 2.0, 5) + forget(WIDE, 2.0, 5, 2)
+            for name in DIRECTIONS
+        },
+    ),
+    (
+        MultidimensionalLSTM(WIDE, forget_bias=2.0, cell="leaky", directions=1),
+        {"down_right/recurrent/bias": forget(WIDE, 2.0, 5)},
+    ),
     (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
     (QRNN(WIDE, pooling="ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
     (WAVENET, {}),

@@ -34,6 +34,7 @@ from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
@@ -63,6 +64,7 @@ FLOATS = [
     (PyramidLSTM(M), {"forget_bias": 2.0, "input_scale": 0.5}),
     (SRUCell(M), {"input_scale": 0.5}),
     (FullCapacityURNN(2 * M), {"input_scale": 0.5}),
+    (MultidimensionalLSTM(M), {"forget_bias": 1.0, "input_scale": 0.5}),
     (QRNN(M), {"forget_bias": 1.0, "input_scale": 0.5}),
     (NeuralGPU(M, relaxation=2), {"gate_bias": 0.5, "input_scale": 0.5}),
 ]
@@ -158,6 +160,8 @@ COUNTS = [
     ),
     (UnitaryRNN(2 * M), 2 * J * M + 7 * M + M),
     (FullCapacityURNN(2 * M), 2 * J * M + 2 * M * M + M),
+    *((MultidimensionalLSTM(M, directions=n), n * 5 * M * (J + 2 * M + 1)) for n in (1, 2, 4)),
+    (MultidimensionalLSTM(4 * M, merge="concatenate"), 4 * 5 * M * (J + 2 * M + 1)),
     (SRU(M, version=2017), 4 * J * M + 2 * M),
     (SRU(M), 4 * J * M + 4 * M),
     (SRU(J), 3 * J * J + 4 * J),  # as wide as its input, which then needs no matrix

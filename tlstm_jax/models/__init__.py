@@ -9,6 +9,7 @@ from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
@@ -31,6 +32,7 @@ __all__ = [
     "Dropout",
     "ExtendedNeuralGPU",
     "LearnedCarry",
+    "MultidimensionalLSTM",
     "NeuralGPU",
     "PyramidLSTM",
     "Residual",

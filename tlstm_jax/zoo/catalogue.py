@@ -27,6 +27,7 @@ from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
@@ -145,6 +146,13 @@ MODELS: Mapping[str, Entry] = {
         'Stollenga et al., "Parallel Multi-Dimensional LSTM, With Application to Fast Biomedical '
         'Volumetric Image Segmentation", NIPS 2015',
         checked="ConvLSTMs over each axis and direction, summed",
+    ),
+    "md_lstm": Entry(
+        MultidimensionalLSTM,
+        "Multidimensional LSTM, over images: with the cells of 2007 or 2016",
+        'Graves, Fernandez and Schmidhuber, "Multi-Dimensional Recurrent Neural Networks", '
+        "ICANN 2007",
+        checked="the LSTM, where there is one column",
     ),
     "irnn": Entry(
         IRNN,
