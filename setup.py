@@ -27,7 +27,16 @@ README = re.sub(
 )
 
 # Of scripts, what only this repository's makers use is not installed.
-MAKERS = ("accelerator", "bench", "compare", "endurance", "notebooks", "readme", "release", "showcase")
+MAKERS = (
+    "accelerator",
+    "bench",
+    "compare",
+    "endurance",
+    "notebooks",
+    "readme",
+    "release",
+    "showcase",
+)
 FOLDERS = ("tasks", "scripts")
 
 

@@ -97,9 +97,14 @@ def describe(metrics: Mapping[str, float | None]) -> str:
 
 
 def number(name: str, value: float | None, spread: float = math.nan) -> str:
-    """A metric's value, with its spread if that is a number; an accuracy as a percentage."""
+    """A metric's value, with its spread if that is a number; an accuracy as a percentage.
+
+    Other values have four decimal places, or three digits if they are small.
+    """
     if value is None:
         return "not finite"
-    scale, digits, unit = (100, 2, " %") if name.endswith("accuracy") else (1, 4, "")
-    band = "" if math.isnan(spread) else f" ± {scale * spread:.{digits}f}"
-    return f"{scale * value:.{digits}f}{band}{unit}"
+    scale, form, unit = (100, ".2f", " %") if name.endswith("accuracy") else (1, ".4f", "")
+    if scale == 1 and 0 < abs(value) < 0.01:
+        form = ".3g"
+    band = "" if math.isnan(spread) else f" ± {scale * spread:{form}}"
+    return f"{scale * value:{form}}{band}{unit}"

@@ -1,9 +1,12 @@
 """Evaluates a checkpoint of a run; prints its metrics as JSON.
 
 python -m scripts.evaluate --workdir=runs/quickstart --split=test --checkpoint=best
+python -m scripts.evaluate --workdir=runs/quickstart --num_symbols=10     # longer than trained on
 """
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +15,14 @@ from absl import flags
 from tlstm_jax import runs, training
 from tlstm_jax.runs.results import or_none
 from tlstm_jax.scripts import cli
-from tlstm_jax.scripts.run_flags import define_reading_flags, reading_flags
+from tlstm_jax.scripts.run_flags import (
+    define_evaluation_flags,
+    define_reading_flags,
+    given_flags,
+    reading_flags,
+)
 from tlstm_jax.training.settings import TrainSettings
-from tlstm_jax.typing import Array
+from tlstm_jax.typing import Array, Task
 
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the run.", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ("valid", "test"), "Which split to evaluate on.")
@@ -26,12 +34,16 @@ EVAL_SEED = flags.DEFINE_integer(
     *cli.INT32,
 )
 define_reading_flags()
+SIZES = define_evaluation_flags()
 
 
 def main() -> int:
     with cli.one_line_errors():
         run = runs.open(WORKDIR.value, reading_flags())
+        sizes = given_flags(SIZES)
         task, network = run.task, run.network
+        if sizes:
+            task = _of_other_sizes(run, sizes)
         seed = EVAL_SEED.value
         if seed is not None and not task.fresh:
             raise ValueError(
@@ -53,11 +65,26 @@ def main() -> int:
         if task.fresh:
             other = f"of --eval_seed={seed}, others than the run's own"
             result["samples"] = "the run's own after this step" if seed is None else other
+        if sizes:
+            result["sizes"] = sizes
+            seeded = "" if seed is None else f", of --eval_seed={seed}"
+            result["samples"] = f"of other sizes than the run's own{seeded}"
         result |= task.notes(SPLIT.value)
         if task.autoregressive and not network.causal:
             result["note"] = "not causal, not comparable"
         print(json.dumps(result))
     return 0
+
+
+def _of_other_sizes(run: runs.Run, sizes: Mapping[str, Any]) -> Task:
+    """The run's task with other sizes, for the same network."""
+    given = ", ".join(f"{name} is {value}" for name, value in sizes.items())
+    if not run.task.fresh:
+        raise ValueError(f"{given}; accepted for task {run.task.name}, on fixed samples, are none")
+    other = runs.open(run.directory, reading_flags() | sizes)
+    if other.network != run.network:
+        raise ValueError(f"{given}; accepted are sizes for which the run's network is the same")
+    return other.task
 
 
 def _own_key(train: TrainSettings, step: int) -> Array:

@@ -49,8 +49,9 @@ def main() -> int:
         if task.autoregressive:
             print(PROMPT.value + _continue(task, network, params, state, tokens))
         else:
+            answer = _answer(task, network, params, state, tokens)
             print(PROMPT.value)
-            print(_answer(task, network, params, state, tokens))
+            print(answer)
     return 0
 
 
@@ -88,6 +89,11 @@ def _continue(
 def _answer(task: Task, network: Network, params: Params, state: State, tokens: np.ndarray) -> str:
     key, step = jax.random.key(0), jnp.int32(0)
     batch = jax.eval_shape(lambda data: task.train_batch(data, key, step, 0), task.data)
+    if not jnp.issubdtype(batch.targets.dtype, jnp.integer):
+        raise ValueError(
+            f"task {task.name} answers with numbers; accepted with a prompt are tasks that answer "
+            "with tokens or classes"
+        )
     trained = batch.inputs.shape[0]
     if trained != len(tokens) and not task.stream:
         print(

@@ -23,6 +23,16 @@ from tlstm_jax.scripts.defaults import describe_defaults
 from tlstm_jax.tasks.catalogue import TASKS
 
 OWN = "or module:name, of your own"
+_OF_SYMBOLS = "memorization, copy, duplication, reversal"
+_OF_SIZES = "addition, memorization, duplication, reversal"
+_SIZES = {  # of evaluations on fresh samples
+    "eval_samples": "Fresh samples of an evaluation.",
+    "num_digits": "Digits of a summand (addition).",
+    "num_symbols": f"Symbols to be repeated ({_OF_SYMBOLS}).",
+    "delay": "Steps between the symbols and their repetition; the last is the marker (copy).",
+    "num_pairs": "Letters with a digit each (associative_recall).",
+    "sequence_length": "Numbers in a sequence (adding).",
+}
 
 
 def define_run_flags() -> tuple[str, ...]:
@@ -46,10 +56,15 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
         # Task.
         integer("batch_size", None, "Samples, or streams of text, in a training batch."),
         integer("eval_batch_size", None, "Samples, or streams of text, in an evaluation batch."),
-        integer("eval_samples", None, "Fresh samples of an evaluation."),
-        integer("num_digits", None, "Digits of a summand (addition)."),
-        integer("num_symbols", None, "Symbols to be repeated (memorization)."),
-        integer("alphabet_size", None, "Symbols to choose from (memorization)."),
+        *_define_size_flags(),
+        integer("alphabet_size", None, f"Symbols to choose from ({_OF_SYMBOLS})."),
+        integer("curriculum_start", None, f"Longest size at first ({_OF_SIZES})."),
+        integer(
+            "curriculum_steps",
+            None,
+            "Training steps in which the longest size grows to the task's; 0: all samples have it "
+            f"({_OF_SIZES}).",
+        ),
         integer("objects", None, "Digits in a film (moving_digits)."),
         integer("canvas", None, "Pixels along a side (moving_digits): 64 of MNIST, else 16."),
         integer("num_frames", None, "Frames of a film (moving_digits)."),
@@ -89,6 +104,24 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
         if name in flags.FLAGS:  # as every setting is, which a test holds
             flags.FLAGS[name].help += f" {default}"
     return tuple(defined)
+
+
+def _define_size_flags() -> list[flags.FlagHolder]:
+    return [flags.DEFINE_integer(name, None, text) for name, text in _SIZES.items()]
+
+
+def define_evaluation_flags() -> tuple[str, ...]:
+    """The flags of what an evaluation on fresh samples may have otherwise than the run.
+
+    They are the sizes of the catalogue's tasks, and all settings of a user's own whose names the
+    program does not have. Returns their names.
+    """
+    with cli.one_line_errors():
+        defined = [holder.name for holder in _define_size_flags()]
+        for task in own_names(sys.argv[1:])["task"]:
+            kinds = {k: kind for k, kind in task_types(task).items() if k not in flags.FLAGS}
+            defined += _define_own_flags(f"task {task}", kinds, {}, set())
+        return tuple(defined)
 
 
 def _define_own_flags(

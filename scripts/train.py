@@ -39,6 +39,7 @@ from tlstm_jax.training.progress import finished
 from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
 from tlstm_jax.zoo.assembly import Wrapping
+from tlstm_jax.zoo.descriptions import remarks
 from tlstm_jax.zoo.makers import FEATURES
 from tlstm_jax.zoo.presets import PRESETS, Preset
 
@@ -139,6 +140,8 @@ def _announce(run: Run) -> None:
         f"{task.name} with {run.chosen.model}: {size:,} parameters, delay {network.delay}, in "
         f"{run.directory.path}"
     )
+    for line in remarks(network, run.like.params):
+        print(line)
     if run.layout is not None:
         sizes = run.layout.mesh.shape
         shards = f"batches sharded in {sizes['batch']}, kernels in {sizes['channels']}"
@@ -223,7 +226,10 @@ def describe_target(task: Task, results: Mapping[str, Any]) -> str:
     """How long it took to reach the task's target, if it did, from results.json."""
     reached, best = results["units_to_target"], results["best_metric"]
     of = " of symbols" if "sequence_accuracy" in results["test"] else ""
-    what = f"{task.unit} to {100 * task.target:g} % {task.metric}{of} in two evaluations in a row"
+    goal = f"{100 * task.target:g} % {task.metric}{of}"
+    if not task.metric.endswith("accuracy"):
+        goal = f"{task.metric} {task.target:g}"
+    what = f"{task.unit} to {goal} in two evaluations in a row"
     if reached is not None:
         return f"{what}: {reached:,}"
     if best is None:

@@ -43,6 +43,7 @@ class Example(NamedTuple):
     targets: (
         np.ndarray | None
     )  # classes [T], or [1] if `last_only`; -1: not scored; None: no classes
+    numbers: np.ndarray | None = None  # wanted of the last output [V], of a regression `last_only`
 
 
 def main() -> int:
@@ -54,8 +55,8 @@ def main() -> int:
         title = f"{task.name}, {run.settings.model}, step {progress.step}"
         made: dict[str, Generated] = {}
         if PROMPT.value is None:
-            batch = _batch(task)
-            example = _of_split(batch)
+            batch = _example_batch(task)
+            example = _of_split(task, batch)
             made = generated(task, network, params, state, batch, example=EXAMPLE.value, what=title)
         else:
             example = _of_prompt(task)
@@ -69,8 +70,8 @@ def main() -> int:
                 raise
             print(f"no states are drawn: {error}")
             return 0
-        answers = _answers(network, params, state, example.inputs)
-        beside, title = _beside(task, example, answers, title)
+        outputs = _outputs(network, params, state, example.inputs)
+        beside, title = _beside(task, example, outputs, title)
         inputs = _as_read(task, network, example.inputs)
         for name, figure in _figures(cell, params["model"], inputs, beside, title).items():
             _save(output, name, figure)
@@ -83,24 +84,29 @@ def _save(output: pathlib.Path, name: str, figure: Any) -> None:
     print(output / f"{name}.png")
 
 
-def _batch(task: Task) -> Batch:
-    """The first of the split, as for a model without delay: an example is read at once."""
-    batch = task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), 0)
+def _example_batch(task: Task) -> Batch:
+    """The batch of the example, as for a model without delay: it is read at once."""
+    batch = _eval_batch(task)
     size = batch.inputs.shape[1]
     if EXAMPLE.value >= size:
         raise ValueError(f"example is {EXAMPLE.value}; accepted are 0 to {size - 1}")
     return batch
 
 
-def _of_split(batch: Batch) -> Example:
+def _of_split(task: Task, batch: Batch) -> Example:
     at = EXAMPLE.value
     inputs = batch.inputs[:, at : at + 1]
     if batch.lengths is not None:
         inputs = inputs[: int(batch.lengths[at])]
     if not (jnp.issubdtype(batch.targets.dtype, jnp.integer) and batch.targets.ndim == 2):
-        return Example(inputs, None)
+        last = task.last_only and _has_numbers(batch) and batch.targets.ndim == 3
+        return Example(inputs, None, batch.targets[0, at] if last else None)
     targets = np.where(batch.mask[:, at], batch.targets[:, at], -1)
     return Example(inputs, targets[: len(inputs)])
+
+
+def _eval_batch(task: Task) -> Batch:
+    return task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), 0)
 
 
 def _of_prompt(task: Task) -> Example:
@@ -109,11 +115,16 @@ def _of_prompt(task: Task) -> Example:
     return Example(jnp.asarray(tokens)[:, None], targets)
 
 
-def _answers(network: Network, params: dict, state: Any, inputs: Array) -> np.ndarray:
-    """The likeliest answer to each input, [T]."""
+def _has_numbers(batch: Batch) -> bool:
+    """Whether the outputs are to be numbers, not classes."""
+    return jnp.issubdtype(batch.targets.dtype, jnp.floating)
+
+
+def _outputs(network: Network, params: dict, state: Any, inputs: Array) -> np.ndarray:
+    """The network's outputs after each input, [T, V]."""
     carry = network.init_carry(1, params=params)
     _, logits, _, _ = network.apply(params, state, carry, inputs)
-    return np.argmax(np.asarray(logits)[:, 0], axis=-1)
+    return np.asarray(logits)[:, 0]
 
 
 def _as_read(task: Task, network: Network, inputs: Array) -> Array:
@@ -124,10 +135,13 @@ def _as_read(task: Task, network: Network, inputs: Array) -> Array:
 
 
 def _beside(
-    task: Task, example: Example, answers: np.ndarray, title: str
+    task: Task, example: Example, outputs: np.ndarray, title: str
 ) -> tuple[dict[str, Any], str]:
     """What to draw beside the states, and the title, with the answer if the task has one."""
     classes, read = task.class_names, np.asarray(example.inputs[:, 0])
+    answers = np.argmax(outputs, axis=-1)
+    if example.numbers is not None:
+        title += f": read as {_texts_of(outputs[-1])}, is {_texts_of(example.numbers)}"
     if task.last_only and example.targets is not None:
         title += f": read as {classes[answers[-1]]}, is {classes[example.targets[0]]}"
     if not task.tokens:
@@ -139,8 +153,15 @@ def _beside(
         if example.targets is not None:
             labels["target"] = _texts(example.targets, classes)
             answers = np.where(example.targets < 0, -1, answers)  # nothing is asked elsewhere
-        labels["answer"] = _texts(answers, classes)
+        if not _has_numbers(_eval_batch(task)):
+            labels["answer"] = _texts(answers, classes)
     return {"labels": labels}, title
+
+
+def _texts_of(numbers: Array) -> str:
+    """Up to a few numbers."""
+    shown = [f"{float(x):.3g}" for x in numbers[:4]] + [".."] * (len(numbers) > 4)
+    return ", ".join(shown)
 
 
 def _texts(numbers: np.ndarray, names: Sequence[str]) -> list[str]:

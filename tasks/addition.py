@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlstm_jax.tasks.synthetic import Synthetic
+from tlstm_jax.tasks.synthetic import Synthetic, write
 from tlstm_jax.typing import Array, Batch
 
 
@@ -34,10 +34,15 @@ def addition(
     batch_size: int = 15,
     eval_samples: int = 1000,
     eval_batch_size: int = 250,
+    curriculum_start: int = 1,
+    curriculum_steps: int = 0,
 ) -> Addition:
     """Addition of two numbers of exactly `num_digits` digits, without leading zeros.
 
     The sum is left-aligned, without leading zeros. Its digits and one blank after them are scored.
+
+    Args:
+      curriculum_start, curriculum_steps: see `Synthetic`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -51,7 +56,8 @@ def addition(
         raise ValueError(f"num_digits is {num_digits}; accepted are integers >= 1")
     alphabet = (*"0123456789", "-")
     sizes = (batch_size, eval_samples, eval_batch_size)
-    return Addition("addition", _sample, num_digits, alphabet, *sizes)
+    curriculum = (_sample_of_sizes, curriculum_start, curriculum_steps)
+    return Addition("addition", _sample, num_digits, alphabet, *sizes, *curriculum)
 
 
 def _sample(key: Array, batch_size: int, n: int, blank: int) -> Batch:
@@ -67,6 +73,28 @@ def _sample(key: Array, batch_size: int, n: int, blank: int) -> Batch:
     unscored = jnp.zeros((batch_size, 2 * n + 2), bool)
     mask = jnp.concatenate([unscored, place <= digits], axis=1)
     return Batch(inputs.T, targets.T, mask.T)
+
+
+def _sample_of_sizes(key: Array, sizes: Array, n: int, blank: int) -> Batch:
+    """As `_sample`, of numbers of sizes [B] digits, up to n."""
+    B = sizes.shape[0]
+    there = jnp.broadcast_to(jnp.arange(n)[None], (B, n)) < jnp.broadcast_to(sizes[:, None], (B, n))
+    a, b = (
+        jnp.where(there, number, jnp.zeros_like(number))  # both times the same power of 10
+        for number in (_number(k, B, n) for k in jax.random.split(key))
+    )
+    total, digits = add(a, b)
+    digits = digits - n + sizes
+    gap = jnp.full((3 * n + 4, B), blank, jnp.int32)
+    start = 2 * sizes + 2
+    step = jnp.broadcast_to(jnp.arange(3 * n + 4, dtype=jnp.int32)[:, None], gap.shape)
+    first, last = (jnp.broadcast_to(at, gap.shape) for at in (start, start + digits))
+    return Batch(
+        inputs=write(write(gap, a.T, 1, sizes), b.T, sizes + 2, sizes),
+        targets=write(gap, total.T, start, digits),
+        mask=(step >= first) & (step <= last),
+        lengths=3 * sizes + 4,
+    )
 
 
 def _number(key: Array, batch_size: int, n: int) -> Array:

@@ -83,6 +83,7 @@ class BaseTask:
       target: value of the metric to which "units to target" count; by default None.
       data: a pytree of host arrays; by default ().
       eval_batch_size: by default the batch size.
+      eval_samples: of an evaluation on fresh samples; by default 1000.
       fresh: evaluations draw their samples from the key; by default if there is no data.
       vocabulary: the bytes of tokens 0, 1, .., if tokens are bytes and one more, the last, is the
         unknown one: a run of an autoregressive task then generates without its data; by default
@@ -113,7 +114,7 @@ class BaseTask:
                 setattr(cls, name, getattr(BaseTask, name))
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "eval_batch_size"):
+        for name in ("batch_size", "eval_batch_size", "eval_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted are integers >= 1")
 
@@ -134,6 +135,10 @@ class BaseTask:
         return self.batch_size
 
     @derived
+    def eval_samples(self) -> int:
+        return 1000
+
+    @derived
     def units_per_step(self) -> int:
         return self.batch_size
 
@@ -151,12 +156,12 @@ class BaseTask:
         return self.draw(jax.random.fold_in(key, step), self.batch_size)
 
     def num_examples(self, split: str) -> int:
-        """Examples of an evaluation on `split`; 1000 if they are fresh."""
+        """Examples of an evaluation on `split`; `eval_samples` if they are fresh."""
         if not self.fresh:
             raise ValueError(
                 f"task {self.name} has data and no num_examples; accepted are tasks with both"
             )
-        return 1000
+        return self.eval_samples
 
     def num_eval_batches(self, split: str, delay: int) -> int:
         """The number of batches of `eval_batch_size` that hold all examples of `split`."""

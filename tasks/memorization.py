@@ -10,7 +10,7 @@ al., NIPS 2017. For n = 5 symbols, 2n + 2 steps, `-` being the blank:
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.tasks.synthetic import Synthetic
+from tlstm_jax.tasks.synthetic import Synthetic, check_sizes, letters, write
 from tlstm_jax.typing import Array, Batch
 
 
@@ -20,8 +20,13 @@ def memorization(
     batch_size: int = 15,
     eval_samples: int = 1000,
     eval_batch_size: int = 250,
+    curriculum_start: int = 1,
+    curriculum_steps: int = 0,
 ) -> Synthetic:
     """Repetition of `num_symbols` symbols out of `alphabet_size`, one step after the last one.
+
+    Args:
+      curriculum_start, curriculum_steps: see `Synthetic`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -31,14 +36,11 @@ def memorization(
       >>> batch.inputs.shape, task.text(batch.inputs[:, 0]), task.text(batch.targets[:, 0])
       ((12, 15), '-bacac------', '------bacac-')
     """
-    for name, value in (("num_symbols", num_symbols), ("alphabet_size", alphabet_size)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; accepted are integers >= 1")
-    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/"
-    names = letters if alphabet_size <= len(letters) else [f"<{i}>" for i in range(alphabet_size)]
-    alphabet = (*names[:alphabet_size], "-")
+    check_sizes(num_symbols=num_symbols, alphabet_size=alphabet_size)
+    alphabet = (*letters(alphabet_size), "-")
     sizes = (batch_size, eval_samples, eval_batch_size)
-    return Synthetic("memorization", _sample, num_symbols, alphabet, *sizes)
+    curriculum = (_sample_of_sizes, curriculum_start, curriculum_steps)
+    return Synthetic("memorization", _sample, num_symbols, alphabet, *sizes, *curriculum)
 
 
 def _sample(key: Array, batch_size: int, n: int, blank: int) -> Batch:
@@ -48,3 +50,18 @@ def _sample(key: Array, batch_size: int, n: int, blank: int) -> Batch:
     targets = jnp.concatenate([gap, symbols, gap[:1]])
     step = jnp.broadcast_to(jnp.arange(2 * n + 2)[:, None], targets.shape)
     return Batch(inputs, targets, mask=(step > n) & (step <= 2 * n))
+
+
+def _sample_of_sizes(key: Array, sizes: Array, n: int, blank: int) -> Batch:
+    """As `_sample`, of sizes [B] up to n."""
+    B = sizes.shape[0]
+    symbols = jax.random.randint(key, (n, B), 0, blank, jnp.int32)
+    gap = jnp.full((2 * n + 2, B), blank, jnp.int32)
+    step = jnp.broadcast_to(jnp.arange(2 * n + 2, dtype=jnp.int32)[:, None], gap.shape)
+    before = jnp.broadcast_to(sizes, gap.shape)
+    return Batch(
+        inputs=write(gap, symbols, 1, sizes),
+        targets=write(gap, symbols, sizes + 1, sizes),
+        mask=(step > before) & (step <= 2 * before),
+        lengths=2 * sizes + 2,
+    )

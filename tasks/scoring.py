@@ -1,4 +1,4 @@
-"""The loss and the metrics that all tasks share: masked classification."""
+"""Losses and metrics that tasks share: masked classification, regression, and frames of pixels."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,9 @@ import optax
 
 from tlstm_jax.typing import Array, Batch, Sums
 
-CROSS_ENTROPY = {"loss": "loss (nats per scored output)"}  # what `score` has, on learning curves
-
+# What the losses are called on learning curves: `metric_labels` of a task.
+CROSS_ENTROPY = {"loss": "loss (nats per scored output)"}  # of `score`
+MEAN_SQUARED_ERROR = {"loss": "loss (mean squared error)"}  # of `squared_error`
 BINARY_CROSS_ENTROPY = {"loss": "loss (nats per frame)"}  # of `binary_score`
 
 
@@ -51,6 +52,36 @@ def binary_score(logits: Array, batch: Batch) -> Sums:
     nats = jnp.sum(nats, axis=tuple(range(batch.mask.ndim, nats.ndim)))
     scored = jnp.where(batch.mask, nats, jnp.zeros_like(nats))
     return {"loss": (jnp.sum(scored), _count(batch.mask))}
+
+
+def squared_error(outputs: Array, batch: Batch) -> Sums:
+    """Sum and count of a regression: the mean squared error over the scored outputs of a batch.
+
+    A task of one's own has with it its loss in two lines:
+
+        metrics = staticmethod(squared_error)
+        metric_labels = MEAN_SQUARED_ERROR
+
+    Args:
+      outputs: [T, B, ..] floats ([1, B, ..] where only the last output is scored).
+      batch: targets of the same shape, and a mask of its first axes, [T, B] say.
+
+    Returns:
+      "loss": squared errors, each the mean over the axes that the mask does not have.
+
+    Raises:
+      ValueError: outputs and targets differ in their shapes, or the mask has others than their
+        first axes.
+    """
+    targets, mask = batch.targets, batch.mask
+    if outputs.shape != targets.shape or mask.shape != targets.shape[: mask.ndim]:
+        raise ValueError(
+            f"outputs, targets and mask have the shapes {outputs.shape}, {targets.shape} and "
+            f"{mask.shape}; accepted are outputs like targets, and a mask of their first axes"
+        )
+    squared = jnp.square(outputs - targets.astype(outputs.dtype))
+    squared = jnp.mean(squared, axis=tuple(range(mask.ndim, squared.ndim)))
+    return {"loss": (jnp.sum(jnp.where(mask, squared, jnp.zeros_like(squared))), _count(mask))}
 
 
 def _count(mask: Array) -> jax.Array:

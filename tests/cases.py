@@ -18,6 +18,8 @@ from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, Tensoriz
 from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.gru import GRUCarry
 from tlstm_jax.cells.hm_lstm import HMLSTM
@@ -31,8 +33,10 @@ from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 
 T, B, I, M = 5, 2, 2, 3
@@ -83,8 +87,13 @@ def _trnn(name, tensor_shape, kernel_size):
 
 
 def _conv_lstm(name, spatial_shape, **settings):
-    oracle = functools.partial(zoo_oracles.conv_lstm, **settings)
+    oracle = functools.partial(zoo_oracles.conv_lstm, dilation=settings.get("dilation", 1))
     return Case(name, ConvLSTM(M, spatial_shape=spatial_shape, **settings), oracle)
+
+
+def _row_lstm(name, width, mask, **settings):
+    oracle = functools.partial(zoo_oracles.row_lstm, mask=mask)
+    return Case(name, RowLSTM(M, spatial_shape=(width,), mask=mask, **settings), oracle)
 
 
 ZOO = [
@@ -97,6 +106,12 @@ ZOO = [
     Case("mi", MILSTM(M), zoo_oracles.mi_lstm),
     Case("mlstm", MultiplicativeLSTM(M), zoo_oracles.multiplicative_lstm),
     Case("mrnn", MultiplicativeRNN(M, factors=M + 2), zoo_oracles.multiplicative_rnn),
+    Case("tt", TTLSTM(2 * M, tt_shape=(2, M), tt_rank=2), zoo_oracles.tt_lstm),
+    Case(
+        "tt-dense",
+        TTLSTM(2 * M, tt_rank=3, tt_input_shape=(1, I, 1), tt_recurrent=False),
+        zoo_oracles.tt_lstm,
+    ),
     *(
         Case(f"mut{n}", MUT(M, variant=n), functools.partial(zoo_oracles.mut, variant=n))
         for n in (1, 2, 3)
@@ -105,6 +120,11 @@ ZOO = [
         "fast-weights",
         FastWeights(M, inner_steps=2, activation="tanh"),
         functools.partial(zoo_oracles.fast_weights, inner_steps=2, f=np.tanh),
+    ),
+    Case(
+        "fast-weights-1992",
+        FastWeights1992(M, query_features=M + 1, decay=0.8, rate=0.5),
+        functools.partial(zoo_oracles.fast_weights_1992, d=M + 1, decay=0.8, rate=0.5),
     ),
     Case("skip", SkipRNN(M, skip=2), functools.partial(zoo_oracles.skip_rnn, skip=2)),
     Case("rhn", RHN(M, depth=2), zoo_oracles.rhn),
@@ -129,6 +149,14 @@ ZOO = [
         )
         for tied in (False, True)
     ),
+    *(
+        Case(
+            f"gated-feedback-{cell}",
+            GatedFeedback(M, cell=cell, num_layers=2),
+            functools.partial(zoo_oracles.gated_feedback, cell=cell, num_layers=2),
+        )
+        for cell in ("elman", "lstm", "gru")
+    ),
     Case("hm", HMLSTM(M, num_layers=3), functools.partial(zoo_oracles.hm_lstm, num_layers=3)),
     Case(
         "urnn",
@@ -143,6 +171,9 @@ MAPS = [
     _conv_lstm("conv-3", (3,)),
     _conv_lstm("conv-3x2-peepholes", (3, 2), peepholes=True),
     _conv_lstm("conv-5x4-dilated", (5, 4), dilation=2),
+    _row_lstm("rows-A", 4, "A"),
+    _row_lstm("rows-B", 3, "B", kernel_size=1, input_kernel_size=5),
+    _row_lstm("rows-none", 5, "none", kernel_size=5, input_kernel_size=3),
 ]
 CASES = [
     Case("elman", Elman(M), oracles.elman),
@@ -248,7 +279,8 @@ def assert_narrow(carry):
 
     def is_memory(path, leaf):  # as inputs are that a residual connection holds back
         name = getattr(path[-1], "name", "") if path else ""
-        return isinstance(leaf, GRUCarry) or name in ("memory", "boundary", "held")
+        is_held = any(getattr(step, "name", "") == "held" for step in path)
+        return isinstance(leaf, GRUCarry) or is_held or name in ("memory", "boundary")
 
     leaves = jax.tree_util.tree_leaves_with_path(carry, is_leaf=lambda x: isinstance(x, GRUCarry))
     for path, leaf in leaves:

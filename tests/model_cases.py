@@ -14,7 +14,7 @@ import numpy as np
 import oracles
 import pytest
 import zoo_oracles
-from cases import ZOO, B, I, M, assert_close, jit, on_device, random_params, vectors
+from cases import MAPS, ZOO, B, I, M, assert_close, jit, on_device, random_params, vectors
 
 from tlstm_jax import GRU, LSTM, Elman, Stacked, TensorizedLSTM, TensorizedRNN
 from tlstm_jax.cells.conv_lstm import ConvLSTM
@@ -22,18 +22,25 @@ from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.zoneout import Zoneout
+from tlstm_jax.models.adaptive_computation import AdaptiveComputation
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.bidirectional import Bidirectional
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
+from tlstm_jax.models.neural_gpu import NeuralGPU
+from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
+from tlstm_jax.models.skip_connections import SkipConnections
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
 from tlstm_jax.zoo.kinds import kind_of
+from tlstm_jax.zoo.makers import row_lstm
 
 STEPS = 6  # of a segment
 
@@ -47,6 +54,8 @@ class ModelCase:
     oracle: Callable[[Any, np.ndarray], np.ndarray]
     size: int | tuple[int, ...] = I  # of its inputs; a tuple of maps
     state: Any = ()
+    costs: frozenset[str] = frozenset()  # the names of what it adds to the loss
+    resets: bool = True  # whether it takes `reset`
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -111,6 +120,17 @@ def _of(function, **settings):
     return functools.partial(function, **settings)
 
 
+def _skip(*layers, size=I):
+    return lambda params, xs: model_oracles.skip_connections(params, xs, layers, size)
+
+
+def _adaptive(step, max_ponder):
+    def oracle(params, xs):
+        return model_oracles.adaptive_computation(params, xs, step, max_ponder=max_ponder)[0]
+
+    return oracle
+
+
 L, G, R = LSTM(M), GRU(M), Elman(M)
 TLSTM, TRNN = (
     TensorizedLSTM(M, (3,), kernel_size=3),
@@ -141,6 +161,23 @@ def _sru(version, size):
     return ModelCase(f"sru-{version}-{size}", SRU(M, version=version, scale=alpha), oracle, size)
 
 
+def _md_lstm(name, form, directions, *, columns=None, merge="sum", features=M):
+    settings = {"cell": form, "directions": directions, "merge": merge}
+    spatial = () if columns is None else (columns,)
+    model = MultidimensionalLSTM(features, spatial_shape=spatial, **settings)
+    oracle = _of(model_oracles.multidimensional_lstm, form=form, merge=merge)
+    return ModelCase(f"md-{name}", model, oracle, I if columns is None else (columns, I))
+
+
+MD = [
+    _md_lstm("vectors", "lstm", 4),
+    _md_lstm("vectors-below", "stable", 1),
+    _md_lstm("3", "lstm", 1, columns=3),
+    _md_lstm("4-stable", "stable", 2, columns=4),
+    _md_lstm("3-leaky", "leaky", 1, columns=3),
+    _md_lstm("2-all", "lstm", 4, columns=2),
+    _md_lstm("3-all-leaky", "leaky", 4, columns=3, merge="concatenate", features=4),
+]
 MAP = (3, 2)
 C = ConvLSTM(M, spatial_shape=MAP)
 conv = _ys(zoo_oracles.conv_lstm)
@@ -157,10 +194,73 @@ ON_MAPS = [
     ModelCase("maps-dilated", Dilated(C, 2), _dilated(conv, 2), (*MAP, I)),
     ModelCase("maps-bidirectional", Bidirectional(C, C), _bidirectional(conv, conv), (*MAP, I)),
     ModelCase("maps-dropout", Dropout(C, input_rate=0.3, output_rate=0.4), conv, (*MAP, I)),
+    ModelCase("maps-skip", SkipConnections((C, C)), _skip(conv, conv), (*MAP, I)),
     ModelCase(
         "maps-recurrent-dropout", as_sequence(RecurrentDropout(C, rate=0.3)), conv, (*MAP, I)
     ),
+    ModelCase(
+        "rows",
+        row_lstm(M, spatial_shape=(4,), residual=True),
+        _chain(_ys(zoo_oracles.row_lstm, mask="A"), _residual(_ys(zoo_oracles.row_lstm, mask="B"))),
+        (4, I),
+    ),
+    *(
+        ModelCase(
+            f"pyramid-{len(shape)}",
+            PyramidLSTM(M, spatial_shape=shape, hidden=2),
+            model_oracles.pyramid_lstm,
+            (*shape, I),
+            resets=False,
+        )
+        for shape in [(4,), (3, 2)]
+    ),
 ]
+PONDERING = {"costs": frozenset({"ponder"})}
+ADAPTIVE = [
+    ModelCase(
+        "adaptive",
+        AdaptiveComputation(L, max_ponder=5),
+        _adaptive(model_oracles.lstm_step, 5),
+        **PONDERING,
+    ),
+    ModelCase(
+        "adaptive-chain",
+        Chain((TRNN, AdaptiveComputation(R, max_ponder=2), Dilated(AdaptiveComputation(L), 2))),
+        _chain(
+            trnn,
+            _adaptive(model_oracles.elman_step, 2),
+            _dilated(_adaptive(model_oracles.lstm_step, 10), 2),
+        ),
+        **PONDERING,
+    ),
+]
+
+SKIPPING = [
+    ModelCase("skip", SkipConnections((L, G, R)), _skip(lstm, gru, elman)),
+    ModelCase("skip-late", SkipConnections((R, TLSTM, TRNN, G)), _skip(elman, tlstm, trnn, gru)),
+    ModelCase("skip-one", SkipConnections((TRNN,)), _skip(trnn)),
+    ModelCase(
+        "skip-bidirectional",
+        SkipConnections((Bidirectional(R, G), TRNN, R)),
+        _skip(_bidirectional(elman, gru), trnn, elman),
+    ),
+    ModelCase(
+        "skip-behind",
+        Chain(
+            (
+                TRNN,
+                Dilated(SkipConnections((TRNN, LearnedCarry(G))), 2),
+                SkipConnections((Residual(Elman(2 * M)), TRNN)),
+            )
+        ),
+        _chain(
+            trnn,
+            _dilated(_skip(trnn, model_oracles.learned_carry_gru), 2),
+            _skip(_residual(elman), trnn),
+        ),
+    ),
+]
+
 MODELS = [
     ModelCase("stacked", Stacked(L, 2), _chain(lstm, lstm)),
     ModelCase("stacked-tlstm", Stacked(TLSTM, 2), _chain(tlstm, tlstm)),
@@ -208,10 +308,30 @@ MODELS = [
     ),
     *(_sru(version, size) for version in (2017, 2018) for size in (M, I)),
     *(_qrnn(*settings) for settings in [("f", 1), ("fo", 2), ("ifo", 3)]),
+    ModelCase("pyramid", PyramidLSTM(M, hidden=2), model_oracles.pyramid_lstm),
     ModelCase(
         "wavenet",
         WaveNet(4, residual_features=M, dilations=(1, 2, 3)),
         _of(model_oracles.wavenet, dilations=(1, 2, 3)),
+    ),
+    *ADAPTIVE,
+    *SKIPPING,
+    ModelCase(
+        "neural-gpu",
+        NeuralGPU(M, width=2),
+        _of(model_oracles.neural_gpu, width=2, num_layers=2),
+    ),
+    ModelCase(
+        "neural-gpu-relaxed",
+        NeuralGPU(M, width=3, num_layers=1, kernel_size=5, cutoff=1.0, relaxation=2, remat_every=4),
+        _of(model_oracles.neural_gpu, width=3, num_layers=1, cutoff=1.0, copies=2),
+        state={"steps": np.float32(5000)},
+    ),
+    ModelCase(
+        "extended-neural-gpu",
+        ExtendedNeuralGPU(M, width=2, num_outputs=4, relaxation=2, remat_every=4),
+        _of(model_oracles.extended_neural_gpu, width=2, num_layers=2, copies=2),
+        state={"steps": np.float32(5000)},
     ),
     ModelCase("zoneout", as_sequence(ZONED), _zoneout(0.2, 0.3)),
     ModelCase("recurrent-dropout", as_sequence(RecurrentDropout(L, rate=0.3)), lstm),
@@ -222,6 +342,7 @@ MODELS = [
         M,
     ),
     *ON_MAPS,
+    *MD,
     # Everything that has a state of its own, behind a delay: each starts when its first input
     # arrives.
     ModelCase(
@@ -256,7 +377,7 @@ CAUSAL = [case for case in MODELS if case.model.causal]
 def with_parameters():
     """The types of the zoo's cells, and of models that are not made of cells or models."""
     models = [case.model for case in MODELS if kind_of(case.model) != "composed"]
-    return {type(model) for model in [*models, *(case.cell for case in ZOO)]}
+    return {type(model) for model in [*models, *(case.cell for case in [*ZOO, *MAPS])]}
 
 
 def each(cases):
@@ -282,7 +403,7 @@ class Segment(NamedTuple):
 
     xs: np.ndarray
     lengths: np.ndarray
-    reset: np.ndarray
+    reset: np.ndarray | None
     flush: bool = False
 
 
@@ -295,7 +416,7 @@ def segment(case, seed, *, lengths=None, resets=(), flush=False, inputs=vectors)
         reset[step, example] = True
     for b, length in enumerate(lengths):
         xs[length:, b] = np.nan if xs.dtype == np.float64 else 99
-    return Segment(xs, lengths, reset, flush)
+    return Segment(xs, lengths, reset if case.resets else None, flush)
 
 
 def start(case, batch_size=B, dtype=np.float64):
@@ -325,14 +446,15 @@ def expected(case, segments):
     for b in range(segments[0].xs.shape[1]):
         parts, asked = [[]], []  # inputs from one start to the next; which answer is due where
         for s, ys in zip(segments, outputs, strict=True):
+            reset = np.zeros(s.xs.shape[:2], bool) if s.reset is None else s.reset
             for t in range(s.lengths[b]):
-                if s.reset[t, b]:
+                if reset[t, b]:
                     parts.append([])
                 parts[-1].append(s.xs[t, b])
                 index = len(parts[-1]) - 1
                 if not s.flush and index >= delay:
                     asked.append((ys[t], len(parts) - 1, index - delay))
-                if s.flush and not s.reset[t + 1 : t + delay + 1, b][: s.lengths[b] - t - 1].any():
+                if s.flush and not reset[t + 1 : t + delay + 1, b][: s.lengths[b] - t - 1].any():
                     asked.append((ys[t], len(parts) - 1, index))
         answers = [case.oracle(params, np.stack(part)[:, None]) if part else None for part in parts]
         for y, part, index in asked:

@@ -6,7 +6,7 @@ comes back is the outputs ys [T, B, ..] alone.
 
 import numpy as np
 from oracles import project, sigmoid
-from zoo_oracles import blocks, lstm_update, zeros
+from zoo_oracles import blocks, conv_lstm, lstm_update, zeros
 
 
 def qrnn(params, xs, *, pooling, width):
@@ -25,6 +25,18 @@ def qrnn(params, xs, *, pooling, width):
         c = f * c + i * z
         ys.append(c if pooling == "f" else sigmoid(gates[2]) * c)
     return np.stack(ys)
+
+
+def pyramid_lstm(params, xs):
+    """y = tanh(h W + b), h the sum of a ConvLSTM along every axis but B, forwards and backwards."""
+    total = 0.0
+    for n in range(len(params) - 1):
+        axis, sweeps = n + (n > 0), params[f"axis_{n}"]  # T, S_1, S_2, ..; B is axis 1
+        along = xs if n == 0 else np.moveaxis(xs, (axis, 1), (0, 1))
+        h = conv_lstm(sweeps["forward"], along).ys
+        h = h + conv_lstm(sweeps["backward"], along[::-1]).ys[::-1]
+        total = total + (h if n == 0 else np.moveaxis(h, (0, 1), (axis, 1)))
+    return np.tanh(total @ params["dense"]["kernel"] + params["dense"]["bias"])
 
 
 def sru(params, xs, *, version=2017, alpha=1.0):
@@ -105,9 +117,64 @@ def bidirectional(params, xs, cell_oracle, lengths=None):
     return ys
 
 
+def _one_direction(params, images, form):
+    """h of images [T, B, W, I] from their upper left corner on: row by row, column by column."""
+    M = params["recurrent"]["bias"].size // 5
+    (T, B, W), of_h = images.shape[:3], params["recurrent"]["kernel"]
+    nothing = np.zeros((B, M))
+    h, c = {}, {}
+    for t in range(T):
+        for j in range(W):
+            up, left = (t - 1, j), (t, j - 1)
+            a = project(params["input"], images[t, :, j]) + params["recurrent"]["bias"]
+            a = a + h.get(up, nothing) @ of_h[:M] + h.get(left, nothing) @ of_h[M:]
+            i, f, second, g, o = blocks(a, 5)
+            i, f, second, o, g = *(sigmoid(gate) for gate in (i, f, second, o)), np.tanh(g)
+            c_up, c_left = c.get(up, nothing), c.get(left, nothing)
+            mixed = second * c_up + (1 - second) * c_left
+            match form:
+                case "lstm":
+                    c[t, j] = i * g + f * c_up + second * c_left
+                case "stable":
+                    c[t, j] = i * g + f * mixed
+                case "leaky":
+                    c[t, j] = (1 - f) * g + f * mixed
+            h[t, j] = o * np.tanh(c[t, j])
+            if form == "leaky":
+                h[t, j] = np.tanh(o * c[t, j] + i * mixed)
+    return np.stack([np.stack([h[t, j] for j in range(W)], axis=1) for t in range(T)])
+
+
+def multidimensional_lstm(params, xs, *, form="lstm", merge="sum"):
+    """i, f, f', o = s(a), g = th(a), a = x W + h_up U + h_left U' + b, from each corner.
+
+    lstm c' = i g + f c_up + f' c_left, h' = o th(c'); with s = l c_up + (1 - l) c_left, stable
+    c' = i g + f s, leaky c' = (1 - f) g + f s and h' = th(o c' + o' s).
+    """
+    if np.issubdtype(xs.dtype, np.integer) != (xs.ndim == 3):  # one column
+        return multidimensional_lstm(params, xs[:, :, None], form=form, merge=merge)[:, :, 0]
+    ys = []
+    for name in ("down_right", "down_left", "up_right", "up_left"):
+        if name in params:
+            flips = slice(None, None, -1 if "up" in name else 1), slice(None)
+            flips += (slice(None, None, -1 if "left" in name else 1),)
+            ys.append(_one_direction(params[name], xs[flips], form)[flips])
+    return sum(ys) if merge == "sum" else np.concatenate(ys, axis=-1)
+
+
 def residual(ys_of_inner, xs):
     """y = inner(x) + x."""
     return ys_of_inner + xs
+
+
+def skip_connections(params, xs, layers, size):
+    """h^l = layer^l([x, h^{l-1}]), y = [h^1, .., h^L]; tokens, of which there are `size`, one-hot."""
+    x = xs if xs.ndim > 2 else (xs[..., None] == np.arange(size)).astype(float)
+    ys = []
+    for n, layer in enumerate(layers):
+        inputs = np.concatenate([x, ys[-1]], axis=-1) if n else xs
+        ys.append(layer(params[f"layer_{n}"], inputs))
+    return np.concatenate(ys, axis=-1)
 
 
 def batch_norm(norm, a, epsilon=1e-5):
@@ -188,3 +255,122 @@ def noisy_lstm(params, xs, drops, masks_h, masks_c):
         c = keep_c * c + (1 - keep_c) * new_c
         ys.append(h)
     return np.stack(ys)
+
+
+def adaptive_computation(params, xs, step, *, max_ponder, epsilon=0.01):
+    """(ys, N, R): for each example and x, s' and y are the means over inner steps, as in the paper.
+
+    step(params, x, state) -> (state, y) is the cell for one example; its first state is None.
+    """
+    (T, B), unit = xs.shape[:2], params["halting"]
+    size, M = len(params["cell"]["input"]["kernel"]) - 1, len(unit["kernel"])
+    ys, numbers, remainders = np.zeros((T, B, M)), np.zeros((T, B), int), np.zeros((T, B))
+    for b in range(B):
+        state = None
+        for t in range(T):
+            x = xs[t, b] if xs.ndim == 3 else (xs[t, b] == np.arange(size)).astype(float)
+            states, outputs, p = [], [], []
+            while not p or (sum(p) < 1 - epsilon and len(p) < max_ponder):
+                flag = 0.0 if p else 1.0
+                after, y = step(params["cell"], np.append(x, flag), states[-1] if p else state)
+                states.append(after)
+                outputs.append(y)
+                p.append(sigmoid(y @ unit["kernel"][:, 0] + unit["bias"][0]))
+            remainder = 1 - sum(p[:-1])
+            weights = [*p[:-1], remainder]
+            state = sum(w * s for w, s in zip(weights, states, strict=True))
+            ys[t, b] = sum(w * y for w, y in zip(weights, outputs, strict=True))
+            numbers[t, b], remainders[t, b] = len(p), remainder
+    return ys, numbers, remainders
+
+
+def lstm_step(params, x, state):
+    """One step of one example's LSTM; its state is [h, c]."""
+    U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    h, c = np.zeros((2, len(U))) if state is None else state
+    h, c = lstm_update(x @ params["input"]["kernel"] + h @ U + b, c)
+    return np.stack([h, c]), h
+
+
+def elman_step(params, x, state):
+    """One step of one example's Elman network; its state is h."""
+    U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    h = np.zeros(len(U)) if state is None else state
+    h = np.tanh(x @ params["input"]["kernel"] + h @ U + b)
+    return h, h
+
+
+def cut_sigmoid(a, cutoff):
+    """The gates of Neural GPUs: c s(a) - (c - 1) / 2, cut to [0, 1]."""
+    return np.minimum(1, np.maximum(0, cutoff * sigmoid(a) - (cutoff - 1) / 2))
+
+
+def convolved(kernel, S):
+    """A convolution of S [w, n, M] over rows and positions, tap by tap, zero outside."""
+    k, (w, n, _) = kernel.shape[0], S.shape
+    out = np.zeros((w, n, kernel.shape[-1]))
+    for i in range(w):
+        for t in range(n):
+            for di in range(k):
+                for dt in range(k):
+                    row, place = i + di - k // 2, t + dt - k // 2
+                    if 0 <= row < w and 0 <= place < n:
+                        out[i, t] += S[row, place] @ kernel[di, dt]
+    return out
+
+
+def cgru(layer, S, *, cutoff, tape=None):
+    """u S + (1 - u) tanh(K_c * (r S) + b), u, r = s'(K * S + b); a tape [w, n, M] adds to each."""
+    M = S.shape[-1]
+    a = convolved(layer["gates"]["kernel"], S) + layer["gates"]["bias"]
+    of_tape = np.zeros((*S.shape[:2], 3 * M))
+    if tape is not None:
+        of_tape = convolved(layer["tape"]["kernel"], tape)
+    u = cut_sigmoid(a[..., :M] + of_tape[..., :M], cutoff)
+    r = cut_sigmoid(a[..., M:] + of_tape[..., M : 2 * M], cutoff)
+    c = convolved(layer["candidate"]["kernel"], r * S) + layer["candidate"]["bias"]
+    return u * S + (1 - u) * np.tanh(c + of_tape[..., 2 * M :])
+
+
+def copy_of(params, n, copies):
+    """Copy n of parameters with an axis of copies; there is none if copies == 1."""
+    if isinstance(params, dict):
+        return {name: copy_of(part, n, copies) for name, part in params.items()}
+    return params if copies == 1 else params[n]
+
+
+def encoded(params, xs, *, width, num_layers, cutoff, copies):
+    """S_n of one example xs [n, I], or tokens [n]: its embedding in the first row, n steps."""
+    M = params["input"]["kernel"].shape[1]
+    S = np.zeros((width, len(xs), M))
+    for t in range(len(xs)):
+        S[0, t] = project(params["input"], xs[t : t + 1])[0]
+    for k in range(len(xs)):
+        for l in range(num_layers):
+            S = cgru(copy_of(params[f"layer_{l}"], k % copies, copies), S, cutoff=cutoff)
+    return S
+
+
+def neural_gpu(params, xs, *, width, num_layers, cutoff=1.2, copies=1):
+    """The first row of S_n, example by example."""
+    settings = {"width": width, "num_layers": num_layers, "cutoff": cutoff, "copies": copies}
+    ys = [encoded(params, xs[:, b], **settings)[0] for b in range(xs.shape[1])]
+    return np.stack(ys, axis=1)
+
+
+def extended_neural_gpu(params, xs, *, width, num_layers, cutoff=1.2, copies=1):
+    """After the encoder, n steps d' = CGRU(d, tape): y_k = d'[0, k], whose symbol goes on the tape."""
+    settings = {"width": width, "num_layers": num_layers, "cutoff": cutoff, "copies": copies}
+    E, ys = params["embedding"]["kernel"], []
+    for b in range(xs.shape[1]):
+        d = encoded(params, xs[:, b], **settings)
+        tape, of_example = np.zeros_like(d), []
+        for k in range(len(xs)):
+            for l in range(num_layers):
+                layer = copy_of(params["decoder"][f"layer_{l}"], k % copies, copies)
+                d = cgru(layer, d, cutoff=cutoff, tape=tape)
+            of_example.append(d[0, k])
+            odds = np.exp(project(params["readout"], d[0, k][None])[0])
+            tape[0, k] = (odds / odds.sum()) @ E
+        ys.append(np.stack(of_example))
+    return np.stack(ys, axis=1)

@@ -21,9 +21,9 @@ def softmax(a):
 
 
 def project(dense, x):
-    """x W + b for a vector; row x of W, plus b, for a token; b (or 0) for the token -1."""
+    """x W + b for vectors; row x of W, plus b, for a token; b (or 0) for the token -1."""
     kernel, bias = dense["kernel"], dense.get("bias", 0.0)
-    if x.ndim == 2:
+    if x.ndim >= 2:
         return x @ kernel + bias
     rows = np.zeros((len(x), kernel.shape[1]))
     for b, token in enumerate(x):

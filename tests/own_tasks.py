@@ -13,6 +13,7 @@ import optax
 
 from tlstm_jax.tasks import BaseTask
 from tlstm_jax.tasks.examples import eval_examples, train_examples
+from tlstm_jax.tasks.scoring import MEAN_SQUARED_ERROR, squared_error
 from tlstm_jax.typing import Batch
 
 
@@ -36,9 +37,8 @@ class MovingAverage(BaseTask):
         _, targets = jax.lax.scan(average, jnp.zeros_like(xs[0]), xs)
         return Batch(xs, targets, mask=jnp.ones(xs.shape[:2], bool))
 
-    def metrics(self, logits, batch):
-        squared = jnp.sum(jnp.square(logits - batch.targets), axis=-1)  # [T, B]
-        return {"loss": (jnp.sum(squared, where=batch.mask), jnp.sum(batch.mask.astype(float)))}
+    metrics = staticmethod(squared_error)
+    metric_labels = MEAN_SQUARED_ERROR
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,6 +66,11 @@ def _moving_digits(folder: pathlib.Path, size: int) -> Any:
 CASES = [
     _drawn("addition", num_digits=2),
     _drawn("memorization", num_symbols=3, alphabet_size=11),
+    _drawn("copy", num_symbols=3, alphabet_size=11, delay=4),
+    _drawn("duplication", num_symbols=6, alphabet_size=5),
+    _drawn("reversal", num_symbols=6, alphabet_size=5),
+    _drawn("associative_recall", num_pairs=3),
+    _drawn("adding", sequence_length=9),
     *(
         _images(name, (4, 8), 36 // 8, batch_size=8)
         for name in ("mnist", "pmnist", "fashion_mnist", "pfashion_mnist")

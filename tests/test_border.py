@@ -16,6 +16,7 @@ from tlstm_jax import (
     GRU,
     LSTM,
     MILSTM,
+    AdaptiveComputation,
     Bidirectional,
     Chain,
     Dropout,
@@ -111,7 +112,7 @@ def test_parameters_of_other_shapes_names_or_kinds_are_refused(case):
 @each(ALL)
 def test_a_carry_of_another_batch_or_model_is_refused(case):
     params, state, carry, xs = shapes(case)
-    for batch_size in (1, B + 1):
+    for batch_size in (1, B + 1) if jax.tree.leaves(carry) else ():
         _, _, other, _ = shapes(case, batch_size)
         refuses(case, rf"^carry.* has shape \({batch_size}.* accepted by", params, state, other, xs)
     for other in altered(carry, lambda leaf: with_shape(leaf, (*leaf.shape, 1))):
@@ -319,6 +320,7 @@ def test_numbers_of_any_library_are_hashed_alike(one):
             if (
                 field.type not in (float, float | None)
                 or field.name in RATES
+                or (isinstance(model, AdaptiveComputation) and field.name == "epsilon")  # below 1
                 or getattr(model, "version", 0) == 2017
             ):
                 continue

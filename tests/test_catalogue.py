@@ -57,7 +57,14 @@ def test_every_model_has_a_case_with_an_oracle_and_so_have_its_parts(name):
 
 # What is exported and no model of its own: what can be put around one, and parts of those that are here.
 AROUND = {"RecurrentDropout", "Zoneout", "Stacked", "Residual", "Dropout", "LearnedCarry"}
-AROUND |= {"Bidirectional", "as_sequence", "dilated_stack", "last_output"}
+AROUND |= {
+    "AdaptiveComputation",
+    "Bidirectional",
+    "as_sequence",
+    "dilated_stack",
+    "last_output",
+    "SkipConnections",
+}
 PARTS = {"ResetBeforeGRU": "gru", "SRUCell": "sru"}
 
 

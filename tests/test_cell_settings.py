@@ -12,6 +12,8 @@ from cases import BY_NAME, CASES, FEW, ZOO, B, I, M, assert_close, each, floats,
 
 from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
@@ -168,6 +170,12 @@ REFUSED = [
     ),
     (lambda: FastSlowLSTM(4, zoneout_memory=-0.1), "zoneout_memory is -0.1; accepted are rates"),
     (lambda: GridLSTM(4, num_layers=0), "num_layers is 0; accepted are integers >= 1"),
+    (
+        lambda: FastWeights1992(4, query_features=0),
+        "query_features is 0; accepted are integers >= 1",
+    ),
+    (lambda: GatedFeedback(4, num_layers=0), "num_layers is 0; accepted are integers >= 1"),
+    (lambda: GatedFeedback(4, cell="rnn"), "cell is 'rnn'; accepted are elman, lstm, gru"),
     (lambda: HMLSTM(4, num_layers=1), "num_layers is 1; accepted in an HM-LSTM are integers >= 2"),
     (lambda: UnitaryRNN(5), "features of a UnitaryRNN is 5; accepted are even integers"),
     (

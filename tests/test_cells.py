@@ -29,6 +29,7 @@ from cases import (
 )
 
 from tlstm_jax import unroll
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.typing import Cell
 
 
@@ -38,7 +39,7 @@ def check_against_the_oracle(case, xs):
     run = jit(functools.partial(unroll, case.cell, observe=floats))
     carry, ys, observed = run(on_device(params), carry, jnp.asarray(xs))
     expected = case.oracle(params, xs)
-    assert ys.shape == (T, B, case.cell.features)
+    assert ys.shape == (T, B, *spatial_shape(case.cell), case.cell.features)
     assert_close(ys, expected.ys)
     assert_close(floats(carry), list(expected.states[-1]))
     for t, state in enumerate(expected.states):

@@ -10,7 +10,8 @@ from tlstm_jax.tasks.memorization import memorization
 from tlstm_jax.zoo.presets import PRESETS
 
 ROOT = pathlib.Path(__file__).parent.parent
-ALGORITHMIC = [n for n, p in PRESETS.items() if p.task in ("memorization", "addition")]
+OF_SYMBOLS = ("memorization", "addition", "copy", "duplication", "reversal")
+ALGORITHMIC = [n for n, p in PRESETS.items() if p.task in OF_SYMBOLS]
 UNKNOWN = "of symbols or of sequences: not known here"
 
 

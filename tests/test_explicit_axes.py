@@ -73,12 +73,18 @@ def test_a_batch_sharded_on_a_mesh_with_explicit_axes(cell, engine):
     [
         ("dilated", {}),
         ("qrnn", {}),
+        ("pyramid_lstm", {}),
         ("sru", {}),
         ("wavenet", {}),
+        ("neural_gpu", {"relaxation": 2, "recurrent_dropout": 0.1}),
+        ("md_lstm", {}),
         ("bn_lstm", {"max_steps": 5}),
         ("lstm", {"bidirectional": True, "num_layers": 2, "dropout": 0.2}),
         ("tlstm", {}),
         ("gru", {"learned_carry": True}),
+        ("gru", {"skip_connections": True, "num_layers": 2, "input_dropout": 0.1}),
+        ("tlstm", {"skip_connections": True, "num_layers": 2}),
+        ("gru", {"max_ponder": 3, "zoneout_hidden": 0.1, "num_layers": 2}),
     ],
 )
 def test_the_batch_of_a_model_sharded_on_a_mesh_with_explicit_axes(name, settings):

@@ -6,13 +6,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import B, I, M, T, assert_close, cell_params, jit, on_device, vectors
+from cases import B, I, M, T, assert_close, cell_params, jit, on_device, random_params, vectors
 from flax import linen as nn
 from flax import nnx
 
-from tlstm_jax import LSTM, Bidirectional, ConvLSTM, Network, Residual, linen, unroll, zoo
+from tlstm_jax import (
+    LSTM,
+    AdaptiveComputation,
+    Bidirectional,
+    ConvLSTM,
+    LearnedCarry,
+    Network,
+    Residual,
+    Zoneout,
+    linen,
+    unroll,
+    zoo,
+)
 from tlstm_jax import nnx as tlstm_nnx
 from tlstm_jax.cells.maps import convolve
+from tlstm_jax.recurrence.unrolling import unroll_reference
 from tlstm_jax.tasks.scoring import score
 from tlstm_jax.typing import Batch
 
@@ -200,3 +213,46 @@ def test_the_zoo_takes_the_sizes_of_maps_from_the_inputs():
     )
     assert [layer.cell.spatial_shape for layer in network.model.layers] == [MAP, MAP]
     assert zoo.count_parameters(network) == 9 * 4 * M * (I + 3 * M) + 8 * M + 6 * M * V + V
+
+
+def test_a_learned_carry_is_a_map_for_each_leaf(x64):
+    model = LearnedCarry(CELL)
+    params = on_device(model.init(jax.random.key(0), (*MAP, I))[0])
+    assert jax.tree.map(jnp.shape, params["carry"]) == {
+        "hidden": (*MAP, M),
+        "memory": (*MAP, M),
+    }
+    rng = np.random.default_rng(0)
+    learned = {name: jnp.asarray(rng.normal(size=(*MAP, M))) for name in ("hidden", "memory")}
+    params |= {"carry": learned}
+    xs, reset = jnp.asarray(XS), jnp.zeros((T, B), bool).at[2, 0].set(True)
+    carry = model.init_carry(B, jnp.float64, params=params)
+    _, ys, *_ = model.apply(params, (), carry, xs, reset=reset)
+    begun = type(carry)(**{name: learned[name][None] for name in learned})
+    _, expected = unroll(CELL, params["cell"], begun, xs[2:, :1])
+    assert_close(ys[2:, :1], expected)
+
+
+def test_zoneout_draws_for_every_location(x64):
+    cell, params = Zoneout(CELL, hidden=0.3, memory=0.2), on_device(cell_params(CELL))
+    noise = cell.draw(jax.random.key(1), T, B)
+    assert noise[0].hidden.shape == (T, B, *MAP, M)
+    inputs = params, cell.init_carry(B, jnp.float64), jnp.asarray(XS)
+    assert_close(unroll(cell, *inputs, noise=noise), unroll_reference(cell, *inputs, noise=noise))
+
+
+def test_pondering_over_a_map_halts_by_the_mean_over_its_locations(x64):
+    model = AdaptiveComputation(CELL, max_ponder=2)
+    params = random_params(lambda key: model.init(key, (*MAP, I))[0])
+    params = on_device(params)
+    carry, xs = model.init_carry(B, jnp.float64), jnp.asarray(XS)
+    _, ys, _, aux = model.apply(params, (), carry, xs)
+    flags = [jnp.concatenate([xs[0], jnp.full((B, *MAP, 1), n)], axis=-1) for n in (1.0, 0.0)]
+    first, y_1 = CELL.step(params["cell"], carry, flags[0])
+    _, y_2 = CELL.step(params["cell"], first, flags[1])
+    halting = params["halting"]
+    p = jax.nn.sigmoid(y_1.mean(axis=(1, 2)) @ halting["kernel"] + halting["bias"][None])
+    p = p[:, :, None, None]
+    assert ((p > 0.01) & (p < 0.99)).all()
+    assert_close(ys[0], p * y_1 + (1 - p) * y_2)
+    assert aux["ponder"].shape == ()

@@ -249,7 +249,8 @@ def test_a_stop_is_asked_for_after_every_call_and_keeps_all_states():
 @pytest.mark.parametrize("name", list(zoo.MODELS))
 def test_traced_settings_of_a_model_start_as_its_settings_do(name):
     traced = {k: n for k, (part, n) in zoo.traced_settings(name).items() if part == "init"}
-    sizes = {"input_size": 3, "output_size": 2, "tokens": False, "features": 4}
+    sizes = {"output_size": 2, "tokens": False, "features": 4}
+    sizes["input_size"] = zoo.example_input_size(name, 3)
     key = jax.random.key(0)
     for layers in ({}, {"num_layers": 2}):
         if "num_layers" in zoo.own_settings(name) and layers:

@@ -70,7 +70,7 @@ def test_both_equal_the_functional_form(case):
 @each(ALL)
 def test_init_makes_the_functional_trees(case):
     params, state = jax.eval_shape(lambda key: case.model.init(key, case.size), KEY)
-    xs = jnp.zeros((B, STEPS, case.size))
+    xs = jnp.zeros((B, STEPS, *case.sizes))
     variables = jax.eval_shape(linen.Recurrent(case.model).init, KEY, xs)
     assert variables == variables_of(params, state)
     module = nnx.eval_shape(lambda: Recurrent(case.model, case.size, rngs=nnx.Rngs(0)))

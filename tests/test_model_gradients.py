@@ -67,7 +67,7 @@ def assert_is_the_gradient(value_and_grad, inputs, directions):
     return grads
 
 
-@pytest.mark.slow(but=["residual-trnn", "qrnn-fo-2"])
+@pytest.mark.slow(but=["residual-trnn", "qrnn-fo-2", "md-2-all"])
 @each(TRUE_GRADIENT)
 def test_gradient_is_the_derivative_and_sees_nothing_behind_an_end(case, x64):
     # Of parameters, the carry and inputs, with a past and with NaN behind the second example's end.
@@ -83,7 +83,7 @@ def test_gradient_is_the_derivative_and_sees_nothing_behind_an_end(case, x64):
 
 
 @pytest.mark.slow
-@each(["stacked", "learned-gru", "sru-2018-2"])
+@each(["stacked", "learned-gru", "sru-2018-2", "md-vectors-below", "md-3-leaky", "md-2-all"])
 def test_engines_and_recomputation_give_the_same_gradients(case, x64):
     s, params = segment(case, 2, lengths=(STEPS, 4), resets=[(3, 0)]), on_device(model_params(case))
     gradients = []
@@ -123,7 +123,9 @@ def test_annealing_gives_the_gradient_of_the_cell_with_that_slope(steps, x64):
 
 
 VMAPPED = ["chain", "residual-trnn", "learned-lstm", "dilated-tlstm", "bidirectional", "sru-2018-2"]
-VMAPPED += ["annealed-hm", "qrnn-fo-2", "wavenet", "late"]
+VMAPPED += ["annealed-hm", "qrnn-fo-2", "wavenet", "late", "adaptive", "skip-late"]
+VMAPPED += ["neural-gpu", "neural-gpu-relaxed", "extended-neural-gpu"]
+VMAPPED += ["md-3-all-leaky"]
 
 
 def whole(case, params, xs):
@@ -168,7 +170,7 @@ class Elsewhere:
 @each(["chain", "bidirectional-stack"])
 def test_one_trace_per_configuration(case):
     chex.clear_trace_counter()
-    params, xs = single(model_params(case)), jnp.ones((STEPS, B, case.size))
+    params, xs = single(model_params(case)), jnp.ones((STEPS, B, *case.sizes))
 
     @functools.partial(jit, static_argnames="model")
     @chex.assert_max_traces(n=1)
@@ -217,7 +219,8 @@ DRAWING = ["dropout-trnn", "zoneout", "recurrent-dropout", "regularized"]
 def test_bfloat16_comes_out_and_carries_keep_their_dtypes(case, train):
     model, params = narrow(case.model), single(model_params(case))
     xs = jnp.asarray(vectors(steps=STEPS, size=case.size), jnp.float32)
-    options = {"lengths": np.full(B, 3), "reset": np.zeros((STEPS, B), bool)}
+    reset = np.zeros((STEPS, B), bool) if case.resets else None
+    options = {"lengths": np.full(B, 3), "reset": reset}
     options |= {"train": train, "key": jax.random.key(0)}
     carry = model.init_carry(B, params=params)
     apply = functools.partial(model.apply, **options)
@@ -228,7 +231,11 @@ def test_bfloat16_comes_out_and_carries_keep_their_dtypes(case, train):
     assert_narrow(carry)
 
 
-@each(["chain", "residual-trnn", "dilated", "bidirectional", "sru-2017-2", "qrnn-ifo-3", "wavenet"])
+NARROW = ["chain", "residual-trnn", "dilated", "bidirectional", "sru-2017-2", "qrnn-ifo-3"]
+NARROW += ["wavenet", "neural-gpu", "md-2-all", "md-3-leaky"]
+
+
+@each(NARROW)
 def test_bfloat16_is_near(case):
     model, params = narrow(case.model), single(model_params(case))
     xs = jnp.asarray(vectors(steps=STEPS, size=case.size), jnp.float32)

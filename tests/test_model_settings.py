@@ -23,6 +23,7 @@ from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
@@ -120,6 +121,21 @@ SETTINGS = [
     ),
     (lambda: SRU(0), "features is 0; accepted are integers >= 1"),
     (lambda: SRU(M, engine="fast"), "engine is 'fast'; accepted are auto, deferred, cudnn"),
+    (lambda: MultidimensionalLSTM(0), "features is 0; accepted are integers >= 1"),
+    (lambda: MultidimensionalLSTM(M, cell="gru"), "cell is 'gru'; accepted are lstm, stable, le"),
+    (lambda: MultidimensionalLSTM(M, directions=3), "directions is 3; accepted are 1, 2, 4"),
+    (lambda: MultidimensionalLSTM(M, merge="max"), "merge is 'max'; accepted are sum, concatenate"),
+    (lambda: MultidimensionalLSTM(M, engine="fused"), "engine is 'fused'; accepted are auto, def"),
+    (lambda: MultidimensionalLSTM(M, remat_every=0), "remat_every is 0; accepted are None and"),
+    (
+        lambda: MultidimensionalLSTM(6, merge="concatenate"),
+        "features is 6; accepted of 4 directions side by side are multiples of their number",
+    ),
+    (
+        lambda: MultidimensionalLSTM(M, spatial_shape=(2, 3)),
+        "spatial_shape is (2, 3); accepted by MultidimensionalLSTM, which reads images row by row",
+    ),
+    (lambda: MultidimensionalLSTM(M, spatial_shape=(0,)), "spatial_shape is (0,); accepted are"),
     (lambda: QRNN(M, pooling="of"), "pooling is 'of'; accepted are f, fo, ifo"),
     (lambda: QRNN(M, width=0), "width is 0; accepted are integers >= 1"),
     (lambda: QRNN(2.5), "features is 2.5; accepted are integers >= 1"),
@@ -181,6 +197,10 @@ CALLS = [
     (
         lambda: Stacked(LearnedCarry(L), 2).init_carry(B),
         "params is None; accepted with a learned carry are the parameters",
+    ),
+    (
+        lambda: init(MultidimensionalLSTM(M, spatial_shape=(4,))),
+        "input_shape is 2; accepted by MultidimensionalLSTM with spatial_shape (4,) is (4, I)",
     ),
     (
         lambda: override(SRU(M), {"highway": 1.0}),

@@ -42,7 +42,7 @@ def test_a_card_of_then_makes_the_same_network(tmp_path, monkeypatch):
     old = dict(known["model_settings"])
     old["channels"] = old.pop("features")
     (tmp_path / "old.json").write_text(json.dumps(known | {"model_settings": old}))
-    monkeypatch.setattr("tlstm_jax.zoo.make.TRAINED", tmp_path)
+    monkeypatch.setattr("tlstm_jax.zoo.released.TRAINED", tmp_path)
     assert zoo.card("old") == known
 
 

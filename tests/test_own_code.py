@@ -297,6 +297,38 @@ def test_a_module_that_makes_arrays_makes_them_where_the_flag_says(command, tmp_
     assert refused.stderr.startswith("error: platform is 'gpu', but JAX finds no such device here")
 
 
+@pytest.mark.slow
+def test_a_regression_on_tokens_has_no_answer_in_words(command, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        """import dataclasses, jax, jax.numpy as jnp
+from tlstm_jax.tasks.base import BaseTask
+from tlstm_jax.tasks.scoring import squared_error
+from tlstm_jax.typing import Batch
+
+@dataclasses.dataclass(frozen=True)
+class Means(BaseTask):
+    batch_size: int = 4
+    input_size, output_size, tokens = 3, 1, True
+    metrics = staticmethod(squared_error)
+
+    def draw(self, key, batch_size):
+        tokens = jax.random.randint(key, (5, batch_size), 0, 3)
+        wanted = jnp.cumsum(tokens.astype(jnp.float32), axis=0)[..., None]
+        return Batch(tokens, wanted, mask=jnp.ones((5, batch_size), bool))
+"""
+    )
+    code, run = "--task=mine:Means", f"--workdir={tmp_path / 'run'}"
+    small = ("--model=lstm", f"--{WIDTH}=4", "--num_steps=2", "--eval_every=2")
+    ran = command("train", code, *small, run, cwd=tmp_path)
+    assert "accuracy" not in ran.stdout and "on test: loss" in ran.stdout
+    refused = command("generate", code, run, "--prompt=01201", cwd=tmp_path, code_=1)
+    assert refused.stdout == "" and refused.stderr.startswith(
+        "error: task Means answers with numbers; accepted with a prompt are tasks that answer with"
+    )
+    command("visualize", code, run, cwd=tmp_path)
+    command("visualize", code, run, "--prompt=012", cwd=tmp_path)
+
+
 FLAGS = (f"--{WIDTH}=4", "--gate_bias=2", "--num_steps=4", "--eval_every=2", "--checkpoint_every=2")
 
 
@@ -319,6 +351,8 @@ def test_every_program_takes_them(command, tmp_path):
     assert "resuming from step 4" in ran.stdout and "after 6 steps" in ran.stdout
     found = json.loads(command("evaluate", where, *code).stdout)
     assert found["task"] == "parity"
+    longer = json.loads(command("evaluate", where, *code, "--bits=9").stdout)
+    assert longer["sizes"] == {"bits": 9} and longer["loss"] != found["loss"]
     pictures = command("visualize", where, *code).stdout
     assert pictures == f"{run}/pictures/hidden.png\n"
     over = ("--over=model=lstm,own_cells:MGU", f"--workdir={tmp_path / 'sweep'}")

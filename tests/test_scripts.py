@@ -41,6 +41,11 @@ def idx(tmp_path_factory):
 TASKS = {
     "addition": ("--num_digits=2", "--eval_samples=20"),
     "memorization": ("--num_symbols=2", "--alphabet_size=3", "--eval_samples=20", "--model=trnn"),
+    "copy": ("--num_symbols=2", "--delay=3", "--eval_samples=20", "--model=urnn"),
+    "duplication": ("--num_symbols=2", "--eval_samples=20", "--model=lstm"),
+    "reversal": ("--num_symbols=2", "--alphabet_size=3", "--eval_samples=20", "--model=gru"),
+    "associative_recall": ("--num_pairs=3", "--eval_samples=20", "--model=fast_weights"),
+    "adding": ("--sequence_length=5", "--eval_samples=20", "--model=irnn"),
     "pdigits": ("--model=gru", "--batch_size=5"),
     "mnist": ("--model=elman", "--batch_size=5", "--data_dir={idx}"),
     "prows_mnist": ("--model=conv_lstm", "--batch_size=5", "--data_dir={idx}"),
@@ -120,6 +125,22 @@ def test_every_task_trains_resumes_and_evaluates(task, program, text, idx, tmp_p
             "error: the inputs of pixels_digits are its targets, which a LSTM would see; accepted "
             "are models with row_mask A\n"
         )
+    if task == "adding":
+        assert "samples to loss 0.01 in two evaluations in a row: not reached" in out
+        assert "accuracy" not in out + json.dumps(records) + json.dumps(results)
+        ran = program("generate", f"--workdir={workdir}", "--prompt=1", code=1)
+        assert ran.stderr.startswith("error: task adding reads no tokens; accepted with a prompt")
+        drawn = program("visualize", f"--workdir={workdir}").stdout.split()
+        assert drawn == [f"{workdir}/pictures/hidden.png"]
+    if task == "duplication":  # trained at 2, evaluated at 5
+        longer = json.loads(program("evaluate", f"--workdir={workdir}", "--num_symbols=5").stdout)
+        assert longer["sizes"] == {"num_symbols": 5} and longer["step"] == metrics["step"]
+        assert longer["samples"] == "of other sizes than the run's own"
+        assert longer["loss"] != metrics["loss"]
+        ran = program("evaluate", f"--workdir={workdir}", "--num_pairs=5", code=1)
+        assert ran.stderr.startswith("error: --num_pairs is not a setting of task duplication")
+        ran = program("evaluate", f"--workdir={workdir}", "--num_symbols=0", code=1)
+        assert ran.stderr.startswith("error: num_symbols is 0; accepted are integers from 1")
     if task == "memorization":
         answer = program("generate", f"--workdir={workdir}", "--prompt=-ab---").stdout.split()
         assert answer[0] == "-ab---" and len(answer[1]) == 2  # what is asked for

@@ -92,6 +92,8 @@ def test_stopping_at_a_target_needs_one():
 WITHOUT_EFFECT = [
     ("lstm", {"residual": True}, "residual is True; accepted with one layer"),
     ("stacked_lstm", {"residual": True}, "residual is True; accepted with one layer"),
+    ("lstm", {"skip_connections": True}, "skip_connections is True; accepted with one layer"),
+    ("stacked_lstm", {"skip_connections": True}, "skip_connections is True; accepted with one"),
     (
         "lstm",
         {"variational_dropout": True},
@@ -99,6 +101,16 @@ WITHOUT_EFFECT = [
     ),
     ("lstm", {"carry_scale": 0.1}, "carry_scale is 0.1; accepted without learned_carry is None"),
     ("urnn", {"learned_carry": False, "carry_scale": 0.1}, "carry_scale is 0.1; accepted without"),
+    (
+        "gru",
+        {"ponder_cost": 0.1},
+        "ponder_cost is 0.1; accepted without max_ponder of 2 or more is",
+    ),
+    (
+        "gru",
+        {"ponder_epsilon": 0.1, "max_ponder": 1},
+        "ponder_epsilon is 0.1; accepted without max",
+    ),
     (
         "stacked_lstm",
         {"shared": True, "num_layers": 1},
@@ -127,13 +139,44 @@ def test_a_sweep_may_go_over_values_beside_which_a_setting_has_no_effect():
 
 def test_settings_with_an_effect_are_taken():
     zoo.make_model("lstm", residual=True, num_layers=2)
+    zoo.make_model("lstm", skip_connections=True, num_layers=2)
     zoo.make_model("stacked_lstm", shared=True)
     zoo.make_model("grid_lstm", tied=True)
     zoo.make_model("lstm", variational_dropout=True, input_dropout=0.1)
     zoo.make_model("lstm", carry_scale=0.1, learned_carry=True)
     zoo.make_model("urnn", learned_carry=False)
+    zoo.make_model("gru", max_ponder=1)
+    zoo.make_model("gru", max_ponder=2, ponder_cost=0.1, ponder_epsilon=0.1, engine="scan")
     for name in zoo.MODELS:
         zoo.make_model(name, **zoo.model_settings(name))
+
+
+NOT_TOGETHER = [
+    (
+        "lstm",
+        {"num_layers": 2, "residual": True, "skip_connections": True},
+        "residual is True; accepted with skip_connections is False",
+    ),
+    (
+        "lstm",
+        {"max_ponder": 3, "learned_carry": True},
+        "max_ponder is 3; accepted with learned_car",
+    ),
+    ("urnn", {"max_ponder": 3}, "max_ponder is 3; accepted with learned_carry is 0"),
+    ("lstm", {"max_ponder": 3, "engine": "cudnn"}, "engine is cudnn; accepted with max_ponder are"),
+    ("lstm", {"max_ponder": 3, "ponder_cost": -0.1}, "ponder_cost is -0.1; accepted are numbers"),
+    ("lstm", {"max_ponder": 3, "ponder_epsilon": 1.0}, "ponder_epsilon is 1.0; accepted are numb"),
+    ("tlstm", {"max_ponder": 3}, "max_ponder is 3; TensorizedLSTM has a delay of 2; accepted with"),
+    ("qrnn", {"max_ponder": 3}, "max_ponder is 3; accepted for QRNN, not a single cell, is 0"),
+]
+
+
+@pytest.mark.parametrize(("model", "given", "message"), NOT_TOGETHER)
+def test_what_does_not_go_together_is_refused(model, given, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        zoo.make_model(model, **given)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        settings.resolve({"task": "addition", "model": model, **given}, None).check()
 
 
 HARMFUL = {
@@ -148,7 +191,8 @@ RATES = ("dropout", "input_dropout", "recurrent_dropout", "zoneout_hidden", "zon
 
 def _harmful(kind, name):
     plain = next(plain for plain in HARMFUL if kind in (plain, plain | None))
-    return [*HARMFUL[plain], *([1.0, -0.1] if name in RATES else [])]
+    values = [v for v in HARMFUL[plain] if (name, v) != ("spatial_shape", ())]
+    return [*values, *([1.0, -0.1] if name in RATES else [])]
 
 
 @pytest.mark.parametrize("model", zoo.MODELS)

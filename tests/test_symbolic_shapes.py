@@ -11,6 +11,8 @@ from tlstm_jax.models.sequence import as_sequence
 
 T, I = 6, 2
 MODELS = ["stacked", "stacked-tlstm", "bidirectional-late", "dilated", "qrnn-fo-2", "wavenet"]
+MODELS += ["adaptive", "skip", "skip-late"]
+MODELS += ["neural-gpu"]
 
 
 def check(model, size, steps=T, **options):

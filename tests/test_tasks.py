@@ -49,7 +49,8 @@ def task(case, folder):
 def test_has_all_that_the_programs_ask(case, task):
     check_task(task)
     assert task.name == case.name
-    assert (task.target is None) or task.metric in ("accuracy",)
+    known = {("accuracy", True), ("loss", False)}
+    assert task.target is None or (task.metric, task.maximize) in known
     notes = {split: task.notes(split) for split in SPLITS}
     assert all(isinstance(v, int | float | str) for note in notes.values() for v in note.values())
     assert isinstance(task.about, str) and "\n" not in task.about

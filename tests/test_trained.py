@@ -23,7 +23,7 @@ from tlstm_jax.tasks.char_lm import char_lm
 from tlstm_jax.tasks.images import digits
 from tlstm_jax.tasks.memorization import memorization
 from tlstm_jax.training import loop
-from tlstm_jax.zoo import make, weights
+from tlstm_jax.zoo import released, weights
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = ("addition", "char_lm", "digits", "memorization")
@@ -140,7 +140,7 @@ def test_an_unknown_name():
 
 def test_a_damaged_card(tmp_path, monkeypatch):
     no_list = json.dumps(zoo.card("digits") | {"vocabulary": 1}).encode()
-    monkeypatch.setattr(make, "TRAINED", tmp_path)
+    monkeypatch.setattr(released, "TRAINED", tmp_path)
     for content in (b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"model": 1}', no_list):
         (tmp_path / "a.json").write_bytes(content)
         with pytest.raises(ValueError, match=r"^.*a\.json is damaged.*; accepted is a card") as e:
@@ -251,7 +251,7 @@ def test_other_weights_do_not_reach_the_figure(tmp_path, monkeypatch):
         (tmp_path / f"digits.{part}").write_bytes((zoo.TRAINED / f"digits.{part}").read_bytes())
     params["readout"]["kernel"] = -params["readout"]["kernel"]
     weights.write_weights(tmp_path / "digits.npz", params)
-    monkeypatch.setattr(make, "TRAINED", tmp_path)
+    monkeypatch.setattr(released, "TRAINED", tmp_path)
     with pytest.raises(AssertionError):
         test_the_weights_reach_their_figure_on_fresh_data("digits")
 
@@ -303,6 +303,6 @@ def test_one_command_makes_a_trained_model(program, tmp_path):
         "memorization.npz",
         "run",
     ]
-    with mock.patch.object(make, "TRAINED", tmp_path):
+    with mock.patch.object(released, "TRAINED", tmp_path):
         model, _ = zoo.load("memorization")
     assert zoo.count_parameters(model) == card["parameters"] == results["parameters"]

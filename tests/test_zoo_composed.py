@@ -22,6 +22,7 @@ from cases import (
 from tlstm_jax import GRU, LSTM, Elman
 from tlstm_jax.cells import hm_lstm
 from tlstm_jax.cells.fast_slow_lstm import FastSlowCarry, FastSlowLSTM, FastSlowNoise
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridCarry, GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
@@ -208,6 +209,75 @@ def test_tied_grid_lstm_is_the_untied_one_with_equal_weights(x64):
     copies = {f"layer_{n}": params["layer"] for n in range(3)} | {"input": params["input"]}
     expected = run(GridLSTM(M, num_layers=3), copies, tokens())
     assert_close(run(GridLSTM(M, num_layers=3, tied=True), params, tokens()), expected)
+
+
+def feedback_params(cell, num_layers, *, bias, alone):
+    """Random ones; all gates have this bias, and layers hear themselves only, if so told."""
+    params = cell_params(GatedFeedback(M, cell=cell, num_layers=num_layers))
+    for n, layer in enumerate(params.values()):
+        layer["gate"]["bias"][:] = bias
+        if alone:
+            U = layer["feedback"]["kernel"].reshape(num_layers, M, M)
+            U[np.arange(num_layers) != n] = 0.0
+    return params
+
+
+def as_layer(cell, layer, n):
+    """The parameters of a plain cell with a layer's matrices, its U^nn for the candidate."""
+    U = layer["feedback"]["kernel"][n * M : (n + 1) * M]
+    W, b = layer["input"]["kernel"], layer["input"]["bias"]
+    if cell == "elman":
+        return {"input": {"kernel": W}, "recurrent": {"kernel": U, "bias": b}}
+    gates = np.split(layer["recurrent"]["kernel"], 3 if cell == "lstm" else 2, axis=-1)
+    if cell == "lstm":
+        U = np.concatenate([*gates[:2], U, gates[2]], axis=-1)
+        return {"input": {"kernel": W}, "recurrent": {"kernel": U, "bias": b}}
+    recurrent = {"kernel": np.concatenate([*gates, U], axis=-1), "bias": np.zeros(M)}
+    return {"input": {"kernel": W, "bias": b}, "recurrent": recurrent}
+
+
+PLAIN = {"elman": Elman(M), "lstm": LSTM(M), "gru": GRU(M)}
+
+
+@pytest.mark.parametrize("inputs", [vectors, tokens])
+@pytest.mark.parametrize("cell", PLAIN)
+def test_gated_feedback_whose_gates_are_1_and_whose_layers_hear_themselves_is_a_stack(
+    cell, inputs, x64
+):
+    params = feedback_params(cell, 3, bias=LARGE, alone=True)
+    carry, ys = run(GatedFeedback(M, cell=cell, num_layers=3), params, inputs())
+    expected = inputs()
+    for n, layer in enumerate(params.values()):
+        of_layer, expected = run(PLAIN[cell], as_layer(cell, layer, n), expected)
+        assert_close([part[:, n] for part in carry], list(of_layer))
+    assert_close(ys, expected)
+
+
+@pytest.mark.parametrize("cell", PLAIN)
+def test_gated_feedback_whose_gates_are_0_hears_no_candidate_of_the_past(cell, x64):
+    params = feedback_params(cell, 2, bias=-LARGE, alone=False)
+    model = GatedFeedback(M, cell=cell, num_layers=2)
+    start, below = random_carry(model), vectors()[0]
+    carry, y = step(model, params, start, below)
+    for n, layer in enumerate(params.values()):
+        plain = as_layer(cell, layer, n)
+        plain["recurrent"]["kernel"][:, slice(2 * M, 3 * M) if cell != "elman" else slice(M)] = 0.0
+        own = type(start)(*(part[:, n] for part in start))
+        of_layer, below = step(PLAIN[cell], plain, own, below)
+        assert_close([part[:, n] for part in carry], list(of_layer))
+    assert_close(y, below)
+
+
+@pytest.mark.parametrize("cell", PLAIN)
+def test_a_layer_of_gated_feedback_hears_those_above_it_one_step_later(cell, x64):
+    model = GatedFeedback(M, cell=cell, num_layers=2)
+    params = cell_params(model)
+    start = model.init_carry(B, jnp.float64)
+    above = start._replace(hidden=start.hidden.at[:, 1].set(0.5))
+    with_, without = (
+        step(model, params, carry, vectors()[0])[0].hidden for carry in (above, start)
+    )
+    assert (with_[:, 0] != without[:, 0]).all()
 
 
 @pytest.mark.parametrize("dilation", [1, 3, T + 1])

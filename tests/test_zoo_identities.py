@@ -21,9 +21,10 @@ from cases import (
 )
 from zoo_oracles import blocks, layer_norm, norm_gates_update
 
-from tlstm_jax import LSTM, Elman, ResetBeforeGRU
+from tlstm_jax import LSTM, Elman, ResetBeforeGRU, unroll
 from tlstm_jax.cells.elman import ElmanCarry
-from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights import FastWeights, attend
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
 from tlstm_jax.cells.layer_norm_lstm import LayerNormLSTM
@@ -130,6 +131,81 @@ def test_fast_weights_that_are_not_written_leave_a_layer_normalized_elman_networ
     expected = np.tanh(layer_norm(params["norm"], a + params["recurrent"]["bias"]))
     started = cell.init_carry(B, jnp.float64)._replace(hidden=jnp.asarray(h))
     assert_close(step(cell, params, started, x)[1], expected)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_fast_weights_are_attention_to_all_past_states(activation, x64):
+    cell = FastWeights(M, inner_steps=2, activation=activation, decay=0.8, rate=0.7)
+    params, xs = cell_params(cell), vectors(steps=20)
+    hs = np.asarray(run(cell, params, xs)[1])
+    before = np.concatenate([np.zeros((1, B, M)), hs[:-1]])
+    f = {"relu": lambda a: np.maximum(a, 0), "tanh": np.tanh}[activation]
+    U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    a = xs @ params["input"]["kernel"] + before @ U + b
+    h = f(a)
+    for _ in range(2):  # of all time steps at once
+        attended = attend(*map(jnp.asarray, (h, before, before)), decay=0.8, rate=0.7)
+        h = f(layer_norm(params["norm"], a + np.asarray(attended)))
+    assert_close(hs, h, 1e-10)
+
+
+@pytest.mark.parametrize("inputs", [vectors, tokens])
+@pytest.mark.parametrize("settings", [{}, {"decay": 0.9, "rate": 0.5, "query_features": M + 2}])
+def test_fast_weights_of_1992_are_linear_attention_to_all_past_patterns(inputs, settings, x64):
+    cell = FastWeights1992(M, **settings)
+    params, xs = cell_params(cell), inputs(steps=20)
+    attended = jit(cell.attention)(on_device(params), jnp.asarray(xs))
+    assert_close(run(cell, params, xs)[1], attended, 1e-10)
+
+
+def test_attention_of_fast_weights_is_computed_in_float32_at_least():
+    cell = FastWeights1992(M, dtype=jnp.bfloat16)
+    params = jax.tree.map(jnp.float32, cell_params(cell))
+    xs = jnp.float32(vectors(steps=20))
+    ys = unroll(cell, params, cell.init_carry(B), xs)[1]
+    attended = cell.attention(params, xs)
+    assert attended.dtype == jnp.bfloat16
+    assert_close(jnp.float32(ys), jnp.float32(attended), 1e-2)  # of which rounding makes 4e-3
+
+
+def test_fast_weights_of_1992_read_the_input_itself_where_its_map_is_the_identity(x64):
+    cell = FastWeights1992(M, query_features=I, rate=1.0)
+    params, xs = cell_params(cell), vectors()
+    params["input"]["kernel"][:, :I] = np.eye(I)
+    params["input"]["bias"][:I] = 0.0
+    W, b = params["input"]["kernel"], params["input"]["bias"]
+    patterns = np.tanh(xs @ W + b)
+    F = np.cumsum(np.einsum("tba,tbm->tbam", patterns[..., I : 2 * I], patterns[..., 2 * I :]), 0)
+    carry, ys = run(cell, params, xs)
+    assert_close(carry.memory, F[-1])
+    assert_close(ys, np.tanh(np.einsum("tbi,tbim->tbm", xs, F)))
+
+
+def test_fast_weights_of_1992_that_do_not_fade_know_no_order(x64):
+    params, xs = cell_params(FastWeights1992(M)), vectors()
+    other = xs[[2, 0, 3, 1, 4]]
+    ordered, shuffled = (run(FastWeights1992(M), params, x)[1][-1] for x in (xs, other))
+    assert_close(ordered, shuffled)
+    fading = FastWeights1992(M, decay=0.9)
+    ordered, shuffled = (run(fading, params, x)[1][-1] for x in (xs, other))
+    assert np.abs(ordered - shuffled).max() > 1e-3
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.9])
+def test_fast_weights_of_1992_stay_finite_over_a_thousand_steps(decay):
+    cell = FastWeights1992(16, decay=decay)
+    params, xs = cell.init(jax.random.key(0), I), jnp.float32(vectors(steps=1000))
+
+    def loss(params):
+        carry, ys = unroll(cell, params, cell.init_carry(B), xs)
+        return jnp.mean(jnp.square(ys - 0.1)), (carry, ys)
+
+    gradient, (carry, ys) = jit(jax.grad(loss, has_aux=True))(params)
+    finite = jax.tree.map(lambda x: bool(jnp.isfinite(x).all()), (gradient, ys, carry))
+    assert all(jax.tree.leaves(finite))
+    assert jnp.abs(gradient["input"]["kernel"]).max() > 1e-4
+    if decay < 1:  # the sum of a geometric series bounds what is written
+        assert jnp.abs(carry.memory).max() < 1 / 16 / (1 - decay)
 
 
 def test_layer_normalization_forgets_the_scale_of_each_product(x64):

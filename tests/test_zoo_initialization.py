@@ -12,6 +12,8 @@ from model_cases import with_parameters
 from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
@@ -24,9 +26,15 @@ from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.multidimensional_lstm import DIRECTIONS, MultidimensionalLSTM
+from tlstm_jax.models.neural_gpu import NeuralGPU
+from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
@@ -59,12 +67,17 @@ HYPER, GRID, WAVENET = (
     WaveNet(30, residual_features=WIDE, dilations=(1, 2)),
 )
 CONV = ConvLSTM(WIDE, spatial_shape=(4,), peepholes=True)
+ROWS, PYRAMID = RowLSTM(WIDE, spatial_shape=(4,)), PyramidLSTM(WIDE, spatial_shape=(4,), hidden=30)
+SWEEPS = [f"axis_{n}/{way}" for n in (0, 1) for way in ("forward", "backward")]
 FAST_SLOW, FAST_SLOW_SCALED = (
     FastSlowLSTM(WIDE, slow_features=30, num_fast=3),
     FastSlowLSTM(WIDE, slow_features=30, **SCALED),
 )
 FAST_SLOW_NONE = FastSlowLSTM(WIDE, slow_features=30, num_fast=3, forget_bias=0.0, bias_scale=0.3)
+FEEDBACK = {cell: GatedFeedback(WIDE, cell=cell, num_layers=2) for cell in ("elman", "lstm", "gru")}
+EXTENDED = ExtendedNeuralGPU(WIDE, num_outputs=30)
 HM = HMLSTM(WIDE, num_layers=3)
+MD = MultidimensionalLSTM(WIDE)
 FAST_SLOW_PARTS = ("fast_0", "fast_1", "fast_2", "slow")
 Z = slice(4 * WIDE, None)  # an HM layer's boundary
 
@@ -82,12 +95,20 @@ NORMAL = [
     (dataclasses.replace(CONV, **SCALED, peephole_scale=0.3), "peephole/kernel", 0.3),
     (PeepholeLSTM(WIDE), "peephole/kernel", 0.1),
     (PeepholeLSTM(WIDE, peephole_scale=0.3), "peephole/kernel", 0.3),
+    (ROWS, "input/kernel", 50**-0.5),
+    (dataclasses.replace(ROWS, mask="none"), "input/kernel", 150**-0.5),
+    (dataclasses.replace(ROWS, **SCALED), "input/kernel", 0.5),
+    *((PYRAMID, f"{sweep}/input/kernel", 150**-0.5) for sweep in SWEEPS),
+    (dataclasses.replace(PYRAMID, **SCALED), f"{SWEEPS[0]}/input/kernel", 0.5),
+    (PYRAMID, "dense/kernel", 30**-0.5),
     (IRNN(WIDE), "input/kernel", 1e-3),
     (IRNN(WIDE, input_scale=None), "input/kernel", 50**-0.5),
     (MultiplicativeLSTM(WIDE), "input_factor/kernel", 50**-0.5),
     (MultiplicativeLSTM(WIDE, **SCALED), "input_factor/kernel", 0.5),
     (FastWeights(WIDE), "input/kernel", 50**-0.5),
     (FastWeights(WIDE, **SCALED), "input/kernel", 0.5),
+    (FastWeights1992(WIDE), "input/kernel", 50**-0.5),
+    (FastWeights1992(WIDE, **SCALED), "input/kernel", 0.5),
     (MultiplicativeRNN(WIDE), "input/kernel", 50**-0.5),
     (MultiplicativeRNN(WIDE), "input_factor/kernel", 50**-0.5),
     (MultiplicativeRNN(WIDE, **SCALED), "input/kernel", 0.5),
@@ -113,6 +134,14 @@ NORMAL = [
     (GRID, "input/kernel", 50**-0.5),
     (GridLSTM(WIDE, **SCALED), "input/kernel", 0.5),
     (RHN(WIDE, depth=2, **SCALED), "input/kernel", 0.5),
+    *((model, "layer_0/input/kernel", 50**-0.5) for model in FEEDBACK.values()),
+    (FEEDBACK["lstm"], "layer_0/gate_input/kernel", 50**-0.5),
+    (FEEDBACK["lstm"], "layer_1/input/kernel", 40**-0.5),
+    (FEEDBACK["lstm"], "layer_1/gate_input/kernel", 40**-0.5),
+    *((FEEDBACK["lstm"], f"layer_{n}/gate/kernel", 80**-0.5) for n in (0, 1)),
+    (GatedFeedback(WIDE, **SCALED), "layer_0/input/kernel", 0.5),
+    (GatedFeedback(WIDE, **SCALED), "layer_0/gate_input/kernel", 0.5),
+    (GatedFeedback(WIDE, **SCALED), "layer_1/input/kernel", 40**-0.5),
     (HM, "layer_0/bottom_up/kernel", 50**-0.5),
     (HMLSTM(WIDE, **SCALED), "layer_0/bottom_up/kernel", 0.5),
     *((HM, f"layer_{n}/bottom_up/kernel", 40**-0.5) for n in (1, 2)),
@@ -126,6 +155,8 @@ NORMAL = [
         (2 / 90) ** 0.5,
     ),  # Glorot's, of its real and imaginary parts
     (FullCapacityURNN(WIDE), "input/kernel", (2 / 90) ** 0.5),
+    *((MD, f"{name}/input/kernel", 50**-0.5) for name in DIRECTIONS),
+    (MultidimensionalLSTM(WIDE, **SCALED), "up_left/input/kernel", 0.5),
     (SRU(WIDE), "input/kernel", 50**-0.5),
     (SRU(WIDE), "peephole/kernel", 40**-0.5),
     (QRNN(WIDE), "input/kernel", 100**-0.5),
@@ -135,6 +166,17 @@ NORMAL = [
     *((WAVENET, f"layer_{n}/residual/kernel", 40**-0.5) for n in (0, 1)),
     *((WAVENET, f"layer_{n}/skip/kernel", 40**-0.5) for n in (0, 1)),
     (WAVENET, "post/kernel", 30**-0.5),
+    (NeuralGPU(WIDE), "input/kernel", 50**-0.5),
+    (NeuralGPU(WIDE, **SCALED), "input/kernel", 0.5),
+    (EXTENDED, "input/kernel", 50**-0.5),
+    (EXTENDED, "readout/kernel", 40**-0.5),
+    (EXTENDED, "embedding/kernel", 1.0),
+    *((EXTENDED, f"decoder/layer_1/{part}/kernel", 360**-0.5) for part in ("gates", "tape")),
+    *(
+        (NeuralGPU(WIDE, relaxation=2), f"layer_{n}/{part}/kernel", 360**-0.5)
+        for n in (0, 1)
+        for part in ("gates", "candidate")
+    ),
 ]
 
 
@@ -163,6 +205,7 @@ ORTHOGONAL = [
     (MultiplicativeLSTM(WIDE), "recurrent_factor/kernel", 1),
     (MultiplicativeRNN(WIDE), "recurrent/kernel", 1),
     (MultiplicativeRNN(WIDE), "recurrent_factor/kernel", 1),
+    (TTLSTM(WIDE, tt_recurrent=False), "recurrent/kernel", 4),
     *((MUT(WIDE, variant=n), "recurrent/kernel", 2 if n == 1 else 3) for n in (1, 2, 3)),
     *((SkipRNN(WIDE), f"{part}/kernel", 1) for part in ("recurrent", "skip")),
     (RHN(WIDE, depth=2), "recurrent/kernel", 2),
@@ -178,6 +221,19 @@ ORTHOGONAL = [
             (GridLSTM(WIDE, tied=True), ("layer",)),
         )
         for part in (f"{layer}/{name}" for layer in layers for name in ("time", "depth"))
+        for rows in (slice(WIDE), slice(WIDE, None))
+    ),
+    *((FEEDBACK["lstm"], f"layer_{n}/recurrent/kernel", 3) for n in (0, 1)),
+    *((FEEDBACK["gru"], f"layer_{n}/recurrent/kernel", 2) for n in (0, 1)),
+    *(
+        (model, f"layer_{n}/feedback/kernel", 1, rows, 1.0)
+        for model in FEEDBACK.values()
+        for n in (0, 1)
+        for rows in (slice(WIDE), slice(WIDE, None))
+    ),
+    *(
+        (MD, f"{name}/recurrent/kernel", 5, rows, 0.5**0.5)
+        for name in DIRECTIONS
         for rows in (slice(WIDE), slice(WIDE, None))
     ),
     *((HM, f"layer_{n}/recurrent/kernel", 4) for n in range(3)),
@@ -208,7 +264,10 @@ DRAWN = [
     SkipRNN(WIDE),
     RHN(WIDE, depth=2),
     HYPER,
+    ROWS,
+    PYRAMID,
 ]
+DRAWN += [FEEDBACK["lstm"], MD]
 DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
 
 
@@ -254,6 +313,11 @@ CONSTANT = [
     *((cell(WIDE), {"recurrent/bias": F}) for cell in (ConvLSTM, PeepholeLSTM, MultiplicativeLSTM)),
     (dataclasses.replace(CONV, forget_bias=-3.0), {"recurrent/bias": -3 * F}),
     (MultiplicativeRNN(WIDE), {}),
+    (dataclasses.replace(ROWS, forget_bias=-3.0), {"recurrent/bias": -3 * F}),
+    (PYRAMID, {f"{sweep}/recurrent/bias": forget(30) for sweep in SWEEPS}),
+    (FastWeights1992(WIDE), {}),
+    (TTLSTM(WIDE), {"recurrent/bias": F}),
+    (TTLSTM(WIDE, tt_recurrent=False, forget_bias=2.0), {"recurrent/bias": 2 * F}),
     (FastWeights(WIDE), {"recurrent/kernel": 0.05 * np.eye(WIDE), "recurrent/bias": None}),
     (
         FastWeights(WIDE, recurrent_scale=0.5, bias_scale=0.0),
@@ -311,9 +375,29 @@ CONSTANT = [
         {f"layer_{n}/recurrent/bias": np.append(F, 0.0) for n in (0, 1)}
         | {"layer_2/recurrent/bias": F},
     ),
+    (FEEDBACK["lstm"], {f"layer_{n}/input/bias": F for n in (0, 1)}),
+    *((FEEDBACK[cell], {}) for cell in ("elman", "gru")),
+    (MD, {}),
+    (
+        MultidimensionalLSTM(WIDE, forget_bias=2.0),
+        {
+            f"{name}/recurrent/bias": forget(WIDE, 2.0, 5) + forget(WIDE, 2.0, 5, 2)
+            for name in DIRECTIONS
+        },
+    ),
+    (
+        MultidimensionalLSTM(WIDE, forget_bias=2.0, cell="leaky", directions=1),
+        {"down_right/recurrent/bias": forget(WIDE, 2.0, 5)},
+    ),
     (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
     (QRNN(WIDE, pooling="ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
     (WAVENET, {}),
+    (NeuralGPU(WIDE), {f"layer_{n}/gates/bias": 1.0 for n in (0, 1)}),
+    (EXTENDED, {f"{of}layer_{n}/gates/bias": 1.0 for of in ("", "decoder/") for n in (0, 1)}),
+    (
+        NeuralGPU(WIDE, num_layers=1, gate_bias=-0.5, relaxation=2),
+        {"layer_0/gates/bias": -0.5},
+    ),
 ]
 
 

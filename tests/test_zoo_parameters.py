@@ -13,6 +13,8 @@ from model_cases import with_parameters
 from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
@@ -25,10 +27,16 @@ from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
+from tlstm_jax.models.neural_gpu import NeuralGPU
+from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
@@ -53,9 +61,12 @@ FLOATS = [
     (PeepholeLSTM(M), {"peephole_scale": 0.5}),
     (ConvLSTM(M, peepholes=True), {"peephole_scale": 0.5, "input_scale": 0.1}),
     (IRNN(M), {"recurrent_scale": 0.5, "input_scale": 0.1}),
+    (PyramidLSTM(M), {"forget_bias": 2.0, "input_scale": 0.5}),
     (SRUCell(M), {"input_scale": 0.5}),
     (FullCapacityURNN(2 * M), {"input_scale": 0.5}),
+    (MultidimensionalLSTM(M), {"forget_bias": 1.0, "input_scale": 0.5}),
     (QRNN(M), {"forget_bias": 1.0, "input_scale": 0.5}),
+    (NeuralGPU(M, relaxation=2), {"gate_bias": 0.5, "input_scale": 0.5}),
 ]
 
 
@@ -98,13 +109,29 @@ COUNTS = [
         5 * 4 * M * (J + M) + 4 * M + 3 * 8 * M,
     ),
     (IRNN(M), M * (J + M + 1)),
+    *(
+        (RowLSTM(M, spatial_shape=(8,), mask=mask), 4 * M * (taps * J + 3 * M + 1))
+        for mask, taps in (("A", 1), ("B", 2), ("none", 3))
+    ),
+    (
+        RowLSTM(M, spatial_shape=(8,), mask="A", kernel_size=5, input_kernel_size=7),
+        4 * M * (3 * J + 5 * M + 1),
+    ),
+    (PyramidLSTM(M, hidden=N), 2 * lstm(J, N) + M * (N + 1)),
+    (
+        PyramidLSTM(M, spatial_shape=(8, 9), kernel_size=5),
+        6 * 4 * M * (25 * (J + M) + 1) + M * (M + 1),
+    ),
     (LayerNormLSTM(M), norm_lstm(J, M)),
     (GateNormLSTM(M), lstm(J, M) + 10 * M),
     (MILSTM(M), lstm(J, M) + 12 * M),
     (MultiplicativeLSTM(M), lstm(J, M) + M * (J + M)),
     (FastWeights(M, inner_steps=3), M * (J + M + 3)),
+    (FastWeights1992(M), 3 * M * (J + 1)),
+    (FastWeights1992(M, query_features=N), (2 * N + M) * (J + 1)),
     (MultiplicativeRNN(M), M * (2 * J + 2 * M + 1)),
     (MultiplicativeRNN(M, factors=2 * M), M * (3 * J + 4 * M + 1)),
+    (TTLSTM(M), 4 * (4 * 1 + 4 * 2 + 7 * 3) + 4 * (4 + 4 * 4 + 9) + 4 * M),
     (MUT(M, variant=1), 3 * J * M + 2 * M * M + 3 * M),
     (MUT(M, variant=2), 3 * M * (J + M + 1)),
     (MUT(M, variant=3), 3 * M * (J + M + 1)),
@@ -120,12 +147,21 @@ COUNTS = [
     ),
     (GridLSTM(M, num_layers=L), 2 * M * (J + 1) + L * 2 * lstm(M, M)),
     (GridLSTM(M, num_layers=L, tied=True), 2 * M * (J + 1) + 2 * lstm(M, M)),
+    *(
+        (
+            GatedFeedback(M, cell=cell, num_layers=L),
+            (J + (L - 1) * M) * (n * M + L) + L * (n * M + (n - 1) * M * M + L * M * (M + L) + L),
+        )
+        for cell, n in (("elman", 1), ("lstm", 4), ("gru", 3))
+    ),
     (
         HMLSTM(M, num_layers=3),
         (4 * M + 1) * ((J + 2 * M + 1) + (3 * M + 1)) + lstm(M, M) + 3 * M * 3 + 3 * M * M,
     ),
     (UnitaryRNN(2 * M), 2 * J * M + 7 * M + M),
     (FullCapacityURNN(2 * M), 2 * J * M + 2 * M * M + M),
+    *((MultidimensionalLSTM(M, directions=n), n * 5 * M * (J + 2 * M + 1)) for n in (1, 2, 4)),
+    (MultidimensionalLSTM(4 * M, merge="concatenate"), 4 * 5 * M * (J + 2 * M + 1)),
     (SRU(M, version=2017), 4 * J * M + 2 * M),
     (SRU(M), 4 * J * M + 4 * M),
     (SRU(J), 3 * J * J + 4 * J),  # as wide as its input, which then needs no matrix
@@ -136,6 +172,17 @@ COUNTS = [
     (
         WaveNet(S, residual_features=M, dilations=(1, 2, 4)),
         M * (J + 1) + 3 * (2 * M * (2 * M + 1) + M * (M + 1) + S * (M + 1)) + S * (S + 1),
+    ),
+    *(
+        (
+            NeuralGPU(M, num_layers=L, kernel_size=5, relaxation=copies),
+            J * M + copies * L * 3 * M * (25 * M + 1),
+        )
+        for copies in (1, 2)
+    ),
+    (
+        ExtendedNeuralGPU(M, num_layers=L, num_outputs=S),
+        J * M + L * 3 * M * (3 * 9 * M + 2) + S * (2 * M + 1),
     ),
 ]
 

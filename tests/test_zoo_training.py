@@ -19,6 +19,7 @@ SMALL = {
     "tlstm": {"tensor_shape": (2,)},
     "trnn": {"tensor_shape": (2,)},
     "skip_rnn": {"skip": 3},
+    "fast_weights_1992": {"decay": 0.7},  # or else it knows no order
     "bn_lstm": {"max_steps": 10},
     "wavenet": {"dilations": (1, 2, 4)},
 }
@@ -26,6 +27,9 @@ SMALL = {
 # weights hardly change.
 SCHEDULES = {"bn_lstm": "cosine"}
 MODELS = pytest.mark.parametrize("name", zoo.MODELS)
+READ_VECTORS = pytest.mark.parametrize(
+    "name", [name for name, entry in zoo.MODELS.items() if not entry.axes]
+)
 
 
 def network_for(task, name, channels):
@@ -34,7 +38,7 @@ def network_for(task, name, channels):
 
 
 @pytest.mark.slow(but=["tlstm"])
-@MODELS
+@READ_VECTORS
 def test_learns_to_repeat_3_of_4_symbols(name):
     task = memorization(num_symbols=3, alphabet_size=4, batch_size=16, eval_samples=250)
     train = TrainSettings(
@@ -51,7 +55,7 @@ def test_learns_to_repeat_3_of_4_symbols(name):
 
 
 @pytest.mark.slow(but=["tlstm", "lstm", "wavenet"])
-@MODELS
+@READ_VECTORS
 def test_a_training_step_of_every_task_is_well_typed(name):
     train = TrainSettings()
     for task in (
@@ -121,6 +125,9 @@ def test_what_is_around_a_model_trains(around):
         ("lstm", {"num_layers": 0}, "num_layers is 0; accepted are integers >= 1"),
         ("lstm", {"dropout": 1.0}, "dropout is 1.0; accepted are rates in [0, 1)"),
         ("lstm", {"depth": 2}, "depth is not a setting of model lstm; accepted are features"),
+        ("neural_gpu", {"relaxation_pull": 0.1}, "relaxation_pull is 0.1; accepted with one copy"),
+        ("neural_gpu", {"kernel_size": 4}, "kernel_size is 4; accepted are odd integers >= 1"),
+        ("extended_neural_gpu", {"num_outputs": 0}, "num_outputs is 0; accepted are integers >= 1"),
         ("nothing", {}, "model is 'nothing'; accepted are tlstm"),
     ],
 )

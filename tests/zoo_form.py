@@ -22,6 +22,7 @@ REFERENCES = {
     "irnn": (("torch",), {}),
     "gru_before": (("keras",), {}),
     "layer_norm_lstm": (("haste-pytorch-cpu",), {}),
+    "conv_lstm": (("conv_lstm",), {"spatial_shape": (2, 3)}),
     "multiplicative_lstm": (("torchrecurrent",), {}),
     "hyper_lstm": (("labml-nn",), {"hyper_features": 3, "embedding_features": 2}),
     "rhn": (("labml-nn",), {"depth": 3}),
@@ -40,6 +41,7 @@ MODELS = {
     "irnn": ("cells.irnn", "IRNN"),
     "gru_before": ("cells.gru", "ResetBeforeGRU"),
     "layer_norm_lstm": ("cells.layer_norm_lstm", "LayerNormLSTM"),
+    "conv_lstm": ("cells.conv_lstm", "ConvLSTM"),
     "multiplicative_lstm": ("cells.multiplicative_lstm", "MultiplicativeLSTM"),
     "hyper_lstm": ("cells.hyper_lstm", "HyperLSTM"),
     "rhn": ("cells.rhn", "RHN"),
@@ -97,7 +99,7 @@ def check(name, arrays):
     """Outputs, last states, and the gradients by weights, inputs and first states."""
     xs, params, first = arrays["xs"], tree(arrays, "params"), states(arrays, "state0")
     model = make_model(name, arrays["features"].item())
-    ours, _ = jax.eval_shape(lambda: model.init(jax.random.key(0), xs.shape[-1]))
+    ours, _ = jax.eval_shape(lambda: model.init(jax.random.key(0), xs.shape[2:]))
     assert shapes(ours) == shapes(params)
 
     def loss(params, first, xs):

@@ -79,6 +79,27 @@ def conv_lstm(params, xs, *, dilation=1):
     return run(states)
 
 
+def row_lstm(params, xs, *, mask):
+    """The LSTM of K_is * x + K_ss * h + b; K_is sees pixels before c (A), up to c (B), around c."""
+    K_is, K_ss, b = (
+        params[k][n]
+        for k, n in [("input", "kernel"), ("recurrent", "kernel"), ("recurrent", "bias")]
+    )
+    taps, W = len(K_is), xs.shape[2]
+    first = {"A": -taps, "B": 1 - taps, "none": -(taps // 2)}[mask]
+    h = c = zeros(xs, W, len(b) // 4)
+    states = []
+    for x in xs:
+        a = convolution(K_ss, h) + b
+        for at in range(W):
+            for k in range(taps):
+                if 0 <= at + first + k < W:
+                    a[:, at] += x[:, at + first + k] @ K_is[k]
+        h, c = lstm_update(a, c)
+        states.append((h, c))
+    return run(states)
+
+
 def lstm_1997(params, xs):
     """c' = c + i g, h' = o tanh(c'); gates in the order i, g, o."""
     U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
@@ -149,6 +170,45 @@ def multiplicative_lstm(params, xs):
     for x in xs:
         m = project(params["input_factor"], x) * (h @ params["recurrent_factor"]["kernel"])
         h, c = lstm_update(project(params["input"], x) + m @ U + b, c)
+        states.append((h, c))
+    return run(states)
+
+
+def fast_weights_1992(params, xs, *, d, decay, rate):
+    """F' = decay F + rate a^T b, y = tanh(q F'); q = x W_q + b_q, a and b = tanh(x W + bias)."""
+    M = len(params["input"]["bias"]) - 2 * d
+    F, ys, states = zeros(xs, d, M), [], []
+    for x in xs:
+        z = project(params["input"], x)
+        q, a, b = z[:, :d], np.tanh(z[:, d : 2 * d]), np.tanh(z[:, 2 * d :])
+        F = np.stack([decay * F[n] + rate * np.outer(a[n], b[n]) for n in range(len(F))])
+        ys.append(np.stack([np.tanh(q[n] @ F[n]) for n in range(len(F))]))
+        states.append((F,))
+    return Run(np.stack(ys), states)
+
+
+def train_matrix(train):
+    """W[i, j] = G_1[i_1, j_1] .. G_d[i_d, j_d], entry by entry."""
+    cores = [train[name]["kernel"] for name in sorted(train) if name.startswith("core_")]
+    rows, columns = ([core.shape[axis] for core in cores] for axis in (1, 2))
+    W = np.zeros((np.prod(rows), np.prod(columns)))
+    for i, of_i in enumerate(np.ndindex(*rows)):
+        for j, of_j in enumerate(np.ndindex(*columns)):
+            product = np.eye(1)
+            for core, i_k, j_k in zip(cores, of_i, of_j, strict=True):
+                product = product @ core[:, i_k, j_k, :]
+            W[i, j] = product.item()
+    return W
+
+
+def tt_lstm(params, xs):
+    """The LSTM of the matrices that the cores make."""
+    W, U, b = train_matrix(params["input"]), params["recurrent"], params["recurrent"]["bias"]
+    U = U["kernel"] if "kernel" in U else train_matrix(U)
+    h = c = zeros(xs, len(U))
+    states = []
+    for x in xs:
+        h, c = lstm_update(project({"kernel": W}, x) + h @ U + b, c)
         states.append((h, c))
     return run(states)
 
@@ -333,6 +393,51 @@ def grid_lstm(params, xs, *, num_layers, tied):
         ys.append(h_depth)
         states.append((np.stack(h_time, axis=1), np.stack(m_time, axis=1)))
     return Run(np.stack(ys), states)
+
+
+def gated_feedback(params, xs, *, cell, num_layers):
+    """Layer j: s = sum_i sigm(below w_ij + h* u_ij + b_ij) (h_i U_ij), in place of the candidate's h U.
+
+    Gates see below and the layer's own h; below is x or the new h of the layer below, h* all old h.
+    """
+    L = num_layers
+    M = params["layer_0"]["feedback"]["kernel"].shape[1]
+    hs = [zeros(xs, M) for _ in range(L)]
+    cs = [zeros(xs, M) for _ in range(L)]
+    ys, states = [], []
+    for x in xs:
+        old = hs
+        hs, below = [], x
+        for j in range(L):
+            layer = params[f"layer_{j}"]
+            w, u, b = (layer[of][of_] for of, of_ in GATE)
+            U = layer["feedback"]["kernel"]
+            s = 0.0
+            for i in range(L):
+                a = project({"kernel": w[:, i : i + 1]}, below) + b[i]
+                for k in range(L):
+                    a = a + old[k] @ u[k * M : (k + 1) * M, i : i + 1]
+                s = s + sigmoid(a) * (old[i] @ U[i * M : (i + 1) * M])
+            a = project(layer["input"], below)
+            own = old[j] @ layer["recurrent"]["kernel"] if cell != "elman" else None
+            if cell == "elman":
+                h = np.tanh(a + s)
+            elif cell == "lstm":
+                (i_x, f_x, g_x, o_x), (i_h, f_h, o_h) = blocks(a, 4), blocks(own, 3)
+                sums = np.concatenate([i_x + i_h, f_x + f_h, g_x + s, o_x + o_h], axis=-1)
+                h, cs[j] = lstm_update(sums, cs[j])
+            else:
+                (r_x, z_x, n_x), (r_h, z_h) = blocks(a, 3), blocks(own, 2)
+                z = sigmoid(z_x + z_h)
+                h = z * old[j] + (1 - z) * np.tanh(n_x + sigmoid(r_x + r_h) * s)
+            hs.append(h)
+            below = h
+        ys.append(below)
+        states.append((np.stack(hs, axis=1), *([np.stack(cs, axis=1)] if cell == "lstm" else [])))
+    return Run(np.stack(ys), states)
+
+
+GATE = ("gate_input", "kernel"), ("gate", "kernel"), ("gate", "bias")  # w, u, b of its gates
 
 
 def hm_lstm_gates(pre_activation, h, c, z, below):

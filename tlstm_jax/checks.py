@@ -5,6 +5,7 @@ computed, and compiled programs stay the same. Unknown (symbolic) sizes are not 
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,8 @@ from tlstm_jax.typing import Array, Carry, Cell, InputShape, Params, PyTree, Seq
 _KINDS = {jnp.floating: "floats", jnp.integer: "integers", jnp.bool_: "booleans"}
 _SIZES = "T >= 1 steps", "B >= 1 examples"
 _SHAPES = "[T, B, .., I] floats and [T, B] integers"
-_PROBES = 1009, 1013  # two input sizes, to find where a tree of parameters has that size
+# Two input sizes, to find where a tree of parameters has them: a prime, and one of many factors.
+_PROBES = 1009, 30030
 
 
 def check_model(name: str, model: Any) -> None:
@@ -61,7 +63,7 @@ def check_call(
             f"xs has shape {xs.shape} and integers; accepted by {name}, which reads maps, are "
             f"floats [T, B, {', '.join(map(str, spatial))}, I]"
         )
-    size = input_shape_of(xs) if xs.ndim > 2 else _number_of_tokens(model, params)
+    size = input_shape_of(xs) if xs.ndim > 2 else number_of_tokens(model, params)
     sizes = size if isinstance(size, tuple) else (size,)
     size = size if all(isinstance(size, int) for size in sizes) else None
     if size is not None:
@@ -155,6 +157,19 @@ def check_step(cell: Cell, params: Params, carry: Carry, x: Array) -> None:
     check_call(cell, params, carry, jax.ShapeDtypeStruct((1, *x.shape), x.dtype))
 
 
+def number_of_tokens(model: Cell | SequenceModel, params: Params) -> int | None:
+    """The number of tokens that parameters are for; None if the model takes no tokens."""
+    try:
+        axes, more = recall(_input_axes, model)
+    except ValueError:  # it takes vectors of one width only, and says so itself
+        return None
+    leaves, number = _leaves(params), 1
+    for path, axis in axes:
+        shape = jnp.shape(leaves.get(path, jnp.zeros(())))
+        number *= shape[axis] if axis < len(shape) else 1
+    return number - more
+
+
 def _has(model: Any, part: str) -> bool:
     names = ("features", "delay", "causal", "init", "init_carry", part)
     return not isinstance(model, type) and all(hasattr(model, name) for name in names)
@@ -236,22 +251,34 @@ def _init_carry(model: Cell | SequenceModel, size: InputShape | None, batch_size
 
 
 @functools.lru_cache(maxsize=256)
-def _input_axis(model: Cell | SequenceModel) -> tuple[str, int] | None:
-    """A parameter and its axis whose size is the number of inputs; None if there is none."""
+def _input_axes(model: Cell | SequenceModel) -> tuple[list[tuple[str, int]], int]:
+    """Parameters and their axes whose sizes multiply to the number of inputs; most often one.
+
+    Returns:
+      (these, by how much their product is larger than the number).
+    """
     first, second = (_leaves(recall(_init, model, size)[0]) for size in _PROBES)
-    for path, leaf in first.items():
-        for axis, sizes in enumerate(zip(leaf.shape, second[path].shape, strict=True)):
-            if sizes == _PROBES:
-                return path, axis
-    return None
+    varying = [
+        ((path, axis), sizes)
+        for path, leaf in first.items()
+        for axis, sizes in enumerate(zip(leaf.shape, second[path].shape, strict=True))
+        if sizes[0] != sizes[1]
+    ]
+    for where, sizes in varying:
+        if (more := _more(sizes)) is not None:
+            return [where], more
+    products = itertools.accumulate((sizes for _, sizes in varying), _times)  # of a tensor train
+    for n, sizes in enumerate(products, 1):
+        if (more := _more(sizes)) is not None:
+            return [where for where, _ in varying[:n]], more
+    return [], 0
 
 
-def _number_of_tokens(model: Cell | SequenceModel, params: Params) -> int | None:
-    """The number of tokens that parameters are for; None if the model takes no tokens."""
-    try:
-        where = recall(_input_axis, model)
-    except ValueError:  # it takes vectors of one width only, and says so itself
-        return None
-    path, axis = where or ("", 0)
-    shape = jnp.shape(_leaves(params).get(path, jnp.zeros(())))
-    return shape[axis] if axis < len(shape) else 1
+def _times(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return a[0] * b[0], a[1] * b[1]
+
+
+def _more(sizes: tuple[int, int]) -> int | None:
+    """By how much both sizes are larger than the probes; None if not by the same."""
+    first, second = (size - probe for size, probe in zip(sizes, _PROBES, strict=True))
+    return first if first == second else None

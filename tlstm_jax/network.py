@@ -16,7 +16,7 @@ from tlstm_jax.cells.linear import (
     scaled_normal,
     widened,
 )
-from tlstm_jax.cells.shapes import spatial_shape
+from tlstm_jax.cells.shapes import row_mask, spatial_shape
 from tlstm_jax.checks import check_model, check_tree, recall
 from tlstm_jax.models.sequence import as_sequence, last_output
 from tlstm_jax.typing import (
@@ -38,7 +38,7 @@ MAP_READOUTS = ("flatten", "mean")
 def task_sizes(task: Task) -> dict[str, Any]:
     """What a task says of its network: input_size, output_size, tokens, per_location."""
     return {
-        "input_size": task.input_size,
+        "input_size": as_tuple(task.input_size),
         "output_size": task.output_size,
         "tokens": task.tokens,
         "per_location": getattr(task, "per_location", False),  # which not every user's own has
@@ -128,6 +128,10 @@ class Network:
     @property
     def causal(self) -> bool:
         return self.model.causal
+
+    @property
+    def row_mask(self) -> str:
+        return row_mask(self.model)
 
     def check_causal(self) -> None:
         """Raises ValueError, with the name of the part that is not causal, if there is one."""

@@ -31,7 +31,7 @@ _FLOATS = (float, float | None, "float", "float | None")  # strings: postponed a
 
 def overridable(model: Any) -> tuple[str, ...]:
     """The settings of a dataclass, and of its parts, that `override` can replace: floats."""
-    names = [name for part in (model, *_parts(model)) for name in _own(part)]
+    names = [name for part in (model, *parts(model)) for name in _own(part)]
     return tuple(dict.fromkeys(names))
 
 
@@ -132,13 +132,13 @@ def _is_part(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
-def _parts(model: Any) -> list[Any]:
-    """All parts of a dataclass, without itself."""
+def parts(model: Any) -> list[Any]:
+    """All parts of a dataclass that are dataclasses, without itself."""
     found = []
     for field in dataclasses.fields(model):
         value = getattr(model, field.name)
         for part in value if isinstance(value, tuple) else (value,):
-            found += [part, *_parts(part)] if _is_part(part) else []
+            found += [part, *parts(part)] if _is_part(part) else []
     return found
 
 

@@ -19,7 +19,7 @@ def plot_curves(
     title: str = "",
     labels: Mapping[str, str] | None = None,
 ) -> Any:
-    """Loss and metric over samples or characters seen.
+    """Loss and metric, if it is another one, over samples or characters seen.
 
     Args:
       records: {unit: number, "train": {name: value}, "valid": the same or missing} for each report,
@@ -29,9 +29,10 @@ def plot_curves(
     Returns:
       A matplotlib Figure.
     """
-    figure = make_figure((10, 3.6))
-    axes = figure.subplots(1, 2)
-    for axis, name in zip(axes, ("loss", metric), strict=True):
+    names = dict.fromkeys(("loss", metric))
+    figure = make_figure((5 * len(names) + 1 * (len(names) < 2), 3.6))
+    axes = figure.subplots(1, len(names), squeeze=False)[0]
+    for axis, name in zip(axes, names, strict=True):
         for part, style in (
             ("train", {"alpha": 0.5, "lw": 1}),
             ("valid", {"marker": ".", "lw": 1.5}),
@@ -48,7 +49,8 @@ def plot_curves(
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend(frameon=False)
-    _scale_loss(axes[0])
+    losses = [np.asarray(line.get_ydata(), float) for line in axes[0].lines]
+    scale_loss(axes[0], np.concatenate(losses or [[]]))
     if metric.endswith("accuracy"):
         axes[1].set_ylim(-0.02, 1.02)
     figure.suptitle(title, fontsize=10)
@@ -75,19 +77,23 @@ def format_metric(axis: Any, metric: str) -> None:
         axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
-def _scale_loss(axis: Any) -> None:
-    """Logarithmic where the positive values span magnitudes, with ticks that are plain numbers."""
+def scale_loss(axis: Any, values: np.ndarray) -> bool:
+    """Logarithmic where the positive values span magnitudes, with ticks that are plain numbers.
+
+    Returns:
+      Whether it is logarithmic.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axis.lines] or [[]])
     values = values[np.isfinite(values)]
     if values.size == 0 or values.min() <= 0 or values.max() < 10 * values.min():
-        return
+        return False
     decades = np.log10(values.max() / values.min())
     axis.set_yscale("log")
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.yaxis.set_minor_formatter(NullFormatter())
+    return True
 
 
 class Pixels(NamedTuple):

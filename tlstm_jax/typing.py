@@ -44,6 +44,9 @@ class Cell(Protocol):
     A cell whose parameters may have entries beside those that `init` makes names them in
     `optional_params`.
 
+    A cell that has something to say of its parameters, what it saves by them for example, has
+    `about(params)`, a line; params is a tree, of arrays or shapes, that has the cell's own within.
+
     A cell that draws noise in training has `draw(key, num_steps, batch_size)`, a pytree of
     [T, B, ..]: masks, say, drawn before the loop. Its `step`, `mix` and `update` then take the
     noise of their step as one more argument, None outside training.
@@ -172,8 +175,9 @@ class Task(Protocol):
 
     The objective is the task's own: training minimizes the mean of its metric "loss", however it is
     computed. Classification with `tasks.scoring.score` (also for sequences of different `lengths`,
-    with one class each if `last_only`), regression on float targets, and CTC are a few lines each;
-    `tests/own_tasks.py` has one of each.
+    with one class each if `last_only`), regression on float targets with
+    `tasks.scoring.squared_error`, and CTC are a few lines each; `tests/own_tasks.py` has one of
+    each.
 
     A task may also have an `outline`: itself without the arrays, hashable, and equal to that of any
     task with the same batches for the same `data`. Programs are then compiled for it, and keep no

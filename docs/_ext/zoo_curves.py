@@ -37,7 +37,8 @@ def _about(title: str, column: dict[str, Any]) -> str:
     """What was trained on, how much, at which rate, and the metric on the test split."""
     of_text = column["metric"] == "bpc"
     metric, seen = metric_label(title, column["metric"]), "characters" if of_text else "samples"
-    test = "diverged" if None in column["test"] else reached(column) + ("" if of_text else " %")
+    per_cent = " %" if column["metric"].endswith("accuracy") else ""
+    test = "diverged" if None in column["test"] else reached(column) + per_cent
     return (
         f"{title[0].upper()}{title[1:]}: {metric} on the validation split over {column['units'][-1]:,} "
         f"{seen}, at the learning rate {column['learning_rate']:g}; at the end {test} on the test split"

@@ -47,16 +47,17 @@ def models(record: Record, clock: Clock) -> None:
 
 def _programs(name: str, pool: concurrent.futures.Executor) -> dict[str, Callable[[], Any]]:
     """A model's results as functions: on the CPU, and on the device with two precisions."""
+    size = zoo.example_input_size(name, SIZE)
     network = zoo.make_network(
         name,
-        input_size=SIZE,
+        input_size=size,
         output_size=CLASSES,
         tokens=False,
         features=8,
         **SETTINGS.get(name, {}),
     )
     params, state = network.init(jax.random.key(0))
-    xs = np.random.default_rng(0).normal(size=(T, B, SIZE)).astype(np.float32)
+    xs = np.random.default_rng(0).normal(size=(T, B, *np.atleast_1d(size))).astype(np.float32)
     lengths = np.array([T, 2, 4], np.int32)
     everything = jax.jit(_everything(network))
     programs = {}

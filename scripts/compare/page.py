@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tlstm_jax.pictures import label
 from tlstm_jax.scripts.bench.report import environment
 from tlstm_jax.scripts.compare.members import COLUMNS, OF_SYMBOLS, SETTINGS, STEPS_PER_CALL
 
@@ -46,9 +47,10 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 def reached(column: Mapping[str, Any]) -> str:
     """Mean and standard deviation of the metric on the test split over the seeds, as text."""
-    scale, digits = (100, 1) if column["metric"] == "accuracy" else (1, 3)
-    test = scale * np.array(column["test"], float)
-    return f"{test.mean():.{digits}f} ± {test.std(ddof=1):.{digits}f}"
+    accuracy = column["metric"].endswith("accuracy")
+    test = (100 if accuracy else 1) * np.array(column["test"], float)
+    form = ".1f" if accuracy else ".3f" if test.mean() >= 0.1 else ".2g"
+    return f"{test.mean():{form}} ± {test.std(ddof=1):{form}}"
 
 
 def line(name: str, row: Mapping[str, Any]) -> str:
@@ -66,7 +68,7 @@ def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any])
     minutes = sum(row["seconds"] for row in rows.values()) / 60
     first = next(iter(rows.values()))["columns"]
     heads = [
-        f"{title}: {'bits per character' if column['metric'] == 'bpc' else '%'}"
+        f"{title}: {'%' if column['metric'].endswith('accuracy') else label(column['metric'])}"
         f"{' of symbols' if title in OF_SYMBOLS else ''}"
         for title, column in first.items()
     ]

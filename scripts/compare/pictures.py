@@ -45,7 +45,7 @@ def plot_row(
         axis.set_xlabel(f"{'characters' if column['metric'] == 'bpc' else 'samples'} seen")
         axis.set_ylabel(f"{metric_label(name, column['metric'])}, validation")
         axis.set_xlim(0)
-        if column["metric"] == "accuracy":
+        if column["metric"].endswith("accuracy"):
             axis.set_ylim(-0.02, 1.02)
         format_units(axis.xaxis)
         format_metric(axis.yaxis, column["metric"])

@@ -58,6 +58,7 @@ def write_report(
         metric=task.metric,
         maximize=task.maximize,
         unit=task.unit,
+        labels=task.metric_labels,
     )
     save_figure(workdir / "sweep.png", figure)
     settings = ranked(over_seeds(points, scores))

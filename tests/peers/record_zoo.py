@@ -27,6 +27,7 @@ FUNCTIONS = {
     "irnn": zoo_plain.irnn,
     "gru_before": zoo_plain.gru_before,
     "layer_norm_lstm": zoo_special.layer_norm_lstm,
+    "conv_lstm": zoo_plain.conv_lstm,
     "multiplicative_lstm": zoo_plain.multiplicative_lstm,
     "hyper_lstm": zoo_special.hyper_lstm,
     "rhn": zoo_special.rhn,
@@ -66,8 +67,9 @@ def run_reference(name, *, steps=6, batch=2, inputs=3, features=4, dtype=torch.f
     inputs = features if name.endswith("square") else inputs
     shapes, widths, run = FUNCTIONS[name](inputs, features, dtype, **REFERENCES[name][1])
     params = {key: draw_parameter(key, shape) for key, shape in shapes.items()}
-    xs = draw(steps, batch, inputs).requires_grad_()
-    first = tuple(draw(batch, width).requires_grad_() for width in widths)
+    spatial = REFERENCES[name][1].get("spatial_shape", ())
+    xs = draw(steps, batch, *spatial, inputs).requires_grad_()
+    first = tuple(draw(batch, *spatial, width).requires_grad_() for width in widths)
     ys, last = run(params, xs, first)
 
     wanted_ys, wanted = draw(*ys.shape), [draw(*state.shape) for state in last]

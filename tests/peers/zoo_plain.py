@@ -36,6 +36,26 @@ def peephole_lstm(I, M, dtype):
     return {**plain_shapes(I, M, 4), "peephole/kernel": (3, M)}, (M, M), over_time(step)
 
 
+def conv_lstm(I, M, dtype, spatial_shape):
+    """One convolution of [x, h], channels first; its gates are i, f, o, g where ours are i, f, g, o."""
+    K, axes = 3, len(spatial_shape)
+    module = load("conv_lstm").ConvLSTMCell(I, M, K, bias=True).to(dtype)
+
+    def channels_first(a):
+        return a.movedim(-1, 1)
+
+    def step(p, x, states):
+        kernel = torch.cat([p["input/kernel"], p["recurrent/kernel"]], axes)
+        kernel, bias = (reorder(a, (0, 1, 3, 2)) for a in (kernel, p["recurrent/bias"]))
+        weights = {"conv.weight": kernel.movedim((-1, -2), (0, 1)), "conv.bias": bias}
+        new = call(module, weights, channels_first(x), [channels_first(s) for s in states])
+        return tuple(state.movedim(1, -1) for state in new)
+
+    taps = (K,) * axes
+    kernels = {"input/kernel": (*taps, I, 4 * M), "recurrent/kernel": (*taps, M, 4 * M)}
+    return {**kernels, "recurrent/bias": (4 * M,)}, (M, M), over_time(step)
+
+
 def multiplicative_lstm(I, M, dtype):
     module = load("torchrecurrent").MultiplicativeLSTMCell(I, M, dtype=dtype)
 

@@ -4,6 +4,8 @@ from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
 from tlstm_jax.cells.hm_lstm import HMLSTM
@@ -18,9 +20,11 @@ from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
 from tlstm_jax.cells.rhn import RHN
+from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.tensorized import TensorizedLSTM, TensorizedRNN
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.cells.zoneout import Zoneout
 
@@ -33,11 +37,14 @@ __all__ = [
     "MILSTM",
     "MUT",
     "RHN",
+    "TTLSTM",
     "ConvLSTM",
     "Elman",
     "FastSlowLSTM",
     "FastWeights",
+    "FastWeights1992",
     "FullCapacityURNN",
+    "GatedFeedback",
     "GridLSTM",
     "HyperLSTM",
     "LayerNormLSTM",
@@ -46,6 +53,7 @@ __all__ = [
     "PeepholeLSTM",
     "RecurrentDropout",
     "ResetBeforeGRU",
+    "RowLSTM",
     "SRUCell",
     "SkipRNN",
     "TensorizedLSTM",

@@ -8,8 +8,9 @@ Ba, Hinton, Mnih, Leibo and Ionescu, "Using Fast Weights to Attend to the Recent
     h_t = h^S                                           y_t = h_t
 
 A is never needed as a matrix: h A_t is rate times the sum over past states k of decay^{t-1-k} (h . h_k)
-h_k, attention to the recent past by scalar products. The loop here keeps the matrix, whose size does not
-grow with the sequence.
+h_k, attention to the recent past by scalar products, which `attend` computes from a whole sequence of
+states. The loop here keeps the matrix, M^2 numbers that do not grow with the sequence: every step needs
+the state before it, so that attention would save no sequential step, and would keep all past states.
 """
 
 import dataclasses
@@ -34,6 +35,28 @@ from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.typing import Array, InputShape, Params
 
 _ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
+
+
+def attend(queries: Array, keys: Array, values: Array, *, decay: Any, rate: Any) -> Array:
+    """rate sum_{k <= t} decay^{t-k} (q_t . k_k) v_k for all t: attention to the past that fades.
+
+    It is q_t A_t of A_t = decay A_{t-1} + rate k_t^T v_t, A_0 = 0, without A, in T^2 scores of each
+    example. In fast weights of 2016 keys and values are the states before each step, h_0 .. h_{T-1};
+    in those of 1992, the patterns FROM and TO.
+
+    Args:
+      queries, keys: [T, B, d].
+      values: [T, B, M].
+
+    Returns:
+      [T, B, M].
+    """
+    T = len(queries)
+    age = jnp.arange(T)[:, None] - jnp.arange(T)[None, :]  # [T, T]
+    powers = jnp.asarray(decay, queries.dtype) ** jnp.maximum(age, 0).astype(queries.dtype)
+    fading = jnp.where(age >= 0, jnp.asarray(rate, queries.dtype) * powers, jnp.zeros_like(powers))
+    scores = jnp.einsum("tbd,kbd->btk", queries, keys) * fading[None]
+    return jnp.einsum("btk,kbm->tbm", scores, values)
 
 
 class FastWeightsCarry(NamedTuple):

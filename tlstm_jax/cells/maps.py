@@ -7,10 +7,10 @@ from tlstm_jax.cells.tensorized.convolution import cross_layer_convolution, sum_
 from tlstm_jax.typing import Array
 
 
-def check_kernel_size(value: int) -> None:
+def check_kernel_size(value: int, name: str = "kernel_size") -> None:
     """Raises ValueError unless `value` is an odd integer >= 1, so that a kernel has a centre."""
     if not is_integer(value, 1) or value % 2 == 0:
-        raise ValueError(f"kernel_size is {value}; accepted are odd integers >= 1")
+        raise ValueError(f"{name} is {value}; accepted are odd integers >= 1")
 
 
 def convolve(x: Array, kernel: Array, *, dilation: int = 1, bias: Array | None = None) -> Array:

@@ -1,15 +1,21 @@
 """Models: more than one cell in time, and wrappers of any of them."""
 
+from tlstm_jax.models.adaptive_computation import AdaptiveComputation
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.bidirectional import Bidirectional
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
+from tlstm_jax.models.neural_gpu import NeuralGPU
+from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence, last_output
+from tlstm_jax.models.skip_connections import SkipConnections
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.stacked import Stacked
 from tlstm_jax.models.wavenet import WaveNet
@@ -17,14 +23,20 @@ from tlstm_jax.models.wavenet import WaveNet
 __all__ = [
     "QRNN",
     "SRU",
+    "AdaptiveComputation",
     "AnnealedHMLSTM",
     "BatchNormLSTM",
     "Bidirectional",
     "Chain",
     "Dilated",
     "Dropout",
+    "ExtendedNeuralGPU",
     "LearnedCarry",
+    "MultidimensionalLSTM",
+    "NeuralGPU",
+    "PyramidLSTM",
     "Residual",
+    "SkipConnections",
     "Stacked",
     "WaveNet",
     "as_sequence",

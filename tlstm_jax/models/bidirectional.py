@@ -165,7 +165,7 @@ class Bidirectional:
             states[1],
             start,
             reverse(xs, lengths),
-            reset=None if reset is None else reverse(_ends(reset), lengths),
+            reset=None if reset is None else reverse(ends(reset), lengths),
             key=keys[1],
             **options,
         )
@@ -209,6 +209,6 @@ def reverse(xs: Array, lengths: Array | None) -> Array:
     return jnp.take_along_axis(xs, index.reshape(T, B, *(1,) * (xs.ndim - 2)), axis=0)
 
 
-def _ends(reset: Array) -> Array:
+def ends(reset: Array) -> Array:
     """The last step of each example of a stream, from the first steps: bool [T, B]."""
     return jnp.concatenate([reset[1:], jnp.zeros_like(reset[:1])])

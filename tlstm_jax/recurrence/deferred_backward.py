@@ -93,8 +93,11 @@ def _backward(
         dbefore = jax.tree.map(jnp.add, dbefore, dmixed)
         if reset_ is not None:
             dbefore = select(reset_, jax.tree.map(jnp.zeros_like, dbefore), dbefore)
-        if mask_ is not None:
+        if mask_ is not None and mask_.ndim == 1:
             dbefore = select(mask_, dbefore, dnew)
+        elif mask_ is not None:  # of parts of an example, which others read though they rest
+            kept = select(mask_, jax.tree.map(jnp.zeros_like, dnew), dnew)
+            dbefore = jax.tree.map(jnp.add, dbefore, kept)
         dz = None if dz is da else dz  # not stored twice where mix adds z
         rest = (dz, dnew if later else None)
         dupdate = dupdate if later else jax.tree.map(jnp.add, dupdate, more)

@@ -19,7 +19,7 @@ class Inputs(NamedTuple):
         of them.
       reset: [T, B] bool: where True, the example starts from the initial carry with this step.
       mask: [T, B] bool: where False, the step is beyond the example's length. Its carry is kept,
-        and its output is zero.
+        and its output is zero. With more axes, [T, B, ..], parts of an example rest.
       noise: what the cell drew for training, leaves [T, ..].
     """
 

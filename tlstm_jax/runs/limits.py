@@ -13,11 +13,16 @@ _FLOAT32 = 2.0**128  # float32 ends before
 _MOST_SIZE = 2**20  # of one axis
 _MOST_COPIES = 256  # of what is traced once for each
 _MOST_AXES = 5  # the kernel and the unrolled locations grow exponentially with them
+_MOST_CORES = 20  # of a tensor train; 2^20 has no more factors
 
-_COPIES = ("num_layers", "depth", "num_fast", "width")
-_LEAST = {"seed": -(2**31), "permutation_seed": 0, "warmup_steps": 0}  # where it is not 1
+_COPIES = ("num_layers", "depth", "num_fast", "width", "relaxation")
+_MOST_LENGTHS = {"tensor_shape": _MOST_AXES}
+_MOST_LENGTHS |= dict.fromkeys(("tt_shape", "tt_input_shape"), _MOST_CORES)
+_LEAST = {"seed": -(2**31)}  # where it is not 1
+_LEAST |= dict.fromkeys(("permutation_seed", "warmup_steps", "curriculum_steps", "max_ponder"), 0)
 _NUMBERS = ("num_steps", "warmup_steps", "eval_every", "checkpoint_every", "steps_per_call")
-_NUMBERS += ("patience", "seed", "permutation_seed", "anneal_steps", "eval_samples")  # int32
+_NUMBERS += ("patience", "seed", "permutation_seed", "anneal_steps", "eval_samples")
+_NUMBERS += ("relaxation_steps", "curriculum_steps")  # int32
 _MOST = dict.fromkeys(_COPIES, _MOST_COPIES) | dict.fromkeys(_NUMBERS, 2**31 - 1)
 
 
@@ -65,7 +70,7 @@ def _is(name: str | None, value: Any, kind: Any) -> bool:
 
 
 def _most_length(name: str | None) -> int:
-    return _MOST_AXES if name == "tensor_shape" else _MOST_COPIES
+    return _MOST_LENGTHS.get(name, _MOST_COPIES)
 
 
 def _bounds(name: str | None) -> tuple[int, int]:

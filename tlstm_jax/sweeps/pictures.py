@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tlstm_jax.pictures import format_metric, format_units, label, make_figure
+from tlstm_jax.pictures import format_metric, format_units, label, make_figure, scale_loss
 from tlstm_jax.sweeps.search import Setting, over_seeds
 
 MOST_ENTRIES = 8  # of a legend
@@ -21,6 +21,7 @@ def plot_sweep(
     metric: str,
     maximize: bool,
     unit: str,
+    labels: Mapping[str, str] | None = None,
 ) -> Any:
     """The best metric over each setting of a sweep, and the curves.
 
@@ -28,6 +29,7 @@ def plot_sweep(
       points: the settings of N members.
       units: [E], samples or characters at the evaluations; [N, E] if members differ in them.
       curves: [N, E], NaN where there is no evaluation.
+      labels: of metrics, in place of their names.
 
     Returns:
       A matplotlib Figure. Members that differ only in seeds are one curve, their mean, with a band
@@ -42,6 +44,7 @@ def plot_sweep(
     found = over_seeds(points, best if maximize else -best)
     if "seed" in panels:  # nothing else differs
         found = [Setting(dict(p), (n,), 0, math.nan, n, 0) for n, p in enumerate(points)]
+    named = (labels or {}).get(metric, label(metric))
     figure = make_figure((3.4 * (len(panels) + 1.3) + 1, 3.4))
     ratios = [1.0] * len(panels) + [1.3]
     *of_settings, of_curves = figure.subplots(
@@ -50,7 +53,7 @@ def plot_sweep(
     colours = _Colours([point[panels[0]] for point in points])
     for axis, name in zip(of_settings, panels, strict=True):
         _scatter(axis, name, points, found, best, colours, panels[0])
-        axis.set_ylabel(f"best {label(metric)}")
+        axis.set_ylabel(f"best {named}")
     styles = _styles([point[panels[1]] for point in points]) if len(panels) > 1 else {}
     for setting in found:
         members, colour = list(setting.members), colours.of(setting.point[panels[0]])
@@ -59,12 +62,15 @@ def plot_sweep(
     colours.explain(figure, of_curves, panels[0])
     _explain_styles(figure, styles, panels)
     of_curves.set_xlabel(f"{unit} seen")
-    of_curves.set_ylabel(label(metric))
+    of_curves.set_ylabel(named)
     format_units(of_curves.xaxis)
     for axis in (*of_settings, of_curves):
         axis.grid(alpha=0.3)
-        if not maximize and np.nanmax(best) > 3 * np.nanmedian(best):
-            axis.set_ylim(None, 3 * np.nanmedian(best))  # or exploding members hide the others
+        if not maximize:
+            logarithmic = scale_loss(axis, curves if axis is of_curves else best)
+            most = (1e4 if logarithmic else 3) * np.nanmedian(best)
+            if np.nanmax(best) > most:
+                axis.set_ylim(None, most)  # or exploding members hide the others
         format_metric(axis.yaxis, metric)
     return figure
 

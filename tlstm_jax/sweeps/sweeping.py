@@ -45,6 +45,7 @@ class Results:
       stop: why each member stopped.
       best: the index of the best member: the best of the setting with the best mean over seeds.
       network, params, model_state: of the best member at its best evaluation.
+      metric_labels: of the task.
     """
 
     points: list[dict[str, Any]]
@@ -59,6 +60,7 @@ class Results:
     network: Network
     params: Params
     model_state: State
+    metric_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def values(self, name: str) -> np.ndarray:
         """One setting of all members, [N]."""
@@ -81,6 +83,7 @@ class Results:
             metric=self.metric,
             maximize=self.maximize,
             unit=self.unit,
+            labels=self.metric_labels,
         )
 
 
@@ -173,6 +176,7 @@ def sweep(
         network=maker.make(points[index])[1],
         params=of_best[0],
         model_state=of_best[1],
+        metric_labels=getattr(task, "metric_labels", {}),
     )
 
 

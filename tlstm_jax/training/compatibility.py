@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlstm_jax.cells.linear import as_tuple
-from tlstm_jax.cells.shapes import row_mask
 from tlstm_jax.network import Network, task_sizes
 from tlstm_jax.typing import Batch, PyTree, Task
 
@@ -20,12 +18,12 @@ def check_sizes(network: Network, task: Task) -> None:
     """Raises ValueError unless the network reads and writes what the task has."""
     sizes = task_sizes(task)
     for name in ("input_size", "output_size", "per_location"):
-        if getattr(network, name) != as_tuple(sizes[name]):
+        if getattr(network, name) != sizes[name]:
             raise ValueError(
                 f"{name} of the network is {getattr(network, name)}; accepted is that of "
                 f"{task.name}, {sizes[name]}"
             )
-    if getattr(task, "own_targets", False) and row_mask(network.model) != "A":
+    if getattr(task, "own_targets", False) and network.row_mask != "A":
         model = network.model
         while inner := getattr(model, "cell", None) or getattr(model, "model", None):
             model = inner  # of a wrapper
@@ -61,7 +59,7 @@ def check_fits(network: Network, task: Task, data: PyTree) -> None:
 def _check_shapes(task: Task, batch: Any) -> None:
     inputs, targets, mask = batch.inputs, batch.targets, batch.mask
     tokens = jnp.issubdtype(inputs.dtype, jnp.integer)
-    size = as_tuple(task.input_size)
+    size = task_sizes(task)["input_size"]
     spatial = size[:-1] if isinstance(size, tuple) else ()
     if inputs.ndim != (2 if tokens else 3 + len(spatial)):
         accepted = f"[T, B, {', '.join([*map(str, spatial), 'I'])}] of numbers"
@@ -103,6 +101,6 @@ def _check_values(task: Task, batch: Batch) -> None:
 
 
 def _are_classes(task: Task, targets: Any) -> bool:
-    per_location = task_sizes(task)["per_location"]
-    axes = len(as_tuple(task.input_size)) + 1 if per_location else 2
+    sizes = task_sizes(task)
+    axes = len(sizes["input_size"]) + 1 if sizes["per_location"] else 2
     return jnp.issubdtype(targets.dtype, jnp.integer) and targets.ndim == axes

@@ -42,7 +42,7 @@ def judge(task: Task, progress: Progress, metric: float) -> tuple[Progress, bool
         progress = dataclasses.replace(progress, evals_since_best=progress.evals_since_best + 1)
     if task.target is None or progress.units_to_target is not None:
         return progress, improved
-    if sign * metric < sign * task.target:
+    if not sign * metric >= sign * task.target:  # NaN too
         return dataclasses.replace(progress, reached_at=None), improved
     if progress.reached_at is None:
         return dataclasses.replace(progress, reached_at=progress.units), improved

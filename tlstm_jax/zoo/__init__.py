@@ -9,14 +9,11 @@
 from tlstm_jax.zoo.catalogue import MODELS, Entry, entry
 from tlstm_jax.zoo.make import (
     DTYPES,
-    TRAINED,
-    card,
     count_parameters,
     current_names,
     example_input_size,
     idle_settings,
     initial_settings,
-    load,
     make_model,
     make_network,
     model_settings,
@@ -24,9 +21,9 @@ from tlstm_jax.zoo.make import (
     setting_descriptions,
     setting_types,
     traced_settings,
-    trained,
 )
 from tlstm_jax.zoo.presets import PRESETS, Preset
+from tlstm_jax.zoo.released import TRAINED, card, load, trained
 
 __all__ = [
     "DTYPES",

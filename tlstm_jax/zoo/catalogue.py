@@ -9,6 +9,8 @@ from tlstm_jax.cells.conv_lstm import ConvLSTM
 from tlstm_jax.cells.elman import Elman
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
 from tlstm_jax.cells.fast_weights import FastWeights
+from tlstm_jax.cells.fast_weights_1992 import FastWeights1992
+from tlstm_jax.cells.gated_feedback import GatedFeedback
 from tlstm_jax.cells.grid_lstm import GridLSTM
 from tlstm_jax.cells.hyper_lstm import HyperLSTM
 from tlstm_jax.cells.irnn import IRNN
@@ -21,15 +23,20 @@ from tlstm_jax.cells.mut import MUT
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
+from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
+from tlstm_jax.models.neural_gpu import NeuralGPU
+from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
 from tlstm_jax.names import accepted, find, is_own
 from tlstm_jax.typing import Cell, SequenceModel
 from tlstm_jax.zoo.kinds import kind_of
-from tlstm_jax.zoo.makers import dilated, gru, hm_lstm, stacked_lstm, tlstm, trnn
+from tlstm_jax.zoo.makers import dilated, gru, hm_lstm, row_lstm, stacked_lstm, tlstm, trnn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +131,28 @@ MODELS: Mapping[str, Entry] = {
         "Convolutional LSTM, over maps",
         'Shi et al., "Convolutional LSTM Network: A Machine Learning Approach for Precipitation '
         'Nowcasting", NIPS 2015',
-        checked="flax.linen.ConvLSTMCell; the LSTM, where there are no spatial axes",
+        checked="conv_lstm, flax.linen.ConvLSTMCell; the LSTM, where there are no spatial axes",
+    ),
+    "row_lstm": Entry(
+        row_lstm,
+        "Row LSTM, over rows of an image",
+        'van den Oord, Kalchbrenner and Kavukcuoglu, "Pixel Recurrent Neural Networks", ICML 2016',
+        checked="an LSTM for each column (kernels of width 1); what a pixel's output depends on",
+        axes=1,
+    ),
+    "pyramid_lstm": Entry(
+        PyramidLSTM,
+        "PyraMiD-LSTM, over images and volumes from all sides",
+        'Stollenga et al., "Parallel Multi-Dimensional LSTM, With Application to Fast Biomedical '
+        'Volumetric Image Segmentation", NIPS 2015',
+        checked="ConvLSTMs over each axis and direction, summed",
+    ),
+    "md_lstm": Entry(
+        MultidimensionalLSTM,
+        "Multidimensional LSTM, over images: with the cells of 2007 or 2016",
+        'Graves, Fernandez and Schmidhuber, "Multi-Dimensional Recurrent Neural Networks", '
+        "ICANN 2007",
+        checked="the LSTM, where there is one column",
     ),
     "irnn": Entry(
         IRNN,
@@ -157,6 +185,13 @@ MODELS: Mapping[str, Entry] = {
         'Sutskever, Martens and Hinton, "Generating Text with Recurrent Neural Networks", ICML 2011',
         checked="one dense matrix for each symbol",
     ),
+    "tt_lstm": Entry(
+        TTLSTM,
+        "TT-LSTM, an LSTM of tensor trains",
+        'Yang, Krompass and Tresp, "Tensor-Train Recurrent Neural Networks for Video '
+        'Classification", ICML 2017',
+        checked="the LSTM with the trains' dense matrices",
+    ),
     "hyper_lstm": Entry(
         HyperLSTM,
         "HyperLSTM with layer normalization",
@@ -187,11 +222,23 @@ MODELS: Mapping[str, Entry] = {
         'Ba et al., "Using Fast Weights to Attend to the Recent Past", NIPS 2016',
         checked="attention to past states; a layer-normalized Elman network (rate = 0)",
     ),
+    "fast_weights_1992": Entry(
+        FastWeights1992,
+        "Fast weights of a slow network",
+        'Schmidhuber, "Learning to Control Fast-Weight Memories", Neural Computation 1992',
+        checked="linear attention to past patterns",
+    ),
     "grid_lstm": Entry(
         GridLSTM,
         "Grid LSTM over depth and time, tied or untied",
         'Kalchbrenner, Danihelka and Graves, "Grid Long Short-Term Memory", ICLR 2016',
         checked="its wiring from LSTMs",
+    ),
+    "gated_feedback": Entry(
+        GatedFeedback,
+        "Gated-feedback RNN, LSTM or GRU",
+        'Chung et al., "Gated Feedback Recurrent Neural Networks", ICML 2015',
+        checked="a stack, where gates are 1 and layers hear themselves only",
     ),
     "urnn": Entry(
         UnitaryRNN,
@@ -244,6 +291,20 @@ MODELS: Mapping[str, Entry] = {
         'Lei et al., "Simple Recurrent Units for Highly Parallelizable Recurrence", EMNLP 2018',
         checked="sru",
         defaults={"num_layers": 2},
+    ),
+    "neural_gpu": Entry(
+        NeuralGPU,
+        "Neural GPU",
+        'Kaiser and Sutskever, "Neural GPUs Learn Algorithms", ICLR 2016',
+        checked="gated units apart from each other (kernels of one tap); equal copies",
+        defaults={"features": 24},
+    ),
+    "extended_neural_gpu": Entry(
+        ExtendedNeuralGPU,
+        "Extended Neural GPU, with an output tape",
+        'Kaiser and Bengio, "Can Active Memory Replace Attention?", NIPS 2016',
+        checked="a Neural GPU of twice as many steps, where nothing of the tape is read",
+        defaults={"features": 24},
     ),
     "mut": Entry(
         MUT,

@@ -7,6 +7,9 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tlstm_jax.overrides import parts
+from tlstm_jax.typing import PyTree
+
 _SECTION = re.compile(r"^(?:Attributes|Args):$")
 _ENTRY = re.compile(r"^  (\w+(?:, \w+)*): (.*)$")
 _CONTINUED = re.compile(r"^ {4,}(\S.*)$")
@@ -22,6 +25,16 @@ def described(make: Callable[..., Any]) -> dict[str, str]:
     for source in _sources(make):
         texts |= {k: v for k, v in _entries(source.__doc__ or "") if k not in texts}
     return texts
+
+
+def remarks(model: Any, params: PyTree) -> list[str]:
+    """What the parts of a model say of themselves, by `about(params)`, each once.
+
+    Args:
+      params: the model's parameters, or their shapes.
+    """
+    said = (part.about(params) for part in parts(model) if hasattr(part, "about"))
+    return list(dict.fromkeys(said))
 
 
 def _sources(make: Any) -> Iterator[Any]:

@@ -9,17 +9,14 @@ A user's own cell or model is named with its module, `make_model("my_package.my_
 frozen dataclass, or a function that returns one. Its settings are its fields or parameters, with
 annotations and defaults (`names.parameters`); `features` needs no default, and `dtype` is that of
 the zoo's models. The module is imported.
-
-Some trained weights come with the package: `trained()` names them, `load(name)` loads them.
 """
 
 import dataclasses
 import functools
 import inspect
-import json
 import numbers
-import pathlib
 import types
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,37 +28,17 @@ from tlstm_jax.cells.shapes import sizes_of
 from tlstm_jax.names import accepted, is_own, parameters
 from tlstm_jax.network import Network
 from tlstm_jax.overrides import initial
-from tlstm_jax.typing import Cell, InputShape, Params, SequenceModel
-from tlstm_jax.zoo.assembly import RATES, Wrapping
+from tlstm_jax.typing import Cell, InputShape, SequenceModel
+from tlstm_jax.zoo.assembly import APPLIED, Wrapping
 from tlstm_jax.zoo.catalogue import check_protocol, entry
 from tlstm_jax.zoo.descriptions import described
 from tlstm_jax.zoo.makers import FEATURES
-from tlstm_jax.zoo.weights import read_weights
 
 DTYPES = ("float32", "bfloat16")
+OF_INPUT = {"input_scale", "tt_input_shape"}  # settings of x, not of hidden states
 _DESCRIBED = {  # settings that are plain values here only
     "features": "M, the width of a layer, or of one location of a tensor.",
     "dtype": f"the dtype of the computation: {' or '.join(DTYPES)}.",
-}
-TRAINED = pathlib.Path(__file__).parent / "trained"  # <name>.json, a card, and <name>.npz
-
-_CARD: Mapping[str, Any] = {
-    "model": str,
-    "model_settings": dict,
-    "input_size": int | list,
-    "output_size": int,
-    "tokens": bool,
-    "task": str,
-    "task_settings": dict,
-    "train_settings": dict,
-    "vocabulary": list | None,
-    "parameters": int,
-    "metric": str,
-    "test": dict,
-    "step": int,
-    "minutes": float,
-    "command": str,
-    "versions": dict,
 }
 
 
@@ -131,7 +108,7 @@ def traced_settings(name: str) -> Mapping[str, tuple[str, str]]:
 
     Returns:
       Setting -> ("init" or "apply", the Network's function that reads it; its name in `override`).
-      A rate of dropout is only replaced if it is not 0.
+      Those of "apply" are only replaced if they are given and not 0.
 
     Raises:
       ValueError: there is no such model.
@@ -146,7 +123,7 @@ def _traced(name: str, make: Any) -> Mapping[str, tuple[str, str]]:
     size = example_input_size(name, 2)
     network = make_network(name, input_size=size, output_size=2, tokens=isinstance(size, int))
     own, kinds = own_settings(name), setting_types(name)
-    traced = {k: ("apply", rate) for k, rate in RATES.items() if k not in own}
+    traced = {k: ("apply", there) for k, there in APPLIED.items() if k not in own}
     floats = [k for k in own if kinds[k] in (float, float | None)]
     traced |= {k: ("init", k) for k in floats if k in initial_settings(network)}
     return types.MappingProxyType(traced)
@@ -175,14 +152,20 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
     """
     known = model_settings(name)
     s = known | dict(settings)
-    layers = 1 if "num_layers" in own_settings(name) else s["num_layers"]
+    own = own_settings(name)
+    layers = 1 if "num_layers" in own and "residual" not in own else s["num_layers"]
     one_layer = "with one layer"
     idle = {}
-    if s["residual"] and layers == 1:
-        idle["residual"] = (False, f"{one_layer} (a model with layers of its own counts as one)")
+    for between in ("residual", "skip_connections"):
+        if s[between] and layers == 1:
+            idle[between] = (False, f"{one_layer} (a model with layers of its own counts as one)")
     for shares in ("shared", "tied"):
         if s.get(shares) and s["num_layers"] == 1:
             idle[shares] = (False, one_layer)
+    if s.get("relaxation") == 1:
+        for name in ("relaxation_pull", "relaxation_growth", "relaxation_steps"):
+            if s[name] != known[name]:
+                idle[name] = (known[name], "with one copy (relaxation=1)")
     if s["variational_dropout"] and not (s["dropout"] or s["input_dropout"]):
         idle["variational_dropout"] = (False, "without dropout or input_dropout")
     if s["map_readout"] != "flatten" and "spatial_shape" not in known:
@@ -190,6 +173,9 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
     nothing = (None, 0.0, known["carry_scale"])  # 0.0: what runs were written with by default
     if s["carry_scale"] not in nothing and not s["learned_carry"]:
         idle["carry_scale"] = (known["carry_scale"], "without learned_carry")
+    for of_pondering in ("ponder_cost", "ponder_epsilon"):  # of one inner step, N and R are 1
+        if s["max_ponder"] in (0, 1) and s[of_pondering] != known[of_pondering]:
+            idle[of_pondering] = (known[of_pondering], "without max_ponder of 2 or more")
     return idle
 
 
@@ -237,8 +223,12 @@ def make_model(name: str, **settings: Any) -> SequenceModel:
 
     wrapping = Wrapping(**{k: v for k, v in settings.items() if k not in own})
     # Above the first layer inputs are hidden states, whatever x is.
-    above = make(input_scale=None) if kinds.get("input_scale") == float | None else make()
-    return wrapping.wrap(make(), above)
+    of_input = {key: None for key in OF_INPUT & own.keys() if _may_be_none(kinds[key])}
+    return wrapping.wrap(make(), make(**of_input))
+
+
+def _may_be_none(kind: Any) -> bool:
+    return types.NoneType in typing.get_args(kind)
 
 
 def _is_float(value: Any, kind: Any) -> bool:
@@ -265,7 +255,12 @@ def make_network(
     Raises:
       ValueError: an unknown model or setting, or a value that is not accepted.
     """
-    known = model_settings(name)
+    known, axes = model_settings(name), entry(name).axes
+    if axes and len(sizes_of(input_size)) != axes + 1:
+        raise ValueError(
+            f"input_size is {input_size}; accepted by {name}, which reads maps, are {axes} spatial "
+            f"{'axis' if axes == 1 else 'axes'} and the features"
+        )
     optional = setting_types(name).get("input_scale") == float | None
     if tokens and optional and settings.get("input_scale", known["input_scale"]) is None:
         settings["input_scale"] = 1.0
@@ -285,67 +280,3 @@ def count_parameters(network: Network) -> int:
     """The number of trained parameters."""
     params, _ = jax.eval_shape(network.init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def trained() -> tuple[str, ...]:
-    """The names of the trained models that come with the package."""
-    return tuple(sorted(path.stem for path in TRAINED.glob("*.json")))
-
-
-def card(name: str) -> dict[str, Any]:
-    """The card of a trained model, as `scripts.release` writes it.
-
-    Returns:
-      A dict of plain values: "model" and "model_settings", "input_size", "output_size" and
-      "tokens" (and perhaps "per_location"), as `make_network` takes them; "task", "task_settings"
-      and "train_settings", what it was trained on and how; "vocabulary", for a text the bytes of
-      its tokens, ascending, otherwise None; "parameters", their number; "metric", the name of the
-      task's metric, and "test", all metrics of these weights on the test part; "step", at which
-      they were saved; "command", which made them, "minutes" and "versions".
-
-    Raises:
-      ValueError: there is no such trained model, or its card is damaged.
-    """
-    if name not in trained():
-        raise ValueError(
-            f"trained model is {name!r}; {accepted(name, trained())}: other names of "
-            "tlstm_jax.zoo.MODELS come without weights"
-        )
-    path = TRAINED / f"{name}.json"
-    try:
-        found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} is damaged; accepted is a card in JSON")
-    for field, kind in _CARD.items():
-        if not isinstance(found.get(field), kind):
-            called = getattr(kind, "__name__", kind)
-            raise ValueError(f"{path} is damaged; accepted is a card whose {field} is {called}")
-    return found | {"model_settings": current_names(found["model"], found["model_settings"])}
-
-
-def load(name: str) -> tuple[Network, Params]:
-    """A trained model that comes with the package, and its parameters.
-
-    >>> from tlstm_jax import zoo
-    >>> model, params = zoo.load("memorization")
-    >>> carry = model.init_carry(batch_size=1, params=params)
-
-    Args:
-      name: one of `trained()`.
-
-    Returns:
-      (model, params): a Network without state (pass () for it), and its parameters, a pytree of
-      float32 arrays on the default device.
-
-    Raises:
-      ValueError: there is no such trained model, or its files are damaged.
-      OSError: its weights cannot be opened.
-    """
-    known = card(name)
-    sizes = {size: known[size] for size in ("input_size", "output_size", "tokens")}
-    sizes["per_location"] = known.get("per_location", False)
-    network = make_network(known["model"], **sizes, **known["model_settings"])
-    like, _ = jax.eval_shape(network.init, jax.random.key(0))
-    return network, read_weights(TRAINED / f"{name}.npz", like)

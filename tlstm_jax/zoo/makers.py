@@ -1,5 +1,6 @@
 """Models from plain settings, where their class alone does not suffice."""
 
+import dataclasses
 from typing import Any
 
 from tlstm_jax.cells.elman import Elman
@@ -7,11 +8,13 @@ from tlstm_jax.cells.gru import GRU, ResetBeforeGRU
 from tlstm_jax.cells.hm_lstm import HMLSTM
 from tlstm_jax.cells.linear import check_size
 from tlstm_jax.cells.lstm import LSTM
+from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
 from tlstm_jax.cells.tensorized.rnn import TensorizedRNN
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dilated import dilated_stack
+from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
 
@@ -192,3 +195,53 @@ def hm_lstm(
         dtype=dtype,
     )
     return AnnealedHMLSTM(cell, anneal_steps=anneal_steps, remat_every=remat_every, engine=engine)
+
+
+def row_lstm(
+    features: int = FEATURES,
+    num_layers: int = 2,
+    spatial_shape: tuple[int, ...] = (),
+    kernel_size: int = 3,
+    input_kernel_size: int | None = None,
+    mask: str = "A",
+    residual: bool = False,
+    forget_bias: float = 1.0,
+    input_scale: float | None = None,
+    dtype: Any = None,
+    remat_every: int | None = None,
+    engine: str = "auto",
+) -> Chain:
+    """A stack of Row LSTMs.
+
+    Args:
+      features: M, of every layer.
+      num_layers: L >= 1.
+      spatial_shape: (W,), the width of a row; () is that of the inputs, where they are known.
+      kernel_size: K, odd, of the convolution of the row above.
+      input_kernel_size: odd, of the first layer's convolution of its row before it is masked; None
+        is K. That of the layers above is K.
+      mask: A, B or none: whether y at c sees, of its own row, x before c (to predict x), also at c,
+        or all of it. Above a layer with mask A, layers have mask B.
+      residual: whether there are residual connections around all layers but the first.
+      forget_bias: initial bias of the f gates; the others start at 0.
+      input_scale: initial standard deviation of the first layer's W; None is variance scaling,
+        1 / sqrt(taps I).
+      dtype: the dtype of the computation; None is the parameters' dtype.
+      remat_every, engine: see `unroll`.
+    """
+    check_size("num_layers", num_layers)
+    cell = RowLSTM(
+        features,
+        spatial_shape=spatial_shape,
+        kernel_size=kernel_size,
+        mask="B" if mask == "A" else mask,
+        forget_bias=forget_bias,
+        dtype=dtype,
+    )
+    first = dataclasses.replace(
+        cell, mask=mask, input_kernel_size=input_kernel_size, input_scale=input_scale
+    )
+    over_time = {"remat_every": remat_every, "engine": engine}
+    above = as_sequence(cell, **over_time)
+    above = Residual(above) if residual else above
+    return Chain((as_sequence(first, **over_time), *[above] * (num_layers - 1)))

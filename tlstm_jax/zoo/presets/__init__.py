@@ -10,9 +10,16 @@ from collections.abc import Mapping
 from tlstm_jax.zoo.presets.addition import ADDITION
 from tlstm_jax.zoo.presets.char_lm import CHAR_LM
 from tlstm_jax.zoo.presets.images import IMAGES
+from tlstm_jax.zoo.presets.long_memory import LONG_MEMORY
 from tlstm_jax.zoo.presets.memorization import MEMORIZATION
 from tlstm_jax.zoo.presets.preset import Preset
 
-PRESETS: Mapping[str, Preset] = {**MEMORIZATION, **ADDITION, **IMAGES, **CHAR_LM}
+PRESETS: Mapping[str, Preset] = {
+    **MEMORIZATION,
+    **ADDITION,
+    **LONG_MEMORY,
+    **IMAGES,
+    **CHAR_LM,
+}
 
 __all__ = ["PRESETS", "Preset"]
