@@ -65,6 +65,10 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
             "Training steps in which the longest size grows to the task's; 0: all samples have it "
             f"({_OF_SIZES}).",
         ),
+        integer("objects", None, "Digits in a film (moving_digits)."),
+        integer("canvas", None, "Pixels along a side (moving_digits): 64 of MNIST, else 16."),
+        integer("num_frames", None, "Frames of a film (moving_digits)."),
+        flags.DEFINE_string("by", None, "What is read in a step: pixels or rows (pixels_..)."),
         number("valid_fraction", None, "Part of the training images that is held out."),
         cli.define_path_flag("data_dir", None, "Folder of the IDX files, and of prepared data."),
         cli.define_path_flag("data_path", None, "A text file, plain or zipped (char_lm)."),

@@ -1,4 +1,5 @@
-"""Draws what a trained network does: its states at every input, its memory-cell kernels, its wave.
+"""Draws what a trained network does: its states at every input, its memory-cell kernels, its wave;
+rollouts and samples, where its task has them.
 
 python -m scripts.visualize --workdir=runs/quickstart
 python -m scripts.visualize --workdir=runs/quickstart --prompt=-abcca------
@@ -15,11 +16,13 @@ import numpy as np
 from absl import flags
 
 from tlstm_jax import inspection, pictures, runs
+from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.tensorized import convolution
 from tlstm_jax.cells.tensorized.lstm import TensorizedLSTM
 from tlstm_jax.network import Network
 from tlstm_jax.runs.files import save_figure
 from tlstm_jax.scripts import cli
+from tlstm_jax.scripts.generated import Generated, generated
 from tlstm_jax.scripts.run_flags import define_reading_flags, reading_flags
 from tlstm_jax.typing import Array, Batch, Task
 
@@ -30,6 +33,7 @@ PROMPT = flags.DEFINE_string("prompt", None, "Read this in place of an example (
 OUTPUT = cli.define_path_flag("output", None, "Folder of the pictures; the run's if unset.")
 CHECKPOINT = cli.define_checkpoint_flag()
 define_reading_flags()
+_PLACES = 8  # of a map, whose states are drawn
 
 
 class Example(NamedTuple):
@@ -46,39 +50,63 @@ def main() -> int:
     with cli.one_line_errors():
         run = runs.open(WORKDIR.value, reading_flags())
         task, network = run.task, run.network
-        cell = inspection.cell_of(network)
         params, state, progress = run.restore(CHECKPOINT.value)
-        example = _of_split(task) if PROMPT.value is None else _of_prompt(task)
-        outputs = _outputs(network, params, state, example.inputs)
         output = pathlib.Path(OUTPUT.value or run.directory.path / "pictures")
-        output.mkdir(parents=True, exist_ok=True)
         title = f"{task.name}, {run.settings.model}, step {progress.step}"
+        made: dict[str, Generated] = {}
+        if PROMPT.value is None:
+            batch = _batch(task, EXAMPLE.value)
+            example = _of_split(batch, task.last_only)
+            made = generated(task, network, params, state, batch, example=EXAMPLE.value, what=title)
+        else:
+            example = _of_prompt(task)
+        for name, (figure, text) in made.items():
+            _save(output, name, figure)
+            print(text)
+        try:
+            cell = inspection.cell_of(network)
+        except ValueError as error:
+            if not made:
+                raise
+            print(f"no states are drawn: {error}")
+            return 0
+        outputs = _outputs(network, params, state, example.inputs)
         beside, title = _beside(task, example, outputs, title)
-        for name, figure in _figures(cell, params["model"], example.inputs, beside, title).items():
-            save_figure(output / f"{name}.png", figure)
-            print(output / f"{name}.png")
+        inputs = _as_read(task, network, example.inputs)
+        for name, figure in _figures(cell, params["model"], inputs, beside, title).items():
+            _save(output, name, figure)
     return 0
 
 
-def _of_split(task: Task) -> Example:
-    # As for a model without delay: the example is read at once.
-    batch = _eval_batch(task)
+def _save(output: pathlib.Path, name: str, figure: Any) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    save_figure(output / f"{name}.png", figure)
+    print(output / f"{name}.png")
+
+
+def _batch(task: Task, at: int = 0) -> Batch:
+    """The first of the split, as for a model without delay: an example is read at once.
+
+    Raises:
+      ValueError: it has no example `at`.
+    """
+    batch = task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), 0)
     size = batch.inputs.shape[1]
-    if EXAMPLE.value >= size:
-        raise ValueError(f"example is {EXAMPLE.value}; accepted are 0 to {size - 1}")
+    if at >= size:
+        raise ValueError(f"example is {at}; accepted are 0 to {size - 1}")
+    return batch
+
+
+def _of_split(batch: Batch, last_only: bool) -> Example:
     at = EXAMPLE.value
     inputs = batch.inputs[:, at : at + 1]
     if batch.lengths is not None:
         inputs = inputs[: int(batch.lengths[at])]
     if not (jnp.issubdtype(batch.targets.dtype, jnp.integer) and batch.targets.ndim == 2):
-        last = task.last_only and _has_numbers(batch) and batch.targets.ndim == 3
+        last = last_only and _has_numbers(batch) and batch.targets.ndim == 3
         return Example(inputs, None, batch.targets[0, at] if last else None)
     targets = np.where(batch.mask[:, at], batch.targets[:, at], -1)
     return Example(inputs, targets[: len(inputs)])
-
-
-def _eval_batch(task: Task) -> Batch:
-    return task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), 0)
 
 
 def _of_prompt(task: Task) -> Example:
@@ -99,6 +127,13 @@ def _outputs(network: Network, params: dict, state: Any, inputs: Array) -> np.nd
     return np.asarray(logits)[:, 0]
 
 
+def _as_read(task: Task, network: Network, inputs: Array) -> Array:
+    """Maps as vectors, where the model reads these."""
+    if task.tokens or spatial_shape(network.model):
+        return inputs
+    return inputs.reshape(*inputs.shape[:2], -1)
+
+
 def _beside(
     task: Task, example: Example, outputs: np.ndarray, title: str
 ) -> tuple[dict[str, Any], str]:
@@ -111,13 +146,14 @@ def _beside(
         title += f": read as {classes[answers[-1]]}, is {classes[example.targets[0]]}"
     if not task.tokens:
         picture = task.picture(read)
-        return {} if picture is None else {"pixels": pictures.Pixels(read[:, 0], picture)}, title
+        pixels = read.reshape(len(read), -1)  # [T, 1], or [T, W] of rows
+        return {} if picture is None else {"pixels": pictures.Pixels(pixels, picture)}, title
     labels = {"input": _texts(read, task.token_names)}
     if not task.last_only:
         if example.targets is not None:
             labels["target"] = _texts(example.targets, classes)
             answers = np.where(example.targets < 0, -1, answers)  # nothing is asked elsewhere
-        if not _has_numbers(_eval_batch(task)):
+        if not _has_numbers(_batch(task)):
             labels["answer"] = _texts(answers, classes)
     return {"labels": labels}, title
 
@@ -138,7 +174,11 @@ def _figures(
     """Name -> Figure."""
     trace = inspection.trace(cell, params, inputs)
     D, delays = len(getattr(cell, "tensor_shape", ())), [cell.delay]
-    if D:
+    locations = None
+    if spatial := spatial_shape(cell):  # some places along the diagonal of a map
+        D, locations = len(spatial), list(range(0, min(spatial), -(-min(spatial) // _PLACES)))
+        delays = [0] * len(locations)
+    elif D:
         waves = convolution.wave_index(cell.tensor_shape, cell.kernel_size)
         delays = inspection.diagonal(np.asarray(waves)[..., None], D)[:, 0].tolist()
     figures = {}
@@ -146,10 +186,12 @@ def _figures(
         if (states := getattr(trace.carry, name, None)) is None:
             continue
         states = inspection.diagonal(states, D) if D else states[:, :, None]
+        states = states if locations is None else states[:, :, jnp.asarray(locations)]
         if states.ndim == 4:
             figures[name] = pictures.plot_states(
                 np.asarray(states[: len(inputs) + max(delays), 0]),
                 delays=delays,
+                locations=locations,
                 title=f"{name} of {title}",
                 **beside,
             )
@@ -168,7 +210,7 @@ def _figures(
             title=f"memory-cell kernels of {title}",
             **beside,
         )
-    if 1 <= D <= 2:
+    if 1 <= D <= 2 and not spatial:
         figures["wave"] = pictures.plot_wave(waves, steps=min(cell.depth + 2, 10))
     return figures
 

@@ -72,6 +72,10 @@ class BaseTask:
       last_only: only the output that has seen the entire sequence is scored.
       autoregressive: targets are later inputs: a model that is not causal would see them, and
         `scripts.generate` continues a prompt rather than answering it.
+      own_targets: targets are the inputs of the same step, rows of maps: any model would see them
+        but one with `row_mask` "A", whose outputs depend on what is before them alone.
+      given: inputs that a rollout begins with; the rest of its inputs are the network's own
+        predictions, and `scripts.visualize` draws them (`feed`, `film`). 0: there is none.
       unit, units_per_step: what is counted, and how many in a training step; by default samples and
         the batch size.
       metric, maximize: what chooses the best parameters; by default the loss, and whether it is an
@@ -98,6 +102,8 @@ class BaseTask:
     per_location: bool = False
     last_only: bool = False
     autoregressive: bool = False
+    own_targets: bool = False
+    given: int = 0
     unit: str = "samples"
     metric: str = "loss"
     target: float | None = None
@@ -226,7 +232,7 @@ class BaseTask:
 
     @derived
     def token_names(self) -> Sequence[str]:
-        return numerals(self.input_size)
+        return numerals(self.input_size) if isinstance(self.input_size, int) else ()
 
     @derived
     def class_names(self) -> Sequence[str]:
@@ -264,8 +270,24 @@ class BaseTask:
         return ("" if all(len(name) == 1 for name in names) else " ").join(names)
 
     def picture(self, inputs: np.ndarray) -> np.ndarray | None:
-        """One sequence of inputs [T, I] as an image [H, W]; None: it is not an image."""
+        """One sequence of inputs [T, ..] as an image [H, W]; None: it is not an image."""
         return None
+
+    def sample_picture(self, sampled: np.ndarray) -> np.ndarray | None:
+        """One sequence of targets, or of what was sampled in their place, as an image [H, W].
+
+        None: it is not an image. Else `scripts.visualize` draws samples beside the data.
+        """
+        return None
+
+    def film(self, inputs: np.ndarray) -> np.ndarray:
+        """Inputs [T, ..] of a rollout as frames [T, H, W]."""
+        raise NotImplementedError(f"task {self.name} has no film")
+
+    @staticmethod
+    def feed(outputs: Array) -> Array:
+        """What a rollout reads in place of the next input: by default the outputs themselves."""
+        return outputs
 
 
 def numerals(number: int) -> tuple[str, ...]:

@@ -9,6 +9,16 @@ from tlstm_jax.tasks.char_lm import char_lm
 from tlstm_jax.tasks.copying import copy
 from tlstm_jax.tasks.images import digits, fashion_mnist, mnist, pdigits, pfashion_mnist, pmnist
 from tlstm_jax.tasks.memorization import memorization
+from tlstm_jax.tasks.moving_digits import moving_digits
+from tlstm_jax.tasks.pixels import pixels_digits, pixels_mnist
+from tlstm_jax.tasks.rows import (
+    prows_digits,
+    prows_fashion_mnist,
+    prows_mnist,
+    rows_digits,
+    rows_fashion_mnist,
+    rows_mnist,
+)
 from tlstm_jax.tasks.transduction import duplication, reversal
 from tlstm_jax.typing import Task
 
@@ -26,5 +36,14 @@ TASKS: Mapping[str, Callable[..., Task]] = {
     "pfashion_mnist": pfashion_mnist,
     "digits": digits,
     "pdigits": pdigits,
+    "rows_mnist": rows_mnist,
+    "prows_mnist": prows_mnist,
+    "rows_fashion_mnist": rows_fashion_mnist,
+    "prows_fashion_mnist": prows_fashion_mnist,
+    "rows_digits": rows_digits,
+    "prows_digits": prows_digits,
+    "moving_digits": moving_digits,
+    "pixels_mnist": pixels_mnist,
+    "pixels_digits": pixels_digits,
     "char_lm": char_lm,
 }

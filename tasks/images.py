@@ -75,32 +75,41 @@ class Images(BaseTask):
             f"{split}={self.num_examples(split)}" for split in ("train", *_EVAL_SPLITS)
         )
         return (
-            f"Images(name={self.name!r}, steps={self.steps}, {sizes}, "
+            f"{type(self).__name__}(name={self.name!r}, steps={self.steps}, {sizes}, "
             f"batch_size={self.batch_size}, eval_batch_size={self.eval_batch_size}, "
             f"permutation_seed={self.permutation_seed})"
         )
 
     @property
     def steps(self) -> int:
-        """Pixels of an image, T."""
+        """T, the pixels of an image."""
         return self.data["train"]["images"].shape[1]
 
     def num_examples(self, split: str) -> int:
         """Images of the part "train", "valid" or "test"."""
         return len(self.data[split]["labels"])
 
-    def picture(self, inputs: np.ndarray) -> np.ndarray:
-        """The image [H, W] of pixels [T] or [T, 1] in the order in which they are read; H = W.
+    @property
+    def side(self) -> int:
+        """H = W of an image.
 
         Raises:
-          ValueError: T is not the square of a number.
+          ValueError: its pixels are not those of a square.
         """
-        side = math.isqrt(self.steps)
-        if side**2 != self.steps:
-            raise ValueError(f"an image has {self.steps} pixels; accepted are those of a square")
-        image = np.empty(self.steps, np.asarray(inputs).dtype)
-        image[_order(self.steps, self.permutation_seed)] = np.ravel(inputs)
-        return image.reshape(side, side)
+        pixels = self.data["train"]["images"].shape[1]
+        if (side := math.isqrt(pixels)) ** 2 != pixels:
+            raise ValueError(f"an image has {pixels} pixels; accepted are those of a square")
+        return side
+
+    def picture(self, inputs: np.ndarray) -> np.ndarray:
+        """The image [H, W] of its pixels in the order in which they are read; H = W.
+
+        Raises:
+          ValueError: they are not those of a square.
+        """
+        image = np.empty(self.side**2, np.asarray(inputs).dtype)
+        image[_order(image.size, self.permutation_seed)] = np.ravel(inputs)
+        return image.reshape(self.side, self.side)
 
     def train_batch(self, data: Data, key: Array, step: Array, delay: int) -> Batch:
         """Batch `step` of the endless sequence of epochs, B = batch_size.
@@ -111,7 +120,7 @@ class Images(BaseTask):
         del delay
         count = data["train"]["labels"].shape[0]
         index = train_examples(key, step, count, self.batch_size)
-        return _gather(data, "train", index, jnp.ones(index.shape, bool))
+        return self._gather(data, "train", index, jnp.ones(index.shape, bool))
 
     def num_eval_batches(self, split: str, delay: int) -> int:
         """Batches that hold every image of `split`, the last one filled up."""
@@ -123,12 +132,22 @@ class Images(BaseTask):
         del key, delay
         _check_split(split)
         count = data[split]["labels"].shape[0]
-        return _gather(data, split, *eval_examples(index, count, self.eval_batch_size))
+        return self._gather(data, split, *eval_examples(index, count, self.eval_batch_size))
 
     def metrics(self, logits: Array, batch: Batch) -> Sums:
         """The loss (nats) and the accuracy per image; logits [1, B, 10]."""
         sums = score(logits, batch)
         return {name: sums[name] for name in ("loss", "accuracy")}
+
+    def sequences(self, pixels: Array) -> Array:
+        """Inputs [T, B, 1] of images [B, T]."""
+        return pixels.T[:, :, None]
+
+    def _gather(self, data: Data, split: str, index: Array, mask: Array) -> Batch:
+        images = jnp.asarray(data[split]["images"])[index].astype(jnp.float32)  # [B, T]
+        labels = jnp.asarray(data[split]["labels"])[index]  # [B]
+        inputs = self.sequences((images - data["mean"]) / data["std"])
+        return Batch(inputs, targets=labels[None], mask=mask[None])
 
 
 def load(
@@ -274,13 +293,6 @@ def _order(number: int, permutation_seed: int | None) -> np.ndarray:
     if permutation_seed is None:
         return np.arange(number)
     return np.random.default_rng(permutation_seed).permutation(number)
-
-
-def _gather(data: Data, split: str, index: Array, mask: Array) -> Batch:
-    images = jnp.asarray(data[split]["images"])[index].astype(jnp.float32)  # [B, T]
-    labels = jnp.asarray(data[split]["labels"])[index]  # [B]
-    inputs = ((images - data["mean"]) / data["std"]).T[:, :, None]  # [T, B, 1]
-    return Batch(inputs, targets=labels[None], mask=mask[None])
 
 
 def _check_split(split: str) -> None:

@@ -57,6 +57,12 @@ def _char_lm(folder: pathlib.Path, size: int) -> Any:
     return TASKS["char_lm"](folder / "text", batch_size=3, segment_length=7, eval_batch_size=size)
 
 
+def _moving_digits(folder: pathlib.Path, size: int) -> Any:
+    return TASKS["moving_digits"](
+        canvas=11, num_frames=4, batch_size=3, eval_samples=10, eval_batch_size=size
+    )
+
+
 CASES = [
     _drawn("addition", num_digits=2),
     _drawn("memorization", num_symbols=3, alphabet_size=11),
@@ -70,6 +76,16 @@ CASES = [
         for name in ("mnist", "pmnist", "fashion_mnist", "pfashion_mnist")
     ),
     *(_images(name, (144, 360), 1293 // 100, batch_size=100) for name in ("digits", "pdigits")),
+    *(
+        _images(name, (4, 8), 36 // 8, batch_size=8)
+        for name in ("rows_mnist", "prows_mnist", "rows_fashion_mnist", "prows_fashion_mnist")
+    ),
+    _images("pixels_mnist", (4, 8), 36 // 8, batch_size=8),
+    *(
+        _images(name, (144, 360), 1293 // 100, batch_size=100)
+        for name in ("rows_digits", "prows_digits", "pixels_digits")
+    ),
+    TaskCase("moving_digits", _moving_digits, 4, (10, 10), None),
     TaskCase("char_lm", _char_lm, 4, (49, 49), 899 // 21),
     # Of a user's own.
     TaskCase(
@@ -148,8 +164,10 @@ def joined(batches: list[Any], axes: tuple[int, ...] = (1, 1, 1, 0, 0)) -> Any:
 
 
 def logits_of(task: Any, batch: Any) -> np.ndarray:
-    """Logits that depend on each example's inputs alone, as a network's do: [T or 1, B, V]."""
-    inputs = batch.inputs if task.tokens else batch.inputs.sum(-1)  # [T, B]
+    """Logits that depend on each example's inputs alone, as a network's do: [T or 1, B, .., V]."""
+    inputs = batch.inputs if task.tokens else batch.inputs.sum(-1)  # [T, B, ..spatial..]
+    if not task.per_location:
+        inputs = inputs.reshape(*inputs.shape[:2], -1).sum(-1)
     logits = np.sin(np.multiply.outer(inputs + 2.0, 1.0 + np.arange(task.output_size)))
     if task.last_only:
         logits = logits.sum(0, keepdims=True)

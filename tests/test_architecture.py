@@ -22,6 +22,7 @@ RULES = {
     "names": [],
     "checkout": [],
     "pictures": [],
+    "image_pictures": ["pictures"],
     "overrides": ["typing"],
     "checks": ["typing"],
     "convert": ["typing"],

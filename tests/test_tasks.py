@@ -22,6 +22,8 @@ from task_cases import (
 )
 
 from tlstm_jax import LSTM, Network
+from tlstm_jax.cells.shapes import sizes_of
+from tlstm_jax.network import task_sizes
 from tlstm_jax.tasks import base
 from tlstm_jax.tasks.base import check_task
 from tlstm_jax.training.compatibility import check_fits
@@ -54,9 +56,7 @@ def test_has_all_that_the_programs_ask(case, task):
     assert isinstance(task.about, str) and "\n" not in task.about
     assert len(task.class_names) == task.output_size
     assert len(set(task.token_names)) > 1 or not task.tokens
-    check_fits(
-        Network(LSTM(2), task.input_size, task.output_size, tokens=task.tokens), task, task.data
-    )
+    check_fits(Network(LSTM(2), **task_sizes(task)), task, task.data)
 
 
 @pytest.mark.slow(but=["memorization", "addition", "char_lm", "digits"])
@@ -71,7 +71,7 @@ def test_shapes_and_dtypes(task):
             assert batch.inputs.min() >= -1 and batch.inputs.max() < task.input_size
         else:
             assert batch.inputs.dtype == np.float32
-            assert batch.inputs.shape == (T, B, task.input_size)
+            assert batch.inputs.shape == (T, B, *sizes_of(task.input_size))
         assert batch.targets.shape[1] == B and batch.mask.shape[1] == B
         assert batch.mask.dtype == bool
         if batch.targets.ndim == 2:
@@ -171,7 +171,7 @@ def test_no_example_comes_twice_in_an_epoch(case, task):
     rows = [
         row.tobytes() for step in range(steps) for row in train(task, step).inputs.swapaxes(0, 1)
     ]
-    if case.name in ("FirstSymbol", "memorization", "addition"):  # which may be drawn twice
+    if case.name in ("FirstSymbol", "memorization", "addition", "pixels_digits"):  # alike by chance
         assert len(set(rows)) > 0.9 * len(rows)
     else:
         assert len(set(rows)) == len(rows) == steps * task.batch_size

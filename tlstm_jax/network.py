@@ -16,7 +16,7 @@ from tlstm_jax.cells.linear import (
     scaled_normal,
     widened,
 )
-from tlstm_jax.cells.shapes import spatial_shape
+from tlstm_jax.cells.shapes import row_mask, spatial_shape
 from tlstm_jax.checks import check_model, check_tree, recall
 from tlstm_jax.models.sequence import as_sequence, last_output
 from tlstm_jax.typing import (
@@ -124,6 +124,11 @@ class Network:
     @property
     def delay(self) -> int:
         return self.model.delay
+
+    @property
+    def row_mask(self) -> str:
+        """What of its own row a location's logits depend on (`cells.shapes.row_mask`)."""
+        return row_mask(self.model)
 
     @property
     def causal(self) -> bool:

@@ -97,9 +97,9 @@ def scale_loss(axis: Any, values: np.ndarray) -> bool:
 
 
 class Pixels(NamedTuple):
-    """An image that is read pixel by pixel."""
+    """An image that is read pixel by pixel, or row by row."""
 
-    read: np.ndarray  # [T], in the order in which they are read
+    read: np.ndarray  # [T] or [T, W], in the order in which they are read
     image: np.ndarray  # [H, W]
 
 
@@ -110,6 +110,7 @@ def plot_states(
     states: np.ndarray,
     *,
     delays: Sequence[int] | None = None,
+    locations: Sequence[int] | None = None,
     labels: Labels | None = None,
     pixels: Pixels | None = None,
     channels: int = 6,
@@ -122,6 +123,7 @@ def plot_states(
       delays: [P], steps after which an input reaches a location (`convolution.wave_index`): its
         panel is shifted left by as many, so that a column is one input everywhere. None: a column
         is a step.
+      locations: [P], how the locations are called; None: 0, 1, ..
       labels: what is read (and answered) in each column; not drawn if they are more than 80.
       pixels: of an image, drawn above and beside.
       channels: how many are drawn: those that vary most.
@@ -145,7 +147,8 @@ def plot_states(
             vmax=most,
         )
         axis.set_yticks(range(len(chosen)), [str(m) for m in chosen], fontsize=6)
-        where = f"location {p},\nchannel" if P > 1 else "channel"
+        number = p if locations is None else locations[p]
+        where = f"location {number},\nchannel" if P > 1 else "channel"
         axis.set_ylabel(where, rotation=0, ha="right", va="center")
     figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
     _label_columns(axes[-1], T, labels, "step" if delays is None else "input")
@@ -222,7 +225,7 @@ def _panels(
         axis.tick_params(labelbottom=False)
     if pixels is not None:
         strip = figure.add_subplot(grid[0, 1], sharex=axes[0])
-        strip.imshow(np.asarray(pixels.read, float)[None], aspect="auto", cmap="gray")
+        strip.imshow(np.atleast_2d(np.asarray(pixels.read, float).T), aspect="auto", cmap="gray")
         strip.set_yticks([])
         strip.tick_params(labelbottom=False)
         strip.set_ylabel("input", rotation=0, ha="right", va="center")

@@ -52,7 +52,8 @@ class Cell(Protocol):
     noise of their step as one more argument, None outside training.
 
     A cell over maps has `spatial_shape`, the sizes of the axes between B and the features, of its
-    inputs and outputs alike.
+    inputs and outputs alike. One over rows may say what of its own row an output depends
+    on, in `row_mask`: "A", on what is before it alone, "B", on that and what is at its own place.
     """
 
     @property
@@ -95,7 +96,7 @@ class SequenceModel(Protocol):
     A model with features that run backwards in time, complete at an example's first step, has
     `finished_first`, a bool for each feature, True for these.
 
-    One over maps has `spatial_shape`, as a Cell.
+    One over maps has `spatial_shape`, and may have `row_mask`, as a Cell.
     """
 
     @property

@@ -32,7 +32,8 @@ MODULES = (
     *(f"tlstm_jax.{name}" for name in PACKAGES),
     *("tlstm_jax.training.checkpointing", "tlstm_jax.network", "tlstm_jax.generation"),
     *("tlstm_jax.linen", "tlstm_jax.nnx", "tlstm_jax.convert"),
-    *("tlstm_jax.inspection", "tlstm_jax.pictures", "tlstm_jax.typing"),
+    *("tlstm_jax.inspection", "tlstm_jax.pictures", "tlstm_jax.image_pictures"),
+    "tlstm_jax.typing",
 )
 
 # The learning curves of docs/results.md, by the model that made them.

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from tlstm_jax.cells.shapes import spatial_shape
+from tlstm_jax.cells.shapes import row_mask, spatial_shape
 from tlstm_jax.typing import Array, Carry, Cell, InputShape, Params
 
 
@@ -50,6 +50,10 @@ class OfCell:
     @property
     def causal(self) -> bool:
         return self.cell.causal
+
+    @property
+    def row_mask(self) -> str:
+        return row_mask(self.cell)
 
 
 class CellWrapper(OfCell):

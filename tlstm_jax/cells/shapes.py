@@ -65,6 +65,14 @@ def spatial_shape(model: Cell | SequenceModel) -> tuple[int, ...]:
     return getattr(model, "spatial_shape", ())
 
 
+def row_mask(model: Cell | SequenceModel) -> str:
+    """What of its own row an output of a model over rows depends on.
+
+    "A": on what is before it alone; "B": on that and what is at its own place; "none": on all.
+    """
+    return getattr(model, "row_mask", "none")
+
+
 def output_shape(model: Cell | SequenceModel) -> InputShape:
     """The shape of one output, as `init` takes it: M, or (..spatial.., M)."""
     spatial = spatial_shape(model)

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from tlstm_jax.cells.shapes import spatial_shape
+from tlstm_jax.cells.shapes import row_mask, spatial_shape
 from tlstm_jax.models.sequence import as_sequence, finished_first
 from tlstm_jax.typing import Array, Carry, Cell, InputShape, Params, SequenceModel, State
 
@@ -33,6 +33,10 @@ class ModelWrapper:
     @property
     def spatial_shape(self) -> tuple[int, ...]:
         return spatial_shape(self.model)
+
+    @property
+    def row_mask(self) -> str:
+        return row_mask(self.model)
 
     @property
     def delay(self) -> int:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import as_tuple, widened
-from tlstm_jax.cells.shapes import output_shape, spatial_shape
+from tlstm_jax.cells.shapes import output_shape, row_mask, spatial_shape
 from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.models.sequence import as_sequence, cells_at_once, finished_first, split_key
 from tlstm_jax.recurrence import cudnn
@@ -66,6 +66,11 @@ class Chain:
     @property
     def spatial_shape(self) -> tuple[int, ...]:
         return spatial_shape(self.layers[-1])
+
+    @property
+    def row_mask(self) -> str:
+        masks = set(map(row_mask, self.layers))
+        return next(mask for mask in ("none", "A", "B") if mask in masks)
 
     @property
     def delay(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import widened
-from tlstm_jax.cells.shapes import output_shape, sizes_of
+from tlstm_jax.cells.shapes import output_shape, row_mask, sizes_of
 from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.models.base import ModelWrapper
 from tlstm_jax.recurrence.delays import age_at_end, ages, flushed, hold_back
@@ -52,6 +52,10 @@ class Residual(ModelWrapper):
 
     def __post_init__(self) -> None:
         check_model("model", self.model)
+
+    @property
+    def row_mask(self) -> str:
+        return "none" if row_mask(self.model) == "none" else "B"
 
     def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
         """Raises ValueError if inputs are not as wide as outputs."""

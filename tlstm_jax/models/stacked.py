@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import check_size, input_kernel, linear, widened
-from tlstm_jax.cells.shapes import sizes_of, spatial_shape
+from tlstm_jax.cells.shapes import row_mask, sizes_of, spatial_shape
 from tlstm_jax.checks import check_call, check_model
 from tlstm_jax.models.chain import (
     Chain,
@@ -81,6 +81,10 @@ class Stacked:
     @property
     def spatial_shape(self) -> tuple[int, ...]:
         return spatial_shape(self.cell)
+
+    @property
+    def row_mask(self) -> str:
+        return row_mask(self.cell)
 
     @property
     def delay(self) -> int:

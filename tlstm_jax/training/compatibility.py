@@ -23,6 +23,14 @@ def check_sizes(network: Network, task: Task) -> None:
                 f"{name} of the network is {getattr(network, name)}; accepted is that of "
                 f"{task.name}, {sizes[name]}"
             )
+    if getattr(task, "own_targets", False) and network.row_mask != "A":
+        model = network.model
+        while inner := getattr(model, "cell", None) or getattr(model, "model", None):
+            model = inner  # of a wrapper
+        raise ValueError(
+            f"the inputs of {task.name} are its targets, which a {type(model).__name__} would see; "
+            "accepted are models with row_mask A"
+        )
 
 
 def check_fits(network: Network, task: Task, data: PyTree) -> None:
