@@ -1,7 +1,5 @@
 """Binarized images, pixel by pixel and row by row, and what may read them."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,28 +14,19 @@ from tlstm_jax import (
     Dropout,
     Network,
     Residual,
+    RowLSTM,
     Stacked,
     Zoneout,
     as_sequence,
 )
 from tlstm_jax.cells.shapes import row_mask
 from tlstm_jax.network import task_sizes
+from tlstm_jax.scripts.generated import generated
 from tlstm_jax.tasks import images
 from tlstm_jax.tasks.pixels import load, pixels_digits
 from tlstm_jax.training.compatibility import check_fits
 
 KEY = jax.random.key(0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Masked(ConvLSTM):
-    """Says that it is masked, and is not."""
-
-    mask: str = "A"
-
-    @property
-    def row_mask(self):
-        return self.mask
 
 
 def test_both_forms_have_the_same_images_and_the_same_likelihood():
@@ -105,8 +94,8 @@ def rows_network(model, task):
     return Network(model, **task_sizes(task))
 
 
-BARE, MASKED = ConvLSTM(1, spatial_shape=(8,)), Masked(1, spatial_shape=(8,))
-WITH_ITSELF = Masked(1, spatial_shape=(8,), mask="B")
+BARE, MASKED = ConvLSTM(1, spatial_shape=(8,)), RowLSTM(1, spatial_shape=(8,), mask="A")
+WITH_ITSELF = RowLSTM(1, spatial_shape=(8,), mask="B")
 
 
 @pytest.mark.parametrize(
@@ -123,6 +112,7 @@ WITH_ITSELF = Masked(1, spatial_shape=(8,), mask="B")
         (Residual(MASKED), "B"),
         (Chain((WITH_ITSELF, WITH_ITSELF)), "B"),
         (BARE, "none"),
+        (RowLSTM(1, spatial_shape=(8,), mask="none"), "none"),
         (Residual(BARE), "none"),
         (Chain((MASKED, BARE)), "none"),
         (Bidirectional(MASKED, MASKED), "none"),
@@ -146,6 +136,21 @@ def test_a_model_that_would_see_its_targets_is_named():
     for model, name in ((LSTM(3), "LSTM"), (Dropout(Stacked(BARE, 2)), "ConvLSTM")):
         with pytest.raises(ValueError, match=f"which a {name} would see"):
             check_fits(rows_network(model, task), task, task.data)
+
+
+@pytest.mark.parametrize("by", ["pixels", "rows"])
+def test_samples_are_drawn_beside_the_data(by):
+    task = pixels_digits(by=by, eval_batch_size=70)
+    network = rows_network(LSTM(3) if by == "pixels" else MASKED, task)
+    params, state = network.init(KEY)
+    params["readout"]["bias"] = jnp.array([0.0, 30.0])  # then all is white
+    batch = task.eval_batch(task.data, KEY, "test", 0, 0)
+    found = generated(task, network, params, state, batch, example=0, what="a run")
+    assert list(found) == ["samples"]
+    data, samples = (axis.images[0].get_array() for axis in found["samples"].figure.axes)
+    assert data.shape == samples.shape == (8 * 9 - 1, 8 * 9 - 1)
+    np.testing.assert_array_equal(data[9:17, 18:26].ravel(), task.data["test"][8 + 2])
+    assert samples.count() == 64 * 64 and (samples == 1).all()
 
 
 @pytest.mark.parametrize(

@@ -106,22 +106,6 @@ def test_every_task_trains_resumes_and_evaluates(task, program, text, idx, tmp_p
         assert ran.stderr == (
             "error: task pdigits reads no tokens; accepted with a prompt are tasks that do\n"
         )
-    if task == "adding":
-        assert "samples to loss 0.01 in two evaluations in a row: not reached" in out
-        assert "accuracy" not in out + json.dumps(records) + json.dumps(results)
-        ran = program("generate", f"--workdir={workdir}", "--prompt=1", code=1)
-        assert ran.stderr.startswith("error: task adding reads no tokens; accepted with a prompt")
-        drawn = program("visualize", f"--workdir={workdir}").stdout.split()
-        assert drawn == [f"{workdir}/pictures/hidden.png"]
-    if task == "duplication":  # trained at 2, evaluated at 5
-        longer = json.loads(program("evaluate", f"--workdir={workdir}", "--num_symbols=5").stdout)
-        assert longer["sizes"] == {"num_symbols": 5} and longer["step"] == metrics["step"]
-        assert longer["samples"] == "of other sizes than the run's own"
-        assert longer["loss"] != metrics["loss"]
-        ran = program("evaluate", f"--workdir={workdir}", "--num_pairs=5", code=1)
-        assert ran.stderr.startswith("error: --num_pairs is not a setting of task duplication")
-        ran = program("evaluate", f"--workdir={workdir}", "--num_symbols=0", code=1)
-        assert ran.stderr.startswith("error: num_symbols is 0; accepted are integers from 1")
     if task in ("moving_digits", "pixels_digits"):
         drawn = program("visualize", f"--workdir={workdir}").stdout.splitlines()
         name = {"moving_digits": "rollout", "pixels_digits": "samples"}[task]
@@ -141,6 +125,22 @@ def test_every_task_trains_resumes_and_evaluates(task, program, text, idx, tmp_p
             "error: the inputs of pixels_digits are its targets, which a LSTM would see; accepted "
             "are models with row_mask A\n"
         )
+    if task == "adding":
+        assert "samples to loss 0.01 in two evaluations in a row: not reached" in out
+        assert "accuracy" not in out + json.dumps(records) + json.dumps(results)
+        ran = program("generate", f"--workdir={workdir}", "--prompt=1", code=1)
+        assert ran.stderr.startswith("error: task adding reads no tokens; accepted with a prompt")
+        drawn = program("visualize", f"--workdir={workdir}").stdout.split()
+        assert drawn == [f"{workdir}/pictures/hidden.png"]
+    if task == "duplication":  # trained at 2, evaluated at 5
+        longer = json.loads(program("evaluate", f"--workdir={workdir}", "--num_symbols=5").stdout)
+        assert longer["sizes"] == {"num_symbols": 5} and longer["step"] == metrics["step"]
+        assert longer["samples"] == "of other sizes than the run's own"
+        assert longer["loss"] != metrics["loss"]
+        ran = program("evaluate", f"--workdir={workdir}", "--num_pairs=5", code=1)
+        assert ran.stderr.startswith("error: --num_pairs is not a setting of task duplication")
+        ran = program("evaluate", f"--workdir={workdir}", "--num_symbols=0", code=1)
+        assert ran.stderr.startswith("error: num_symbols is 0; accepted are integers from 1")
     if task == "memorization":
         answer = program("generate", f"--workdir={workdir}", "--prompt=-ab---").stdout.split()
         assert answer[0] == "-ab---" and len(answer[1]) == 2  # what is asked for
