@@ -55,8 +55,8 @@ def main() -> int:
         title = f"{task.name}, {run.settings.model}, step {progress.step}"
         made: dict[str, Generated] = {}
         if PROMPT.value is None:
-            batch = _example_batch(task)
-            example = _of_split(task, batch)
+            batch = _batch(task, EXAMPLE.value)
+            example = _of_split(batch, task.last_only)
             made = generated(task, network, params, state, batch, example=EXAMPLE.value, what=title)
         else:
             example = _of_prompt(task)
@@ -84,29 +84,29 @@ def _save(output: pathlib.Path, name: str, figure: Any) -> None:
     print(output / f"{name}.png")
 
 
-def _example_batch(task: Task) -> Batch:
-    """The batch of the example, as for a model without delay: it is read at once."""
-    batch = _eval_batch(task)
+def _batch(task: Task, at: int = 0) -> Batch:
+    """The first of the split, as for a model without delay: an example is read at once.
+
+    Raises:
+      ValueError: it has no example `at`.
+    """
+    batch = task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), 0)
     size = batch.inputs.shape[1]
-    if EXAMPLE.value >= size:
-        raise ValueError(f"example is {EXAMPLE.value}; accepted are 0 to {size - 1}")
+    if at >= size:
+        raise ValueError(f"example is {at}; accepted are 0 to {size - 1}")
     return batch
 
 
-def _of_split(task: Task, batch: Batch) -> Example:
+def _of_split(batch: Batch, last_only: bool) -> Example:
     at = EXAMPLE.value
     inputs = batch.inputs[:, at : at + 1]
     if batch.lengths is not None:
         inputs = inputs[: int(batch.lengths[at])]
     if not (jnp.issubdtype(batch.targets.dtype, jnp.integer) and batch.targets.ndim == 2):
-        last = task.last_only and _has_numbers(batch) and batch.targets.ndim == 3
+        last = last_only and _has_numbers(batch) and batch.targets.ndim == 3
         return Example(inputs, None, batch.targets[0, at] if last else None)
     targets = np.where(batch.mask[:, at], batch.targets[:, at], -1)
     return Example(inputs, targets[: len(inputs)])
-
-
-def _eval_batch(task: Task) -> Batch:
-    return task.eval_batch(task.data, jax.random.key(0), SPLIT.value, jnp.int32(0), 0)
 
 
 def _of_prompt(task: Task) -> Example:
@@ -153,7 +153,7 @@ def _beside(
         if example.targets is not None:
             labels["target"] = _texts(example.targets, classes)
             answers = np.where(example.targets < 0, -1, answers)  # nothing is asked elsewhere
-        if not _has_numbers(_eval_batch(task)):
+        if not _has_numbers(_batch(task)):
             labels["answer"] = _texts(answers, classes)
     return {"labels": labels}, title
 

@@ -1,4 +1,4 @@
-"""Losses and metrics that tasks share: masked classification, regression, and frames of pixels."""
+"""Losses and metrics that tasks share: masked classification, and masked regression."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from tlstm_jax.typing import Array, Batch, Sums
 # What the losses are called on learning curves: `metric_labels` of a task.
 CROSS_ENTROPY = {"loss": "loss (nats per scored output)"}  # of `score`
 MEAN_SQUARED_ERROR = {"loss": "loss (mean squared error)"}  # of `squared_error`
+
 BINARY_CROSS_ENTROPY = {"loss": "loss (nats per frame)"}  # of `binary_score`
 
 
@@ -35,23 +36,6 @@ def score(logits: Array, batch: Batch) -> Sums:
         "accuracy": (_count(right & batch.mask), count),
         "sequence_accuracy": (_count(whole), _count(scored)),
     }
-
-
-def binary_score(logits: Array, batch: Batch) -> Sums:
-    """Binary cross-entropy of the scored outputs of a batch, each a frame of pixels.
-
-    Args:
-      logits: [T, B, ..] floats, of the probability that a pixel is 1.
-      batch: targets of the same shape, in [0, 1], and a mask [T, B].
-
-    Returns:
-      "loss": in nats, the sum over the pixels of a frame, per scored frame. Where targets are
-      neither 0 nor 1, its least value is their entropy, not 0.
-    """
-    nats = optax.sigmoid_binary_cross_entropy(logits, batch.targets)
-    nats = jnp.sum(nats, axis=tuple(range(batch.mask.ndim, nats.ndim)))
-    scored = jnp.where(batch.mask, nats, jnp.zeros_like(nats))
-    return {"loss": (jnp.sum(scored), _count(batch.mask))}
 
 
 def squared_error(outputs: Array, batch: Batch) -> Sums:
@@ -82,6 +66,23 @@ def squared_error(outputs: Array, batch: Batch) -> Sums:
     squared = jnp.square(outputs - targets.astype(outputs.dtype))
     squared = jnp.mean(squared, axis=tuple(range(mask.ndim, squared.ndim)))
     return {"loss": (jnp.sum(jnp.where(mask, squared, jnp.zeros_like(squared))), _count(mask))}
+
+
+def binary_score(logits: Array, batch: Batch) -> Sums:
+    """Binary cross-entropy of the scored outputs of a batch, each a frame of pixels.
+
+    Args:
+      logits: [T, B, ..] floats, of the probability that a pixel is 1.
+      batch: targets of the same shape, in [0, 1], and a mask [T, B].
+
+    Returns:
+      "loss": in nats, the sum over the pixels of a frame, per scored frame. Where targets are
+      neither 0 nor 1, its least value is their entropy, not 0.
+    """
+    nats = optax.sigmoid_binary_cross_entropy(logits, batch.targets)
+    nats = jnp.sum(nats, axis=tuple(range(batch.mask.ndim, nats.ndim)))
+    scored = jnp.where(batch.mask, nats, jnp.zeros_like(nats))
+    return {"loss": (jnp.sum(scored), _count(batch.mask))}
 
 
 def _count(mask: Array) -> jax.Array:

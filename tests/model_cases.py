@@ -172,7 +172,6 @@ def _md_lstm(name, form, directions, *, columns=None, merge="sum", features=M):
 MD = [
     _md_lstm("vectors", "lstm", 4),
     _md_lstm("vectors-below", "stable", 1),
-    _md_lstm("3", "lstm", 1, columns=3),
     _md_lstm("4-stable", "stable", 2, columns=4),
     _md_lstm("3-leaky", "leaky", 1, columns=3),
     _md_lstm("2-all", "lstm", 4, columns=2),

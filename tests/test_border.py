@@ -49,6 +49,7 @@ ALL = [
 RATES = [
     "rate",
     "input_rate",
+    "recurrent_dropout",
     "output_rate",
     "hidden",
     "memory",

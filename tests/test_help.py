@@ -51,7 +51,8 @@ def test_defaults_that_differ_are_told_with_whose_they_are():
         "y": "Default: none.",
         "z": "Default: true.",
     }
-    told = r"Default: 1; 2 \(stacked_lstm, grid_lstm, qrnn, sru\b[^)]*\); 3 \(hm_lstm, gated_feedback\)"
+    two = r"2 \(stacked_lstm, row_lstm, grid_lstm, qrnn, sru\b[^)]*\)"
+    told = rf"Default: 1; {two}; 3 \(hm_lstm, gated_feedback\)"
     assert re.search(told, flags.FLAGS["num_layers"].help)
 
 

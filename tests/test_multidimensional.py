@@ -41,6 +41,7 @@ def as_lstm(params):
     return {"input": {"kernel": blocks(params["input"]["kernel"])}, "recurrent": recurrent}
 
 
+@pytest.mark.slow(but=["lstm-1", "stable-None"])
 @pytest.mark.parametrize("columns", [None, 1])
 @pytest.mark.parametrize("form", ["lstm", "stable"])
 def test_a_single_column_is_an_lstm(form, columns, x64):
@@ -121,6 +122,7 @@ def _is_jaxpr(value):
     return hasattr(getattr(value, "jaxpr", value), "eqns")
 
 
+@pytest.mark.slow(but=["scan-4", "auto-1"])
 @pytest.mark.parametrize("directions", [1, 2, 4])
 @pytest.mark.parametrize("engine", ["scan", "auto"])
 def test_an_image_takes_as_many_steps_as_it_has_diagonals(engine, directions):
@@ -154,6 +156,7 @@ SEEN = {
 }
 
 
+@pytest.mark.slow(but=["2", "4"])
 @pytest.mark.parametrize("directions", SEEN)
 def test_what_an_output_depends_on(directions, x64):
     model = MultidimensionalLSTM(M, spatial_shape=(3,), directions=directions)
@@ -200,6 +203,7 @@ def test_the_last_output_of_each_direction_is_complete(x64):
     assert not any(dataclasses.replace(model, directions=2).finished_first)
 
 
+@pytest.mark.slow
 def test_tokens_are_images_of_one_column(x64):
     model = MultidimensionalLSTM(M, cell="leaky")
     params, xs = params_of(model), tokens()
@@ -207,6 +211,7 @@ def test_tokens_are_images_of_one_column(x64):
     assert_close(outputs(model, params, xs), outputs(model, params, vectors_))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spatial", [(), (W,)])
 def test_training_and_a_key_change_nothing(spatial, x64):
     model = MultidimensionalLSTM(M, spatial_shape=spatial)

@@ -35,6 +35,12 @@ from tlstm_jax.typing import (
 MAP_READOUTS = ("flatten", "mean")
 
 
+def check_map_readout(value: str) -> None:
+    """Raises ValueError unless `value` is one of MAP_READOUTS."""
+    if value not in MAP_READOUTS:
+        raise ValueError(f"map_readout is {value!r}; accepted are {', '.join(MAP_READOUTS)}")
+
+
 def task_sizes(task: Task) -> dict[str, Any]:
     """What a task says of its network: input_size, output_size, tokens, per_location."""
     return {
@@ -88,10 +94,7 @@ class Network:
         if not is_sizes(self.input_size):
             check_size("input_size", self.input_size)
         check_size("output_size", self.output_size)
-        if self.map_readout not in MAP_READOUTS:
-            raise ValueError(
-                f"map_readout is {self.map_readout!r}; accepted are {', '.join(MAP_READOUTS)}"
-            )
+        check_map_readout(self.map_readout)
         if self.per_location and not self._spatial:
             raise ValueError(
                 f"per_location is True and input_size {self.input_size}; accepted is that with maps"
@@ -124,6 +127,11 @@ class Network:
     @property
     def delay(self) -> int:
         return self.model.delay
+
+    @property
+    def row_mask(self) -> str:
+        """What of its own row a location's logits depend on (`cells.shapes.row_mask`)."""
+        return row_mask(self.model)
 
     @property
     def causal(self) -> bool:

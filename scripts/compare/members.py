@@ -26,6 +26,7 @@ LEARNING_RATES = (1e-3, 3e-3)
 SEEDS = (0, 1, 2)
 STEPS_PER_CALL = 50
 EVALUATIONS = 12  # of a training, at most
+WHOLE_SEQUENCES = ["neural_gpu", "extended_neural_gpu"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Column:
       settings: of the task.
       num_steps: of training.
       maps: whether it is for models over maps, with the LSTM and the tensorized LSTM beside them.
+      answers: whether sequences are read before they are answered, so that it is also for models
+        that answer whole sequences, in as many sequential steps as these have.
     """
 
     title: str
@@ -43,6 +46,7 @@ class Column:
     settings: Mapping[str, Any]
     num_steps: int
     maps: bool = False
+    answers: bool = False
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -50,7 +54,8 @@ class Column:
         of_maps = [name for name in zoo.MODELS if "spatial_shape" in zoo.own_settings(name)]
         if self.maps:
             return ("tlstm", "lstm", *of_maps)
-        return tuple(name for name in zoo.MODELS if name not in of_maps)
+        left_out = of_maps + ([] if self.answers else WHOLE_SEQUENCES)
+        return tuple(name for name in zoo.MODELS if name not in left_out)
 
 
 COLUMNS = (
@@ -59,8 +64,11 @@ COLUMNS = (
         "memorization",
         {"num_symbols": 5, "alphabet_size": 8, "batch_size": 16},
         1000,
+        answers=True,
     ),
-    Column("addition, 3 digits", "addition", {"num_digits": 3, "batch_size": 16}, 1000),
+    Column(
+        "addition, 3 digits", "addition", {"num_digits": 3, "batch_size": 16}, 1000, answers=True
+    ),
     Column("permuted 8x8 digits", "pdigits", {"batch_size": 16}, 600),
     Column("text", "char_lm", {"batch_size": 16, "segment_length": 50}, 600),
     Column("8x8 digits row by row", "rows_digits", {"batch_size": 16}, 600, maps=True),
@@ -73,6 +81,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "wavenet": {"dilations": (1, 2, 4, 8, 16, 32)},
     "hm_lstm": {"anneal_steps": 1000},
     "hyper_lstm": {"hyper_features": 16},
+    "fast_weights_1992": {"decay": 0.7},
 }
 
 

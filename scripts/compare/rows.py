@@ -46,7 +46,7 @@ def compare(
     columns = [column for column in members.COLUMNS if column.task in tasks]
     if len({column.maps for column in columns}) > 1:
         raise ValueError(f"tasks are {', '.join(tasks)}; accepted are those over maps, or others")
-    suited = columns[0].models
+    suited = [name for name in columns[0].models if all(name in c.models for c in columns)]
     models = suited if models is None else models
     _check("model", models, zoo.MODELS)
     for name in models:

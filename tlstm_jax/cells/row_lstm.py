@@ -89,6 +89,11 @@ class RowLSTM(SplitStep, DelayFree):
                 f"{name} is 1; accepted with mask A, which leaves none of it, are odd integers >= 3"
             )
 
+    @property
+    def row_mask(self) -> str:
+        """See `cells.shapes.row_mask`."""
+        return self.mask
+
     def _check_row(self) -> None:
         if len(self.spatial_shape) != 1:
             raise ValueError(

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.linear import as_tuple, linear, widened
-from tlstm_jax.cells.shapes import sizes_of, spatial_shape
+from tlstm_jax.cells.shapes import row_mask, sizes_of, spatial_shape
 from tlstm_jax.checks import check_call, check_model, number_of_tokens
 from tlstm_jax.devices.layout import on_any_mesh
 from tlstm_jax.models.chain import check_order, gather_states, lags
@@ -89,6 +89,11 @@ class SkipConnections:
     @property
     def spatial_shape(self) -> tuple[int, ...]:
         return spatial_shape(self.layers[-1])
+
+    @property
+    def row_mask(self) -> str:
+        masks = set(map(row_mask, self.layers))
+        return next(mask for mask in ("none", "B", "A") if mask in masks)
 
     def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
         *spatial, I = sizes_of(input_shape)

@@ -6,7 +6,8 @@
 33905
 """
 
-from tlstm_jax.zoo.catalogue import MODELS, Entry, entry
+from tlstm_jax.zoo.catalogue import MODELS, entry
+from tlstm_jax.zoo.entries import Entry
 from tlstm_jax.zoo.make import (
     DTYPES,
     count_parameters,

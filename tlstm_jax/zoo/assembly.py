@@ -16,6 +16,7 @@ from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.skip_connections import SkipConnections
+from tlstm_jax.network import check_map_readout
 from tlstm_jax.typing import Cell, SequenceModel
 
 
@@ -67,6 +68,7 @@ class Wrapping:
 
     def __post_init__(self) -> None:
         check_size("num_layers", self.num_layers)
+        check_map_readout(self.map_readout)
         for name in (*RATES, "recurrent_dropout", "zoneout_hidden", "zoneout_memory"):
             check_rate(name, getattr(self, name))
         if not is_integer(self.max_ponder, 0):
