@@ -102,11 +102,6 @@ class RowLSTM(SplitStep, DelayFree):
             )
 
     @property
-    def row_mask(self) -> str:
-        """The mask."""
-        return self.mask
-
-    @property
     def _reach(self) -> int:
         """How far from c the taps of K_is begin."""
         return (self.input_kernel_size or self.kernel_size) // 2
