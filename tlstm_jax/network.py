@@ -137,10 +137,6 @@ class Network:
     def causal(self) -> bool:
         return self.model.causal
 
-    @property
-    def row_mask(self) -> str:
-        return row_mask(self.model)
-
     def check_causal(self) -> None:
         """Raises ValueError, with the name of the part that is not causal, if there is one."""
         if not self.causal:
