@@ -7,6 +7,8 @@ from typing import Any
 SEEDS = (0, 1)
 Flags = Mapping[str, Any]
 TLSTM = {"model": "tlstm", "tensor_shape": "3", "normalization": "channel"}
+# A step of it takes as many inner steps as the sequence has symbols, hence fewer of them.
+NEURAL_GPU = {"model": "neural_gpu", "features": 24, "curriculum_steps": 800, "num_steps": 1500}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         {
             "task": "rows_digits",
             "batch_size": 32,
-            "num_steps": 1500,
+            "num_steps": 2000,
             "learning_rate": 3e-3,
             "eval_every": 150,
         },
@@ -123,7 +125,8 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "batch_size": 20,
             "num_steps": 6000,
             "learning_rate": 1e-3,
-            "eval_every": 500,
+            "eval_every": 250,
+            "stop_at_target": True,
         },
         {
             "LSTM": {"model": "lstm", "features": 64},
@@ -162,20 +165,23 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         {
             "task": "duplication",
             "num_symbols": 20,
-            "batch_size": 32,
+            "batch_size": 16,
             "num_steps": 6000,
             "learning_rate": 3e-3,
-            "eval_every": 500,
+            "eval_every": 250,
+            "eval_samples": 500,
+            "eval_batch_size": 50,
+            "stop_at_target": True,
         },
         {
             "LSTM": {"model": "lstm", "features": 64},
             "tLSTM": TLSTM | {"features": 40},
-            "Neural GPU": {"model": "neural_gpu", "features": 24},
+            "Neural GPU": NEURAL_GPU,
         },
         "accuracy",
         "% of symbols",
         100,
-        longer={"% of symbols of 100": {"num_symbols": 100}},
+        longer={"% of symbols of 100": {"num_symbols": 100, "eval_samples": 100}},
         papers="Kaiser and Sutskever (2016): trained at length 20, the Neural GPU is right at 100 and "
         "beyond.",
     ),
@@ -184,19 +190,22 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         {
             "task": "reversal",
             "num_symbols": 20,
-            "batch_size": 32,
+            "batch_size": 16,
             "num_steps": 6000,
             "learning_rate": 3e-3,
-            "eval_every": 500,
+            "eval_every": 250,
+            "eval_samples": 500,
+            "eval_batch_size": 50,
+            "stop_at_target": True,
         },
         {
             "LSTM": {"model": "lstm", "features": 64},
             "tLSTM": TLSTM | {"features": 40},
-            "Neural GPU": {"model": "neural_gpu", "features": 24},
+            "Neural GPU": NEURAL_GPU,
         },
         "accuracy",
         "% of symbols",
         100,
-        longer={"% of symbols of 100": {"num_symbols": 100}},
+        longer={"% of symbols of 100": {"num_symbols": 100, "eval_samples": 100}},
     ),
 }
