@@ -13,6 +13,8 @@ import numpy as np
 from tlstm_jax import training, zoo
 from tlstm_jax.devices import traffic
 from tlstm_jax.devices.layout import make_layout
+from tlstm_jax.network import task_sizes
+from tlstm_jax.tasks.catalogue import TASKS
 from tlstm_jax.tasks.char_lm import char_lm
 from tlstm_jax.tasks.memorization import memorization
 from tlstm_jax.training import evaluation
@@ -53,6 +55,9 @@ def cases():
     }
     found |= {f"lstm_{k}": (samples, "lstm", settings) for k, settings in AROUND.items()}
     found |= {f"stream_{name}": (stream, name, SMALL.get(name, {})) for name in ("tlstm", "gru")}
+    rows = TASKS["rows_digits"](batch_size=8)
+    for name in ("conv_lstm", "row_lstm", "md_lstm", "pyramid_lstm"):
+        found[f"maps_{name}"] = (rows, name, {})
     return found | {"odd": (odd, "lstm", {})}
 
 
@@ -84,8 +89,7 @@ def main():
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     jax.config.update("jax_numpy_rank_promotion", "raise")
     for name, (task, model, settings) in cases().items():
-        sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
-        network = zoo.make_network(model, features=4, **sizes, **settings)
+        network = zoo.make_network(model, features=4, **task_sizes(task), **settings)
         evaluates = name in EVALUATED
         alone, _ = run(task, network, None, evaluates=evaluates)
         for mesh in ((8, 1), (4, 2))[: 2 if name in SHARDED else 1]:
