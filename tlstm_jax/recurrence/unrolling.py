@@ -78,8 +78,8 @@ def unroll(
 
     Returns:
       (carry, ys), or (carry, ys, observed) with `observe`. carry: the state after each example's
-      last input, before any flushing, so that calls chain. ys: [T, B, .., M]. observed: leaves [T, ..],
-      or [T + delay, ..] with `flush`.
+      last input, before any flushing, so that calls chain. ys: [T, B, .., M]. observed: leaves
+      [T, ..], or [T + delay, ..] with `flush`.
 
     Raises:
       ValueError: params, carry, xs, lengths or reset have shapes, kinds or names that do not fit,
