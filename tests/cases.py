@@ -279,8 +279,8 @@ def assert_narrow(carry):
 
     def is_memory(path, leaf):  # as inputs are that a residual connection holds back
         name = getattr(path[-1], "name", "") if path else ""
-        is_held = any(getattr(step, "name", "") == "held" for step in path)
-        return isinstance(leaf, GRUCarry) or is_held or name in ("memory", "boundary")
+        is_past = any(getattr(step, "name", "") == "past" for step in path)
+        return isinstance(leaf, GRUCarry) or is_past or name in ("memory", "boundary", "held")
 
     leaves = jax.tree_util.tree_leaves_with_path(carry, is_leaf=lambda x: isinstance(x, GRUCarry))
     for path, leaf in leaves:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import BY_NAME, CASES, FEW, ZOO, B, I, M, assert_close, each, floats, jit
+from cases import BY_NAME, CASES, FEW, ZOO, B, I, M, assert_close, each, floats, input_shape_of, jit
 
 from tlstm_jax import GRU, LSTM, Elman, ResetBeforeGRU, TensorizedLSTM, TensorizedRNN
 from tlstm_jax.cells.fast_slow_lstm import FastSlowLSTM
@@ -38,7 +38,9 @@ from tlstm_jax.overrides import override
 
 @each(CASES)
 def test_parameters_and_carry_are_float32(case):
-    params = jax.eval_shape(lambda key: case.cell.init(key, I), jax.random.key(0))
+    params = jax.eval_shape(
+        lambda key: case.cell.init(key, input_shape_of(case.cell)), jax.random.key(0)
+    )
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
     assert all(leaf.dtype == jnp.float32 for leaf in floats(case.cell.init_carry(B)))
     assert all(not leaf.any() for leaf in jax.tree.leaves(case.cell.init_carry(B)))

@@ -145,7 +145,11 @@ def test_refuses_a_cell_with_delay_inside_flax_rnn():
     ("shape", "dtype", "message"),
     [
         ((B, T), "int32", "input_size is None; accepted with integer inputs is the number of"),
-        ((B, T), "float32", r"inputs are float32 \(2, 5\); accepted are float \[B, T, I\] and int"),
+        (
+            (B, T),
+            "float32",
+            r"inputs are float32 \(2, 5\); accepted are float \[B, T, .., I\] and int",
+        ),
         ((B, T, I), "int32", r"inputs are int32 \(2, 5, 2\); accepted are float"),
     ],
 )
@@ -168,7 +172,7 @@ def test_cell_refuses_tokens_and_other_than_one_batch_axis():
     carry = cell.initialize_carry(jax.random.key(0), (B, I))
     with pytest.raises(ValueError, match=r"x is int32 \(2,\); accepted is float \[B, I\] \(tokens"):
         cell.init(jax.random.key(0), carry, jnp.zeros((B,), jnp.int32))
-    with pytest.raises(ValueError, match=r"input_shape is \(2,\); accepted is \(B, I\)"):
+    with pytest.raises(ValueError, match=r"input_shape is \(2,\); accepted is \(B, .., I\)"):
         nn.RNN(cell).init(jax.random.key(0), jnp.zeros((T, I)))
 
 

@@ -224,7 +224,10 @@ MODELS = [
 ]
 MODELS += [Chain((TRNN, G)), BOTH, Chain((SRU(M),)), QRNN(M)]
 SHAPES = [
-    ({"xs": jnp.zeros((T, B))}, "xs has shape (5, 2); accepted are [T, B, I] floats and [T, B]"),
+    (
+        {"xs": jnp.zeros((T, B))},
+        "xs has shape (5, 2); accepted are [T, B, .., I] floats and [T, B]",
+    ),
     ({"xs": jnp.zeros((0, B, I))}, "xs has shape (0, 2, 2); accepted are T >= 1 steps"),
     ({"lengths": jnp.zeros((3,), jnp.int32)}, "lengths has shape (3,); accepted is [B] = (2,)"),
     ({"reset": jnp.zeros((B,), bool)}, "reset has shape (2,); accepted is [T, B] = (5, 2)"),

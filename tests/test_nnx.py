@@ -164,7 +164,11 @@ def test_refuses_a_cell_with_delay_inside_flax_rnn():
 @pytest.mark.parametrize(
     ("shape", "dtype", "message"),
     [
-        ((B, T), "float32", r"inputs are float32 \(2, 5\); accepted are float \[B, T, I\] and int"),
+        (
+            (B, T),
+            "float32",
+            r"inputs are float32 \(2, 5\); accepted are float \[B, T, .., I\] and int",
+        ),
         ((B, T, I), "int32", r"inputs are int32 \(2, 5, 2\); accepted are float"),
         (
             (B, T, I + 1),
@@ -180,7 +184,7 @@ def test_recurrent_refuses_inputs(shape, dtype, message):
 
 def test_cell_refuses_other_than_one_batch_axis():
     params, _, _ = problem(Elman(M))
-    with pytest.raises(ValueError, match=r"input_shape is \(2,\); accepted is \(B, I\)"):
+    with pytest.raises(ValueError, match=r"input_shape is \(2,\); accepted is \(B, .., I\)"):
         nnx.RNN(cell(Elman(M), params))(jnp.zeros((T, I)))
 
 

@@ -55,15 +55,15 @@ def test_a_cell_in_python(own):
 
 def test_a_function_that_makes_a_model(own):
     model = zoo.make_model("own_cells:two_layers", **{WIDTH: 3})
-    assert (model.num_layers, model.cell.features, model.cell.gate_bias) == (2, 3, 2.0)
+    assert (model.num_layers, model.cell.features, model.cell.opening_bias) == (2, 3, 2.0)
 
 
 def test_a_sweep_in_python(own):
     task = settings.make_task(PARITY, {})
     train = TrainSettings(**dict.fromkeys(STEPS, 2))
-    results = sweep(task, MGU, {WIDTH: [2], "gate_bias": [0.0, 1.0]}, settings=train)
-    assert [r["gate_bias"] for r in results.points] == [0.0, 1.0]
-    assert results.network.model.cell.gate_bias in (0.0, 1.0)
+    results = sweep(task, MGU, {WIDTH: [2], "opening_bias": [0.0, 1.0]}, settings=train)
+    assert [r["opening_bias"] for r in results.points] == [0.0, 1.0]
+    assert results.network.model.cell.opening_bias in (0.0, 1.0)
 
 
 def test_its_settings_are_checked_by_their_annotations(own):
@@ -171,7 +171,7 @@ def test_flags_of_its_fields(own):
     kinds = {k: zoo.setting_types(MGU)[k] for k in zoo.own_settings(MGU)}
     new = run_flags._define_own_flags(f"model {MGU}", kinds, {"leak": "Some."}, set())
     try:
-        assert new == ["gate_bias", "leak", "taps", "offset", "noisy", "kind"]
+        assert new == ["opening_bias", "leak", "taps", "offset", "noisy", "kind"]
         parsed = {"leak": "0.5", "taps": "3x4", "offset": "-2", "noisy": "true"}
         parsed = {name: flags.FLAGS[name].parser.parse(text) for name, text in parsed.items()}
         assert [flags.FLAGS[name].help for name in new[:2]] == ["Of model own_cells:MGU.", "Some."]
@@ -329,7 +329,13 @@ class Means(BaseTask):
     command("visualize", code, run, "--prompt=012", cwd=tmp_path)
 
 
-FLAGS = (f"--{WIDTH}=4", "--gate_bias=2", "--num_steps=4", "--eval_every=2", "--checkpoint_every=2")
+FLAGS = (
+    f"--{WIDTH}=4",
+    "--opening_bias=2",
+    "--num_steps=4",
+    "--eval_every=2",
+    "--checkpoint_every=2",
+)
 
 
 @pytest.mark.slow
@@ -386,6 +392,7 @@ def test_a_cell_of_ones_own_answers_a_prompt(command, tmp_path):
 def test_help_has_its_fields(command):
     told = " ".join(command("train", f"--model={MGU}", "--help", code_=1).stdout.split())
     assert (
-        "--gate_bias: What the gate's bias is at the start. (own_cells:MGU) Default: 1.0." in told
+        "--opening_bias: What the gate's bias is at the start. (own_cells:MGU) Default: 1.0."
+        in told
     )
     assert "--[no]noisy: (own_cells:MGU) Default: false." in told and "Default: 1,2." in told

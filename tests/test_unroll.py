@@ -241,7 +241,7 @@ def test_remat_of_any_size_gives_the_same_outputs(remat_every, x64):
 
 
 REFUSED = [
-    ({"xs": np.zeros((T, B, I, 1))}, "xs has shape (5, 2, 2, 1); accepted are [T, B, I] floats"),
+    ({"xs": np.zeros((T, B, I, 1))}, "input_shape is (2, 1); accepted by LSTM, which reads"),
     ({"xs": np.zeros((T, B, I), np.int32)}, "xs has shape (5, 2, 2); accepted are"),
     ({"xs": np.zeros((T, B))}, "xs has shape (5, 2); accepted are"),
     ({"xs": np.zeros((0, B, I))}, "xs has shape (0, 2, 2); accepted are T >= 1 steps"),

@@ -19,14 +19,14 @@ class MGU:
 
     Attributes:
       features: M.
-      gate_bias: what the gate's bias is
+      opening_bias: what the gate's bias is
         at the start.
       leak: how much of the state is kept, whatever the gate says.
       taps: they have no effect.
     """
 
     features: int
-    gate_bias: float = 1.0
+    opening_bias: float = 1.0
     leak: Optional[float] = None  # noqa: UP045
     taps: tuple[int, ...] = (1, 2)
     offset: int = -1
@@ -41,7 +41,7 @@ class MGU:
         del hyper
         w, u = jax.random.split(key)
         M = self.features
-        bias = jnp.concatenate([jnp.full(M, self.gate_bias), jnp.zeros(M)])
+        bias = jnp.concatenate([jnp.full(M, self.opening_bias), jnp.zeros(M)])
         return {
             "input": {"kernel": jax.random.normal(w, (input_size, 2 * M))},
             "recurrent": {"kernel": jax.random.normal(u, (M, 2 * M)), "bias": bias},
@@ -112,10 +112,10 @@ def integer(x: int = 3):
     return x
 
 
-def two_layers(gate_bias: float = 2.0, *, features: int = 5):
+def two_layers(opening_bias: float = 2.0, *, features: int = 5):
     from tlstm_jax import Stacked
 
-    return Stacked(MGU(features, gate_bias), 2)
+    return Stacked(MGU(features, opening_bias), 2)
 
 
 number = 3

@@ -29,7 +29,7 @@ class SkippedCarry(NamedTuple):
     """With delays: what goes past a layer is held back until the layer answers it."""
 
     layers: tuple[Carry, ...]
-    held: tuple[Array, ...]  # past each layer with a delay, oldest first [B, delay, ..]
+    past: tuple[Array, ...]  # each layer with a delay, oldest first [B, delay, ..]
     age: Array  # int32 [B]: steps since the example's start
 
 
@@ -170,7 +170,7 @@ class SkipConnections:
         """One segment; outputs lag by the delay."""
         T, late, top = xs.shape[0], bool(self.delay), len(self.layers) - 1
         old = carry.layers if late else carry
-        waiting, held = iter(carry.held if late else ()), []
+        waiting, held = iter(carry.past if late else ()), []
         steps = ages(carry.age, T, reset) if late else None
         keys, states = split_key(key, top + 1), state or ((),) * (top + 1)
         x, ys, new, new_states, aux = self._vectors(params, xs), [], [], [], {}
