@@ -36,8 +36,8 @@ RUN = (
     "--steps_per_call=2",
 )
 # Sums over a batch at every step; Fourier transforms, which XLA does not shard; a batch d times as
-# large.
-CHATTY = ("bn_lstm", "urnn", "dilated")
+# large; JAX's own gradient of a loop that is not over time.
+CHATTY = ("bn_lstm", "urnn", "dilated", "neural_gpu", "extended_neural_gpu")
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +84,15 @@ def test_a_footprint_is_that_of_the_gradient(program):
 
 @pytest.mark.slow
 def test_the_parts_of_a_batch_meet_once_in_a_step(on_devices):
-    for (name, mesh), line in on_devices.items():
-        if mesh == (8, 1) and name not in CHATTY:
+    on_eight = {name: line for (name, mesh), line in on_devices.items() if mesh == (8, 1)}
+    for name, line in on_eight.items():
+        if name not in CHATTY:
             kinds = {kind for kind, _ in line["collectives"]}
             assert kinds == {"all-reduce"}, f"{name}: {kinds}"
-            assert not any(in_loop for _, in_loop in line["collectives"]), name
+    in_loops = {
+        n for n, line in on_eight.items() if any(inside for _, inside in line["collectives"])
+    }
+    assert in_loops <= set(CHATTY)
     assert any(in_loop for _, in_loop in on_devices["lstm", (4, 2)]["collectives"])
 
 
