@@ -8,7 +8,7 @@ import numpy as np
 
 from tlstm_jax.pictures import label
 from tlstm_jax.scripts.bench.report import environment
-from tlstm_jax.scripts.compare.members import COLUMNS, OF_SYMBOLS, SETTINGS, STEPS_PER_CALL
+from tlstm_jax.scripts.compare.members import COLUMNS, OF_SYMBOLS, SETTINGS, STEPS_PER_CALL, WIDTHS
 
 INTRODUCTION = """
 Every model has the width M that brings it nearest to {parameters:,} parameters {where} and its defaults, but
@@ -83,9 +83,9 @@ def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any])
         for title, column in first.items()
     )
     special = "; ".join(
-        f"`{name}`: {', '.join(f'{k} = {v}' for k, v in SETTINGS[name].items())}"
+        f"`{name}`: {', '.join(f'{k} = {v}' for k, v in _of(name).items())}"
         for name in rows
-        if name in SETTINGS
+        if _of(name)
     )
     introduction = INTRODUCTION.format(
         parameters=conditions["parameters"],
@@ -110,6 +110,11 @@ def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any])
         table="\n".join(lines),
         measured=_wrapped(measured),
     )
+
+
+def _of(name: str) -> dict[str, Any]:
+    """The settings of a model that are not its defaults, and its width, where it was not searched."""
+    return {**SETTINGS.get(name, {}), **({"M": WIDTHS[name]} if name in WIDTHS else {})}
 
 
 def _listed(parts: Iterable[str]) -> str:
