@@ -106,9 +106,9 @@ def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any])
     return PAGE.format(
         on_tasks=f": {_listed(first)}" if some else "",
         command=command(conditions),
-        introduction="\n\n".join(map(_wrapped, introduction.strip().split("\n\n"))),
+        introduction="\n\n".join(map(wrapped, introduction.strip().split("\n\n"))),
         table="\n".join(lines),
-        measured=_wrapped(measured),
+        measured=wrapped(measured),
     )
 
 
@@ -122,5 +122,6 @@ def _listed(parts: Iterable[str]) -> str:
     return f"{'; '.join(most)}; and {last}" if most else last
 
 
-def _wrapped(paragraph: str) -> str:
+def wrapped(paragraph: str) -> str:
+    """A paragraph in lines of 120 characters."""
     return textwrap.fill(" ".join(paragraph.split()), 120, break_on_hyphens=False)

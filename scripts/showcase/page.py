@@ -11,6 +11,7 @@ from tlstm_jax.pictures import format_metric, format_units, make_figure
 from tlstm_jax.runs.directory import read_json
 from tlstm_jax.runs.files import write_text
 from tlstm_jax.scripts.bench.report import environment
+from tlstm_jax.scripts.compare.page import wrapped
 from tlstm_jax.scripts.compare.pictures import save_small
 from tlstm_jax.scripts.showcase.experiments import EXPERIMENTS, Experiment
 from tlstm_jax.scripts.showcase.running import Run
@@ -19,14 +20,17 @@ PAGE = """# The newer tasks: models made for a task beside the LSTM and the tens
 
     python -m scripts.showcase
 
+{introduction}
+
+{sections}
+
+{measured}
+"""
+INTRODUCTION = """
 makes this page and its pictures from its runs, two seeds of each model with settings in
 `scripts/showcase/experiments.py`: short trainings, without a search over settings. A figure is that of
 the checkpoint that is best on the validation split, on the test split: the mean of both seeds, and in
 brackets each.
-
-{sections}
-
-The sum of all trainings' times is {minutes:.0f} minutes, two at a time. Measured on: {measured_on}.
 """
 
 
@@ -45,7 +49,14 @@ def write_page(output: pathlib.Path, runs: Sequence[Run]) -> pathlib.Path:
         minutes += sum(_minutes(run) for run in own)
     measured_on = ", ".join(f"{k} {v}" for k, v in environment().items() if v)
     page = output / "showcase.md"
-    text = PAGE.format(sections="\n\n".join(sections), minutes=minutes, measured_on=measured_on)
+    measured = (
+        f"The sum of all trainings' times is {minutes:.0f} minutes. Measured on: {measured_on}."
+    )
+    text = PAGE.format(
+        introduction=wrapped(INTRODUCTION),
+        sections="\n\n".join(sections),
+        measured=wrapped(measured),
+    )
     write_text(page, text)
     return page
 
@@ -92,10 +103,10 @@ def _section(
         if of_model := [run for run in runs if run.model == model]:
             lines.append(f"| {' | '.join([model, *_cells(experiment, of_model)])} |")
     settings = ", ".join(f"`{k}={v}`" for k, v in experiment.flags.items())
-    parts = [f"## {experiment.title}", f"`--only={name}`; {settings}."]
+    parts = [f"## {experiment.title}", wrapped(f"`--only={name}`; {settings}.")]
     parts += ["\n".join(lines), f"![{experiment.title}](showcase/{name}.png)"]
     parts += [f"{model}:\n\n![{model}](showcase/{file})" for model, file in drawn.items()]
-    return "\n\n".join(parts + ([experiment.papers] if experiment.papers else []))
+    return "\n\n".join(parts + ([wrapped(experiment.papers)] if experiment.papers else []))
 
 
 def _cells(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
