@@ -48,12 +48,16 @@ def test_rows_of_small_sizes(tmp_path):
     size = Size(2, 4, 3, 2)
     rows = [
         *sections.lstm_cell(size, ("flax",), 0.0),
+        *sections.maps((3, 2, 4, 1), 2, ("flax",), 0.0),
         *sections.generation((2,), 0.0),
         *sweeps.sweeps("tlstm", {"features": 4, "tensor_shape": (2,)}, 0.0),
     ]
     names = [
         "LSTM",
         "Flax RNN",
+        "ConvLSTM",
+        "ConvLSTM, engine=scan",
+        "Flax ConvLSTMCell",
         "in waves",
         "L steps per token",
         "tlstm, in turn",

@@ -107,8 +107,7 @@ def test_step_by_step_the_logits_are_the_same(model, per_location):
         np.testing.assert_allclose(answer, logits[t], atol=1e-5)
 
 
-def test_what_is_read_as_a_map_may_have_a_mean_of_its_own_lengths():
-    """The last output of each example, of maps too."""
+def test_each_examples_last_map_is_read_and_the_first_of_what_runs_backwards():
     network = network_of(Bidirectional(CELL, CELL))
     lengths = np.array([T, 2])
     params, last = applied(network, last_only=True, lengths=lengths)

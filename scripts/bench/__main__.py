@@ -16,7 +16,7 @@ from absl import flags
 
 from tlstm_jax.scripts import cli
 
-SECTIONS = ("training", "depth", "lstm", "memory", "generation", "sweep")
+SECTIONS = ("training", "depth", "lstm", "maps", "memory", "generation", "sweep")
 
 _SECTIONS = flags.DEFINE_list("sections", list(SECTIONS), f"Which of {', '.join(SECTIONS)}.")
 _SIZES = flags.DEFINE_list("sizes", None, "Which sizes of section training: 1,2,..; all if unset.")
@@ -66,6 +66,7 @@ def _groups() -> list[tuple[str, Iterator[dict[str, Any]]]]:
             for B in (1, 15)
         ],
         "lstm": [("LSTM", s.lstm_cell(size, peers, seconds)) for size in s.CELL_SIZES],
+        "maps": [("maps", s.maps(shape, 16, peers, seconds)) for shape in s.MAPS],
         "memory": [("memory", s.memory(B, T, seconds)) for B, T in ((50, 784), (8, 8000))],
         "generation": [
             ("generation", s.generation(shape, seconds)) for shape in ((4,), (10,), (4, 4))

@@ -48,8 +48,26 @@ def ours(
     Args:
       options: of the compiler.
     """
-    params = jax.jit(lambda key: model.init(key, M)[0])(jax.random.key(0))
-    xs = jax.random.normal(jax.random.key(1), (T, B, M))
+    return _ours(name, model, (T, B, M), flops, training, options)
+
+
+def ours_on_maps(
+    name: str, model: SequenceModel, shape: tuple[int, ...], flops: float
+) -> Contender:
+    """A loss's gradient by a model's parameters, for float inputs [T, B, ..spatial.., I]."""
+    return _ours(name, model, shape, flops, training=True)
+
+
+def _ours(
+    name: str,
+    model: SequenceModel,
+    shape: tuple[int, ...],
+    flops: float,
+    training: bool,
+    options: Mapping[str, Any] | None = None,
+) -> Contender:
+    params = jax.jit(lambda key: model.init(key, shape[2:])[0])(jax.random.key(0))
+    xs = jax.random.normal(jax.random.key(1), shape)
 
     def outputs(params: PyTree, xs: Array) -> Array:
         return model.apply(params, (), model.init_carry(xs.shape[1]), xs)[1]
@@ -67,6 +85,18 @@ def flax_lstm(
     xs = jax.random.normal(jax.random.key(1), (B, T, M))
     params = jax.jit(model.init)(jax.random.key(0), xs)
     return _jitted(name, model.apply, params, xs, flops, training)
+
+
+def flax_conv_lstm(name: str, features: int, shape: tuple[int, ...], flops: float) -> Contender:
+    """flax.linen.RNN over ConvLSTMCell with kernels of 3, batch-major, for inputs as above."""
+    from flax import linen as nn
+
+    axes = len(shape) - 3
+    model = nn.RNN(nn.ConvLSTMCell(features, kernel_size=(3,) * axes))
+    T, B, *sizes = shape
+    xs = jax.random.normal(jax.random.key(1), (B, T, *sizes))
+    params = jax.jit(model.init)(jax.random.key(0), xs)
+    return _jitted(name, model.apply, params, xs, flops, training=True)
 
 
 def torch_lstm(

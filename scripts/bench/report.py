@@ -29,6 +29,12 @@ COLUMNS = {
         "ms (quartiles)": lambda r: _milliseconds(r),
         "compile s": lambda r: _or_blank(r["compile_seconds"], ".1f"),
     },
+    "maps": {
+        "inputs": lambda r: "x".join(map(str, r["shape"])),
+        "GFLOP/s": lambda r: f"{r['gflops']:.1f}",
+        "ms (quartiles)": lambda r: _milliseconds(r),
+        "compile s": lambda r: _or_blank(r["compile_seconds"], ".1f"),
+    },
     "memory": {
         "peak MB": lambda r: _or_blank(r["peak_mb"], ".0f"),
         "ms (quartiles)": lambda r: _milliseconds(r),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax import LSTM, Network, Stacked, TensorizedLSTM, as_sequence, unroll
+from tlstm_jax import LSTM, ConvLSTM, Network, Stacked, TensorizedLSTM, as_sequence, unroll
 from tlstm_jax.generation import read
 from tlstm_jax.scripts.bench import contenders as c
 from tlstm_jax.scripts.bench.measure import Contender, in_turns
@@ -33,6 +33,7 @@ SIZES = (
     Size(100, 512, 50, 4),
 )
 CELL_SIZES = (Size(15, 100, 52, 1), Size(16, 400, 52, 1), Size(50, 100, 784, 1))
+MAPS = ((19, 16, 16, 16, 1), (28, 50, 28, 1))  # frames, and rows of images: [T, B, .., I]
 PRODUCT = "matrix product"
 
 
@@ -126,6 +127,26 @@ def lstm_cell(size: Size, peers: tuple[str, ...], seconds: float) -> Iterator[di
     rows = [c.ours("LSTM", as_sequence(LSTM(M)), B, M, T, flops), *_peers(B, M, T, L, peers)]
     in_turns(rows, seconds=seconds)
     yield from (_row("LSTM", size, row) for row in rows)
+
+
+def maps(
+    shape: tuple[int, ...], features: int, peers: tuple[str, ...], seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Section e: a convolutional LSTM over inputs [T, B, ..spatial.., I], beside Flax's."""
+    T, B, *spatial, I = shape
+    taps, locations = KERNEL ** len(spatial), T * B * math.prod(spatial)
+    of_x, of_h = (2 * locations * taps * size * 4 * features for size in (I, features))
+    flops = 2 * of_x + 3 * of_h  # inputs get no gradient
+    cell = ConvLSTM(features, spatial_shape=tuple(spatial), kernel_size=KERNEL)
+    rows = [
+        c.ours_on_maps(name, as_sequence(cell, engine=engine), shape, flops)
+        for name, engine in (("ConvLSTM", "deferred"), ("ConvLSTM, engine=scan", "scan"))
+    ]
+    if "flax" in peers:
+        rows.append(c.flax_conv_lstm("Flax ConvLSTMCell", features, shape, flops))
+    in_turns(rows, seconds=seconds)
+    for row in rows:
+        yield {**_row("maps", Size(B, features, T, 1), row), "shape": (*spatial, I)}
 
 
 def memory(B: int, T: int, seconds: float) -> Iterator[dict[str, Any]]:
