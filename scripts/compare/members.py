@@ -85,8 +85,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-# Models whose number of parameters does not tell their cost: the state of this one grows with M^2.
-WIDTHS: Mapping[str, int] = {"fast_weights_1992": 64}
+# Models whose number of parameters does not tell their cost, which grows with M^2.
+WIDTHS: Mapping[str, int] = {"fast_weights_1992": 64, "tt_lstm": 256}
 
 
 def metric_label(title: str, metric: str) -> str:
