@@ -267,10 +267,10 @@ def test_refuses_what_makes_no_sense(call, text):
 @pytest.mark.parametrize("name", zoo.MODELS)
 def test_every_model_of_the_zoo_ponders_or_says_why_not(name):
     around = {"max_ponder": 3} | {k: False for k in ("learned_carry",) if "urnn" in name}
+    size = zoo.example_input_size(name, 2)
+    sizes = {"input_size": size, "output_size": 3, "tokens": size == 2}
     try:
-        network = zoo.make_network(
-            name, input_size=2, output_size=3, tokens=True, features=4, **around
-        )
+        network = zoo.make_network(name, **sizes, features=4, **around)
     except ValueError as error:
         assert str(error).startswith("max_ponder is 3; ") and "accepted" in str(error)
         return
