@@ -18,6 +18,7 @@ from cases import (
     assert_close,
     cell_params,
     each,
+    inputs_for,
     jit,
     on_device,
     random_params,
@@ -49,7 +50,7 @@ def token_outputs(cell, params, xs):
 @pytest.mark.slow(but=["lstm", "tlstm-4-k3", "tlstm-3x3-k3-cn", "trnn-4-k3"])
 @each([case for case in CASES if case.cell.causal])
 def test_token_steps_equal_the_whole_sequence(case, x64):
-    params, xs = cell_params(case.cell), vectors()
+    params, xs = cell_params(case.cell), inputs_for(case)
     ys = token_outputs(case.cell, on_device(params), xs)
     assert_close(ys, case.oracle(params, xs).ys)
 

@@ -50,7 +50,7 @@ def test_bytes_are_tokens_of_a_batch_normalized_lstm():
 
 
 @pytest.mark.slow(but=["lstm", "tlstm-4-k3"])
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", [n for n in FEW if n != "tt-dense"])  # it is for 2 tokens
 def test_bytes_are_a_cells_tokens(name):
     cell = BY_NAME[name].cell
     assert_close(outputs(cell, "uint8", LENGTHS), outputs(cell, "int32", LENGTHS), 0)
