@@ -16,7 +16,7 @@ from tlstm_jax.cells.linear import (
     scaled_normal,
     widened,
 )
-from tlstm_jax.cells.shapes import row_mask, spatial_shape
+from tlstm_jax.cells.shapes import row_mask, sizes_of, spatial_shape
 from tlstm_jax.checks import check_model, check_tree, recall
 from tlstm_jax.models.sequence import as_sequence, last_output
 from tlstm_jax.typing import (
@@ -105,9 +105,14 @@ class Network:
         return as_sequence(self.model)
 
     @property
+    def input_sizes(self) -> tuple[int, ...]:
+        """`input_size` as a tuple, (I,) of vectors and tokens."""
+        return sizes_of(self.input_size)
+
+    @property
     def _spatial(self) -> tuple[int, ...]:
         """The spatial sizes of the inputs."""
-        return self.input_size[:-1] if isinstance(self.input_size, tuple) else ()
+        return self.input_sizes[:-1]
 
     @property
     def _input_shape(self) -> InputShape:

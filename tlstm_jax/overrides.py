@@ -64,8 +64,8 @@ def initial(network: Any) -> frozenset[str]:
     does not read, or that a step reads as well, are not among them.
     """
     key = jax.random.key(0)
-    size = network.input_size if isinstance(network.input_size, tuple) else (network.input_size,)
-    xs = jnp.zeros((1, 1), jnp.int32) if network.tokens else jnp.zeros((1, 1, *size))
+    shape = (1, 1) if network.tokens else (1, 1, *network.input_sizes)
+    xs = jnp.zeros(shape, jnp.int32 if network.tokens else jnp.float32)
 
     def init(floats: Floats) -> Any:
         return override(network, floats).init(key)

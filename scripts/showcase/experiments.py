@@ -38,6 +38,34 @@ class Experiment:
     papers: str = ""
 
 
+def _transduction(what: str, task: str, papers: str = "") -> Experiment:
+    """Trained on sequences of 20 bits, evaluated on 100 as well."""
+    return Experiment(
+        f"{what} of 20 bits, and of 100",
+        {
+            "task": task,
+            "num_symbols": 20,
+            "batch_size": 16,
+            "num_steps": 6000,
+            "learning_rate": 3e-3,
+            "eval_every": 250,
+            "eval_samples": 500,
+            "eval_batch_size": 50,
+            "stop_at_target": True,
+        },
+        {
+            "LSTM": {"model": "lstm", "features": 64},
+            "tLSTM": TLSTM | {"features": 40},
+            "Neural GPU": NEURAL_GPU,
+        },
+        "accuracy",
+        "% of symbols",
+        100,
+        longer={"% of symbols of 100": {"num_symbols": 100, "eval_samples": 100}},
+        papers=papers,
+    )
+
+
 EXPERIMENTS: Mapping[str, Experiment] = {
     "rows": Experiment(
         "Digits row by row",
@@ -159,52 +187,11 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         papers="Le et al. (2015) have curves: the IRNN and the LSTM both reach an error near 0 at T = "
         "200.",
     ),
-    "duplication": Experiment(
-        "Duplication of 20 bits, and of 100",
-        {
-            "task": "duplication",
-            "num_symbols": 20,
-            "batch_size": 16,
-            "num_steps": 6000,
-            "learning_rate": 3e-3,
-            "eval_every": 250,
-            "eval_samples": 500,
-            "eval_batch_size": 50,
-            "stop_at_target": True,
-        },
-        {
-            "LSTM": {"model": "lstm", "features": 64},
-            "tLSTM": TLSTM | {"features": 40},
-            "Neural GPU": NEURAL_GPU,
-        },
-        "accuracy",
-        "% of symbols",
-        100,
-        longer={"% of symbols of 100": {"num_symbols": 100, "eval_samples": 100}},
+    "duplication": _transduction(
+        "Duplication",
+        "duplication",
         papers="Kaiser and Sutskever (2016): trained at length 20, the Neural GPU is right at 100 and "
         "beyond.",
     ),
-    "reversal": Experiment(
-        "Reversal of 20 bits, and of 100",
-        {
-            "task": "reversal",
-            "num_symbols": 20,
-            "batch_size": 16,
-            "num_steps": 6000,
-            "learning_rate": 3e-3,
-            "eval_every": 250,
-            "eval_samples": 500,
-            "eval_batch_size": 50,
-            "stop_at_target": True,
-        },
-        {
-            "LSTM": {"model": "lstm", "features": 64},
-            "tLSTM": TLSTM | {"features": 40},
-            "Neural GPU": NEURAL_GPU,
-        },
-        "accuracy",
-        "% of symbols",
-        100,
-        longer={"% of symbols of 100": {"num_symbols": 100, "eval_samples": 100}},
-    ),
+    "reversal": _transduction("Reversal", "reversal"),
 }

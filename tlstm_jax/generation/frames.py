@@ -70,7 +70,7 @@ def rollout(
     """
     network.check_causal()
     network.check_params(params)
-    size = network.input_size if isinstance(network.input_size, tuple) else (network.input_size,)
+    size = network.input_sizes
     written = (*size[:-1], network.output_size) if network.per_location else (network.output_size,)
     if network.tokens or written != size:
         raise ValueError(

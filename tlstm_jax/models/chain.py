@@ -26,8 +26,49 @@ class DelayedCarry(NamedTuple):
     age: Array  # int32 [B]: steps since the example's start
 
 
+class OfLayers:
+    """Has `layers`, a tuple of cells or models on top of each other."""
+
+    layers: tuple[Cell | SequenceModel, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", as_tuple(self.layers))
+        if not isinstance(self.layers, tuple) or not self.layers:
+            raise ValueError(
+                f"layers is {self.layers!r}; accepted are one or more cells or models, in a tuple"
+            )
+        for n, layer in enumerate(self.layers):
+            check_model(f"layers[{n}]", layer)
+        check_order(self.layers)
+
+    @property
+    def delay(self) -> int:
+        return sum(layer.delay for layer in self.layers)
+
+    @property
+    def causal(self) -> bool:
+        return all(layer.causal for layer in self.layers)
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        return spatial_shape(self.layers[-1])
+
+    @property
+    def _models(self) -> tuple[SequenceModel, ...]:
+        return tuple(map(as_sequence, self.layers))
+
+    def init_token_carry(
+        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
+    ) -> Carry:
+        pairs = zip(self._models, self._each(params), strict=True)
+        return tuple(layer.init_token_carry(batch_size, dtype, params=p) for layer, p in pairs)
+
+    def _each(self, params: Params | None) -> tuple[Params | None, ...]:
+        return tuple(params and params[f"layer_{i}"] for i in range(len(self.layers)))
+
+
 @dataclasses.dataclass(frozen=True)
-class Chain:
+class Chain(OfLayers):
     """Layers on top of each other: h^0 = x, h^l = layer^l(h^{l-1}), y = h^L; a SequenceModel.
 
     Parameters: {"layer_0": .., "layer_1": .., ..}. The carry is the tuple of the layers' carries;
@@ -49,23 +90,9 @@ class Chain:
 
     layers: tuple[Cell | SequenceModel, ...]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", as_tuple(self.layers))
-        if not isinstance(self.layers, tuple) or not self.layers:
-            raise ValueError(
-                f"layers is {self.layers!r}; accepted are one or more cells or models, in a tuple"
-            )
-        for n, layer in enumerate(self.layers):
-            check_model(f"layers[{n}]", layer)
-        check_order(self.layers)
-
     @property
     def features(self) -> int:
         return self.layers[-1].features
-
-    @property
-    def spatial_shape(self) -> tuple[int, ...]:
-        return spatial_shape(self.layers[-1])
 
     @property
     def row_mask(self) -> str:
@@ -73,20 +100,8 @@ class Chain:
         return next(mask for mask in ("none", "A", "B") if mask in masks)
 
     @property
-    def delay(self) -> int:
-        return sum(layer.delay for layer in self.layers)
-
-    @property
-    def causal(self) -> bool:
-        return all(layer.causal for layer in self.layers)
-
-    @property
     def finished_first(self) -> tuple[bool, ...]:
         return finished_first(self.layers[-1])
-
-    @property
-    def _models(self) -> tuple[SequenceModel, ...]:
-        return tuple(map(as_sequence, self.layers))
 
     def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
         params, states = {}, []
@@ -119,19 +134,10 @@ class Chain:
         options |= {"lengths": lengths, "reset": reset}
         return apply_layers(self._models, self._each(params), state, carry, xs, **options)
 
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> Carry:
-        pairs = zip(self._models, self._each(params), strict=True)
-        return tuple(layer.init_token_carry(batch_size, dtype, params=p) for layer, p in pairs)
-
     def token_step(
         self, params: Params, state: State, carry: Carry, x: Array
     ) -> tuple[Carry, Array]:
         return step_layers(self._models, self._each(params), state, carry, x)
-
-    def _each(self, params: Params | None) -> tuple[Params | None, ...]:
-        return tuple(params and params[f"layer_{i}"] for i in range(len(self.layers)))
 
 
 def gather_states(states: Sequence[State]) -> State:

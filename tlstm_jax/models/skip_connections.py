@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import as_tuple, linear, widened
-from tlstm_jax.cells.shapes import row_mask, sizes_of, spatial_shape
-from tlstm_jax.checks import check_call, check_model, number_of_tokens
+from tlstm_jax.cells.linear import linear, widened
+from tlstm_jax.cells.shapes import row_mask, sizes_of
+from tlstm_jax.checks import check_call, number_of_tokens
 from tlstm_jax.devices.layout import on_any_mesh
-from tlstm_jax.models.chain import check_order, gather_states, lags
-from tlstm_jax.models.sequence import as_sequence, carry_dtype, finished_first, split_key
+from tlstm_jax.models.chain import OfLayers, gather_states, lags
+from tlstm_jax.models.sequence import carry_dtype, finished_first, split_key
 from tlstm_jax.recurrence.delays import age_at_end, ages, flushed, hold_back
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import zero_beyond
@@ -34,7 +34,7 @@ class SkippedCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class SkipConnections:
+class SkipConnections(OfLayers):
     """Layers that see the input beside the layer below, and whose outputs are all read out.
 
     Parameters: {"layer_0": .., "layer_1": .., ..}, those above the first for I + M inputs, x before
@@ -56,39 +56,13 @@ class SkipConnections:
 
     layers: tuple[Cell | SequenceModel, ...]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", as_tuple(self.layers))
-        if not isinstance(self.layers, tuple) or not self.layers:
-            raise ValueError(
-                f"layers is {self.layers!r}; accepted are one or more cells or models, in a tuple"
-            )
-        for n, layer in enumerate(self.layers):
-            check_model(f"layers[{n}]", layer)
-        check_order(self.layers)
-
     @property
     def features(self) -> int:
         return sum(layer.features for layer in self.layers)
 
     @property
-    def delay(self) -> int:
-        return sum(layer.delay for layer in self.layers)
-
-    @property
-    def causal(self) -> bool:
-        return all(layer.causal for layer in self.layers)
-
-    @property
     def finished_first(self) -> tuple[bool, ...]:
         return sum(map(finished_first, self.layers), ())
-
-    @property
-    def _models(self) -> tuple[SequenceModel, ...]:
-        return tuple(map(as_sequence, self.layers))
-
-    @property
-    def spatial_shape(self) -> tuple[int, ...]:
-        return spatial_shape(self.layers[-1])
 
     @property
     def row_mask(self) -> str:
@@ -201,12 +175,6 @@ class SkipConnections:
         age = age_at_end(carry.age, T, reset, lengths)
         return SkippedCarry(tuple(new), tuple(held), age), y, (gather_states(new_states), aux)
 
-    def init_token_carry(
-        self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> Carry:
-        pairs = zip(self._models, self._each(params), strict=True)
-        return tuple(layer.init_token_carry(batch_size, dtype, params=p) for layer, p in pairs)
-
     def token_step(
         self, params: Params, state: State, carry: Carry, x: Array
     ) -> tuple[Carry, Array]:
@@ -218,9 +186,6 @@ class SkipConnections:
             carries.append(layer_carry)
             ys.append(y)
         return tuple(carries), _joined(ys)
-
-    def _each(self, params: Params | None) -> tuple[Params | None, ...]:
-        return tuple(params and params[f"layer_{n}"] for n in range(len(self.layers)))
 
     def _input_size(self, params: Params | None) -> int:
         """I, from the second layer's parameters: the first may take vectors of any width."""
