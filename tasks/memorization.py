@@ -10,7 +10,7 @@ al., NIPS 2017. For n = 5 symbols, 2n + 2 steps, `-` being the blank:
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.tasks.synthetic import Synthetic, check_sizes, letters, write
+from tlstm_jax.tasks.synthetic import Synthetic, of_symbols, write
 from tlstm_jax.typing import Array, Batch
 
 
@@ -36,11 +36,9 @@ def memorization(
       >>> batch.inputs.shape, task.text(batch.inputs[:, 0]), task.text(batch.targets[:, 0])
       ((12, 15), '-bacac------', '------bacac-')
     """
-    check_sizes(num_symbols=num_symbols, alphabet_size=alphabet_size)
-    alphabet = (*letters(alphabet_size), "-")
     sizes = (batch_size, eval_samples, eval_batch_size)
     curriculum = (_sample_of_sizes, curriculum_start, curriculum_steps)
-    return Synthetic("memorization", _sample, num_symbols, alphabet, *sizes, *curriculum)
+    return of_symbols("memorization", _sample, num_symbols, alphabet_size, *sizes, *curriculum)
 
 
 def _sample(key: Array, batch_size: int, n: int, blank: int) -> Batch:

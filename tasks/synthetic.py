@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -152,6 +152,19 @@ class Synthetic(BaseTask):
     @functools.cached_property
     def _drawn(self) -> Batch:
         return jax.tree.map(np.asarray, self._some())
+
+
+def of_symbols(
+    name: str,
+    sample: Callable[[Array, int, int, int], Batch],
+    num_symbols: int,
+    alphabet_size: int,
+    *sizes_and_curriculum: Any,
+) -> Synthetic:
+    """The task on `num_symbols` symbols out of `alphabet_size`, and a blank; see `Synthetic`."""
+    check_sizes(num_symbols=num_symbols, alphabet_size=alphabet_size)
+    alphabet = (*letters(alphabet_size), "-")
+    return Synthetic(name, sample, num_symbols, alphabet, *sizes_and_curriculum)
 
 
 def letters(number: int) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ and 2n + 2 steps, `-` being the blank:
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.tasks.synthetic import Synthetic, check_sizes, letters, write
+from tlstm_jax.tasks.synthetic import Synthetic, of_symbols, write
 from tlstm_jax.typing import Array, Batch
 
 
@@ -38,11 +38,9 @@ def duplication(
       >>> batch.inputs.shape, task.text(batch.inputs[:, 0]), task.text(batch.targets[:, 0])
       ((11, 15), '-bba-------', '----bbabba-')
     """
-    check_sizes(num_symbols=num_symbols, alphabet_size=alphabet_size)
-    alphabet = (*letters(alphabet_size), "-")
     sizes = (batch_size, eval_samples, eval_batch_size)
     curriculum = (_duplicated_of_sizes, curriculum_start, curriculum_steps)
-    return Synthetic("duplication", _duplicated, num_symbols, alphabet, *sizes, *curriculum)
+    return of_symbols("duplication", _duplicated, num_symbols, alphabet_size, *sizes, *curriculum)
 
 
 def reversal(
@@ -66,11 +64,9 @@ def reversal(
       >>> batch.inputs.shape, task.text(batch.inputs[:, 0]), task.text(batch.targets[:, 0])
       ((8, 15), '-bba----', '----abb-')
     """
-    check_sizes(num_symbols=num_symbols, alphabet_size=alphabet_size)
-    alphabet = (*letters(alphabet_size), "-")
     sizes = (batch_size, eval_samples, eval_batch_size)
     curriculum = (_reversed_of_sizes, curriculum_start, curriculum_steps)
-    return Synthetic("reversal", _reversed, num_symbols, alphabet, *sizes, *curriculum)
+    return of_symbols("reversal", _reversed, num_symbols, alphabet_size, *sizes, *curriculum)
 
 
 def _duplicated(key: Array, batch_size: int, n: int, blank: int) -> Batch:
