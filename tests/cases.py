@@ -203,6 +203,8 @@ BY_NAME = {case.name: case for case in CASES}
 # One of each kind, for what does not depend on the tensor's shape.
 FEW = ["elman", "lstm", "gru", "gru-before", "trnn-4-k3", "tlstm-4-k3", "tlstm-3x3-k3-cn"]
 FEW += [case.name for case in ZOO]
+# Those of the short run, in tests over all.
+SHORT = ["lstm", "gru", "trnn-4-k3", "tlstm-4-k3", "tlstm-3x3-k3-cn", "conv"]
 ON_MAPS = [case.name for case in MAPS]
 # Those that compute in bfloat16.
 NARROW = [name for name in [*FEW, *ON_MAPS] if "urnn" not in name]

@@ -371,6 +371,9 @@ MODELS = [
 ]
 BY_NAME = {case.name: case for case in MODELS}
 CAUSAL = [case for case in MODELS if case.model.causal]
+# Those of the short run, in tests over all.
+SHORT = ["stacked-shared-trnn", "residual-trnn", "bidirectional-late", "qrnn-fo-2", "wavenet"]
+SHORT += ["maps-residual", "md-2-all", "neural-gpu-relaxed", "learned-lstm", "skip-one"]
 
 
 def with_parameters():

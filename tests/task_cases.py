@@ -102,6 +102,8 @@ CASES = [
         7,
     ),
 ]
+# Those of the short run.
+SHORT = ["memorization", "addition", "adding", "moving_digits", "digits", "rows_digits", "char_lm"]
 
 
 def function_of(task: Any) -> Any:

@@ -263,7 +263,7 @@ def test_refuses_what_makes_no_sense(call, text):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.slow(but=["lstm", "hyper_lstm", "tlstm", "wavenet"])
+@pytest.mark.slow(but=["lstm", "wavenet", "tlstm"])
 @pytest.mark.parametrize("name", zoo.MODELS)
 def test_every_model_of_the_zoo_ponders_or_says_why_not(name):
     around = {"max_ponder": 3} | {k: False for k in ("learned_carry",) if "urnn" in name}

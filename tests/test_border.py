@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES, B, I, M, T, assert_close, input_shape_of, jit, on_device, vectors
+from cases import SHORT as CELLS
 from flax import linen as nn
 from flax import nnx
-from model_cases import BY_NAME, MODELS, ModelCase, each, model_params
+from model_cases import BY_NAME, MODELS, SHORT, ModelCase, each, model_params
 
 from tlstm_jax import (
     GRU,
@@ -85,6 +86,7 @@ def with_shape(leaf, shape, dtype=None):
     return jax.ShapeDtypeStruct(shape, dtype or leaf.dtype)
 
 
+@pytest.mark.slow(but=[*CELLS, *SHORT])
 @each(ALL)
 def test_parameters_of_other_shapes_names_or_kinds_are_refused(case):
     params, *rest = shapes(case)
@@ -110,6 +112,7 @@ def test_parameters_of_other_shapes_names_or_kinds_are_refused(case):
     refuses(case, "^params lacks .*; accepted by", less, *rest)
 
 
+@pytest.mark.slow(but=[*CELLS, *SHORT])
 @each(ALL)
 def test_a_carry_of_another_batch_or_model_is_refused(case):
     params, state, carry, xs = shapes(case)
@@ -123,6 +126,7 @@ def test_a_carry_of_another_batch_or_model_is_refused(case):
     refuses(case, "^carry is .*; accepted by", params, state, [carry], xs)
 
 
+@pytest.mark.slow(but=[*CELLS, *SHORT])
 @each(ALL)
 def test_inputs_that_are_none_are_refused(case):
     params, state, carry, xs = shapes(case)
@@ -137,6 +141,7 @@ def test_inputs_that_are_none_are_refused(case):
         case.model.apply({}, case.state, (), [[[0.0]]])
 
 
+@pytest.mark.slow(but=[*CELLS, *SHORT])
 @each(ALL)
 def test_lengths_and_resets_of_other_kinds_are_refused(case):
     good = shapes(case)
@@ -165,6 +170,7 @@ def test_lengths_may_be_a_list_or_of_few_bits(case, x64):
         assert_close(other, expected)
 
 
+@pytest.mark.slow(but=[*CELLS, *SHORT])
 @each(ALL)
 def test_an_input_size_that_is_none_is_refused(case):
     for size in (0, -1, 2.5, None):

@@ -13,6 +13,7 @@ from cases import (
     FEW,
     NARROW,
     ON_MAPS,
+    SHORT,
     B,
     I,
     M,
@@ -51,11 +52,13 @@ def test_equals_its_independent_version(case, x64):
     check_against_the_oracle(case, inputs_for(case))
 
 
+@pytest.mark.slow(but=SHORT)
 @each(FEW)
 def test_equals_its_independent_version_on_tokens(case, x64):
     check_against_the_oracle(case, tokens())
 
 
+@pytest.mark.slow(but=SHORT)
 @each(FEW)
 def test_tokens_are_one_hot_vectors_and_minus_one_is_zero(case, x64):
     params = on_device(cell_params(case.cell))
@@ -85,6 +88,7 @@ def test_a_cell_is_a_hashable_cell(case):
     assert dataclasses.replace(case.cell) == case.cell
 
 
+@pytest.mark.slow(but=SHORT)
 @each([*FEW, *ON_MAPS])
 def test_parts_compose_to_the_step(case, x64):
     cell, params = case.cell, on_device(cell_params(case.cell))
@@ -114,7 +118,7 @@ def loss(cell, params, xs):
     return jnp.sum(jnp.square(unroll(cell, params, carry, xs)[1].astype(xs.dtype)))
 
 
-@pytest.mark.slow(but=["lstm", "gru", "tlstm-4-k3"])
+@pytest.mark.slow(but=["gru"])
 @each([*FEW, "tlstm-3-k2", *ON_MAPS])
 def test_vmap_over_members_equals_a_loop(case, x64):
     # Parameters, inputs and gradients of three members, as a sweep over seeds has them.
@@ -127,7 +131,7 @@ def test_vmap_over_members_equals_a_loop(case, x64):
         assert_close(jax.tree.map(lambda x: x[n], together), one(params, xs[n]))  # noqa: B023
 
 
-@pytest.mark.slow(but=["elman", "gru", "lstm", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
+@pytest.mark.slow(but=["lstm", "gru", "tlstm-4-k3"])
 @each(
     [name for name in [*FEW, *ON_MAPS] if name != "hm"]
 )  # its boundary's gradient is not its derivative
@@ -166,6 +170,7 @@ def float32_params(cell):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), cell_params(cell))
 
 
+@pytest.mark.slow(but=SHORT)
 @each(NARROW)
 def test_bfloat16_computes_in_it_and_keeps_memory_wide(case):
     cell = dataclasses.replace(case.cell, dtype=jnp.bfloat16)

@@ -174,6 +174,7 @@ def test_a_model_that_knows_the_next_character_is_always_right(delay):
                 assert measured["accuracy"] < 0.5
 
 
+@pytest.mark.slow
 def test_evaluation_scores_every_character_once():
     for size in (2, 3, 4, 7, 12, 13, 29):
         for streams in {1, 2, 5, size - 1} & set(range(1, size)):

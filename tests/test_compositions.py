@@ -55,7 +55,7 @@ def second_differences(f, x, step=1e-5):
     return jnp.stack(rows)
 
 
-@pytest.mark.slow(but=["jacrev(jacrev)"])
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SECOND)
 @each(["tlstm-4-k3"])
 def test_second_derivatives_in_every_order(case, name, x64):

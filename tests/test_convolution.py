@@ -75,6 +75,7 @@ def test_cross_layer_convolution_equals_a_loop_over_taps(shape, kernel_size, x64
     assert_close(by_location(a, shape), expected)
 
 
+@pytest.mark.slow(but=["(2, 3)-2", "(2,)-5"])
 @pytest.mark.parametrize(("shape", "kernel_size"), SHAPES, ids=str)
 def test_cross_layer_gradient_equals_that_of_a_plain_convolution(shape, kernel_size, x64):
     inputs = cross_layer_inputs(shape, kernel_size)
@@ -93,7 +94,7 @@ def test_cross_layer_gradient_equals_that_of_a_plain_convolution(shape, kernel_s
         assert_close(gradient, plain)
 
 
-@pytest.mark.slow(but=["(3,)-3"])
+@pytest.mark.slow(but=["(3,)-3-auto"])
 @pytest.mark.parametrize("gradient", convolution.GRADIENTS)
 @pytest.mark.parametrize(("shape", "kernel_size"), FEW_SHAPES, ids=str)
 def test_cross_layer_derivatives_equal_finite_differences(shape, kernel_size, gradient, x64):

@@ -73,6 +73,7 @@ def test_samples_of_the_full_size_are_those_of_a_task_without(make):
     np.testing.assert_array_equal(of_sizes.lengths, np.full(B, len(whole.inputs)))
 
 
+@pytest.mark.slow(but=["3-_addition", "1-_reversal"])
 @TASKS
 @pytest.mark.parametrize("start", [1, 3])
 def test_the_longest_size_grows_with_the_step_and_all_below_are_drawn(make, start):

@@ -71,6 +71,7 @@ def test_what_eight_devices_compute_is_what_one_does(on_devices):
     } == {}
 
 
+@pytest.mark.slow
 def test_a_footprint_is_that_of_the_gradient(program):
     task = ("--task=memorization", "--model=lstm", "--features=100", "--batch_size=8")
     ran = program("footprint", *task, "--mesh=4")

@@ -13,7 +13,10 @@ from tlstm_jax import convert, linen, nnx
 
 MODULES = [m.name for m in pkgutil.walk_packages(tlstm_jax.__path__, "tlstm_jax.")]
 
+SHORT = ["tlstm_jax.network", "tlstm_jax.cells.lstm", "tlstm_jax.recurrence.unrolling"]
 
+
+@pytest.mark.slow(but=SHORT)
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
     # Flax's own RNN relies on implicit promotion.

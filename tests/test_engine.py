@@ -66,7 +66,7 @@ def inputs_of(cell, dtype, xs):
     return params, carry, jnp.asarray(xs, dtype) if xs.dtype == np.float64 else jnp.asarray(xs)
 
 
-@pytest.mark.slow(but=["lstm", "tlstm-3x3-k3-cn"])
+@pytest.mark.slow(but=["lstm-1997", "gru"])
 @each(CASES)
 def test_gradients_equal_the_scans_in_float64(case, x64):
     compare(case.cell, inputs_of(case.cell, jnp.float64, inputs_for(case)), OPTIONS, 1e-12)
@@ -80,7 +80,7 @@ def test_gradients_equal_the_scans_with_each_option(case, option, x64):
     compare(case.cell, inputs, {option: OPTIONS[option], "flush": False}, 1e-12)
 
 
-@pytest.mark.slow(but=["lstm", "tlstm-4-k3", "tlstm-3x3-k3-cn"])
+@pytest.mark.slow(but=["tlstm-4-k3", "lstm"])
 @each(CASES)
 def test_gradients_equal_the_scans_in_float32(case):
     inputs = inputs_of(case.cell, jnp.float32, inputs_for(case))

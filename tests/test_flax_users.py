@@ -42,7 +42,7 @@ class Net(nnx.Module):
         return self.readout(self.recurrent(xs))
 
 
-@pytest.mark.slow(but=["dropout"])
+@pytest.mark.slow
 @each_noisy
 def test_train_and_eval_switch_the_noise(model):
     net = Net(model, nnx.Rngs(0))

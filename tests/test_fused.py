@@ -76,7 +76,7 @@ def compare(cell, options, batch=B):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * scale)
 
 
-@pytest.mark.slow(but=["lstm", "tlstm-cn"])
+@pytest.mark.slow(but=["lstm"])
 @pytest.mark.parametrize("name", CELLS)
 def test_outputs_carry_and_gradients_equal_the_deferred_engines(name):
     compare(CELLS[name], {})

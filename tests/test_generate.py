@@ -12,6 +12,7 @@ import pytest
 from cases import (
     CASES,
     FEW,
+    SHORT,
     B,
     I,
     M,
@@ -55,6 +56,7 @@ def test_token_steps_equal_the_whole_sequence(case, x64):
     assert_close(ys, case.oracle(params, xs).ys)
 
 
+@pytest.mark.slow(but=SHORT)
 @each(FEW)
 def test_token_steps_on_tokens_equal_the_whole_sequence(case, x64):
     params, xs = cell_params(case.cell), tokens()

@@ -34,6 +34,7 @@ def test_a_trace_has_the_states_after_every_step(run):
             np.testing.assert_allclose(trace.ys[t - CELL.delay], y, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_kernels_are_those_that_made_the_memory(run):
     params, inputs, trace = run
     kernels = inspection.memory_kernels(CELL, params, inputs, trace.carry)
@@ -48,6 +49,7 @@ def test_the_kernels_are_those_that_made_the_memory(run):
     np.testing.assert_allclose(trace.carry.memory[t], memory, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_diagonal_of_a_tensor(run):
     memory = run[2].carry.memory
     diagonal = inspection.diagonal(memory, 2)

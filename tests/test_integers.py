@@ -37,7 +37,7 @@ def outputs(model, dtype, lengths, **options):
     return carry, ys
 
 
-@pytest.mark.slow(but=["stacked", "qrnn-fo-2", "wavenet"])
+@pytest.mark.slow(but=["qrnn-fo-2", "wavenet"])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 @pytest.mark.parametrize("case", TAKING_TOKENS, ids=lambda case: case.name)
 def test_bytes_are_tokens_like_any_other(case, lengths):
@@ -49,7 +49,7 @@ def test_bytes_are_tokens_of_a_batch_normalized_lstm():
     assert_close(ours, expected, 0)
 
 
-@pytest.mark.slow(but=["lstm", "tlstm-4-k3"])
+@pytest.mark.slow(but=["lstm"])
 @pytest.mark.parametrize("name", [n for n in FEW if n != "tt-dense"])  # it is for 2 tokens
 def test_bytes_are_a_cells_tokens(name):
     cell = BY_NAME[name].cell
@@ -105,6 +105,7 @@ def test_lengths_of_bytes_in_a_longer_sequence():
     assert_close(ours, expected, 0)
 
 
+@pytest.mark.slow(but=["lengths"])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 def test_the_last_output_of_bytes(lengths):
     network = Network(TensorizedLSTM(M, (3,)), SIZE, SIZE, tokens=True)

@@ -66,7 +66,7 @@ def test_each_feature_is_read_where_it_has_seen_the_whole_example(model, at_firs
     assert_close(actual[0], expected @ readout["kernel"] + readout["bias"])
 
 
-@pytest.mark.slow(but=["alone"])
+@pytest.mark.slow
 @each
 def test_every_feature_hears_of_both_ends(model, at_first, x64):
     del at_first

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import SHORT as CELLS
 from cases import ZOO, B, M, assert_close, jit, vectors
 from flax import nnx
-from model_cases import BY_NAME, MODELS, STEPS, L, ModelCase, each, model_params
+from model_cases import BY_NAME, MODELS, SHORT, STEPS, L, ModelCase, each, model_params
 
 from tlstm_jax import BatchNormLSTM, Stacked, as_sequence, linen
 from tlstm_jax.models.chain import Chain
@@ -42,7 +43,7 @@ def module_of(case, params, state):
     return module
 
 
-@pytest.mark.slow(but=["chain", "bidirectional", "qrnn-fo-2", "wavenet", "batch-norm", "hyper"])
+@pytest.mark.slow(but=["qrnn-fo-2", "residual-trnn"])
 @each(ALL)
 def test_both_equal_the_functional_form(case):
     options = {"seq_lengths": LENGTHS, "return_carry": True}
@@ -67,6 +68,7 @@ def test_both_equal_the_functional_form(case):
         assert_close(result, expected, 1e-6)
 
 
+@pytest.mark.slow(but=[*CELLS, *SHORT])
 @each(ALL)
 def test_init_makes_the_functional_trees(case):
     params, state = jax.eval_shape(lambda key: case.model.init(key, case.size), KEY)

@@ -133,6 +133,7 @@ def whole(case, params, xs):
     return case.model.apply(params, case.state, carry, xs)[1]
 
 
+@pytest.mark.slow(but=["chain", "neural-gpu", "qrnn-fo-2"])
 @each(VMAPPED)
 def test_vmap_over_members_equals_a_loop(case, x64):
     members = [on_device(model_params(case, seed)) for seed in (0, 1)]
@@ -211,6 +212,7 @@ def narrow(model):
 DRAWING = ["dropout-trnn", "zoneout", "recurrent-dropout", "regularized"]
 
 
+@pytest.mark.slow(but=["chain", "stacked", "qrnn-fo-2", "wavenet", "maps", "neural-gpu"])
 @pytest.mark.parametrize(
     ("case", "train"),
     [(case, False) for case in MODELS] + [(BY_NAME[name], True) for name in DRAWING],

@@ -10,6 +10,7 @@ from model_cases import (
     BY_NAME,
     CAUSAL,
     MODELS,
+    SHORT,
     STEPS,
     G,
     L,
@@ -45,13 +46,14 @@ def test_equals_its_independent_version(case, x64):
     assert (state, aux.keys()) == (case.state, case.costs)
 
 
+@pytest.mark.slow(but=SHORT)
 @each([case for case in MODELS if case.takes_tokens])
 def test_equals_its_independent_version_on_tokens(case, x64):
     xs = tokens(steps=STEPS, size=case.size)
     assert_close(whole(case, xs)[1], case.oracle(model_params(case), xs))
 
 
-@pytest.mark.slow(but=["chain", "stacked", "residual-trnn", "dilated", "qrnn-fo-2", "wavenet"])
+@pytest.mark.slow(but=SHORT)
 @each(CAUSAL)
 def test_a_stream_may_be_split_anywhere(case, x64):
     for first_part in range(STEPS + 1):
@@ -59,6 +61,7 @@ def test_a_stream_may_be_split_anywhere(case, x64):
         check(case, first, segment(case, 2), segment(case, 3, flush=True))
 
 
+@pytest.mark.slow(but=SHORT)
 @each(CAUSAL)
 def test_whole_sequences_and_streams_may_follow_one_another(case, x64):
     for flush in (False, True):
@@ -67,7 +70,7 @@ def test_whole_sequences_and_streams_may_follow_one_another(case, x64):
     check(case, first, second, segment(case, 3, lengths=(0, 3), flush=True))
 
 
-@pytest.mark.slow(but=["chain", "stacked", "residual-trnn", "dilated", "qrnn-fo-2", "wavenet"])
+@pytest.mark.slow(but=SHORT)
 @each(CAUSAL)
 def test_segments_of_any_size_without_options(case, x64):
     # No lengths and no resets take other paths than lengths and resets that say nothing.
@@ -86,12 +89,14 @@ def test_segments_of_any_size_without_options(case, x64):
     assert_close(ys[delay:], expected)
 
 
+@pytest.mark.slow(but=SHORT)
 @each(MODELS)
 def test_lengths_leave_each_example_as_if_it_were_alone(case, x64):
     for lengths in [(STEPS, 3), (1, 2), (0, STEPS - 1)]:
         check(case, segment(case, 1, lengths=lengths, flush=True))
 
 
+@pytest.mark.slow(but=SHORT)
 @each(CAUSAL)
 def test_the_carry_behind_an_end_is_that_of_the_shorter_segment(case, x64):
     long, short = segment(case, 1, lengths=(3, 3)), segment(case, 1)
@@ -102,6 +107,7 @@ def test_the_carry_behind_an_end_is_that_of_the_shorter_segment(case, x64):
     assert_close(run(case, [segment(case, 1, lengths=(0, 0))])[0], start(case))
 
 
+@pytest.mark.slow(but=SHORT)
 @each([case for case in MODELS if case.resets and case.name != "bidirectional-late"])
 def test_resets_start_examples_again_with_flushing(case, x64):
     for at in range(STEPS):
@@ -111,6 +117,7 @@ def test_resets_start_examples_again_with_flushing(case, x64):
     check(case, segment(case, 1, resets=resets, lengths=(4, 5), flush=True))
 
 
+@pytest.mark.slow(but=SHORT)
 @each(CAUSAL)
 def test_resets_of_a_stream_are_known_to_the_next_segment(case, x64):
     for at in range(STEPS):
@@ -136,6 +143,7 @@ def test_any_cuts_and_resets(case, x64):
         check(case, *segments)
 
 
+@pytest.mark.slow(but=SHORT)
 @each(CAUSAL)
 def test_token_by_token_gives_the_sequence(case, x64):
     params = on_device(model_params(case))

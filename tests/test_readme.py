@@ -15,6 +15,7 @@ from tlstm_jax.zoo.presets import PRESETS
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_notebook_examples_run():
     first, of_sweeps = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}

@@ -28,7 +28,7 @@ def start(network, T=4, B=2):
     return params, state, jax.random.uniform(jax.random.key(2), (T, B, *size))
 
 
-@pytest.mark.slow(but=["maps-sigmoid", "delay-sigmoid"])
+@pytest.mark.slow
 @pytest.mark.parametrize("feed", [jax.nn.sigmoid, jnp.tanh], ids=["sigmoid", "tanh"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_rollout_is_runs_over_the_whole_with_predictions_in_place_of_inputs(name, feed):

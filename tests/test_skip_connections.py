@@ -48,7 +48,7 @@ def without_skips(params):
 STACKS = [(L, G, R), (L, L), (R, TLSTM, G), (TRNN, TLSTM), (Bidirectional(R, G), TRNN, R)]
 
 
-@pytest.mark.slow(but=["three-vectors", "late-tokens"])
+@pytest.mark.slow(but=["three-vectors"])
 @pytest.mark.parametrize("inputs", [vectors, tokens])
 @pytest.mark.parametrize(
     "layers", STACKS, ids=["three", "two", "late", "both-late", "bidirectional"]

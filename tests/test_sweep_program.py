@@ -40,6 +40,7 @@ def _rows(workdir):
     return [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_a_line_for_each_member_and_runs_that_resume(program, whole, tmp_path):
     workdir, ran = whole
     rows = _rows(workdir)
@@ -118,6 +119,7 @@ def test_a_sweep_whose_checkpoints_are_damaged_resumes_and_ends_the_same(program
     assert "is damaged" not in program("sweep", f"--workdir={workdir}").stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_a_sweep_and_says_how_to_resume(start, program, whole, tmp_path):
     workdir = tmp_path / "stopped"
     command = [arg.replace("num_steps=40", "num_steps=400000") for arg in SWEEP]
@@ -179,6 +181,7 @@ def test_what_cannot_be_swept_is_refused_in_one_line(args, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_folder_with_something_else_is_left_alone(program, whole, tmp_path):
     workdir, _ = whole
     ran = program("sweep", *SWEEP, "--num_digits=3", f"--workdir={workdir}", code=1)

@@ -33,7 +33,7 @@ def check(model, size, steps=T, **options):
     assert_close(exported.call(on_device(params), xs), function(params, xs), 1e-4)
 
 
-@pytest.mark.slow(but=["lstm"])
+@pytest.mark.slow(but=["lstm-1997"])
 @pytest.mark.parametrize("name", FEW)
 def test_a_cell_with_a_symbolic_batch(name):
     check(BY_NAME[name].cell, I)

@@ -33,6 +33,7 @@ def test_every_task_has_an_example(name):
     assert examples, f"the docstring of {function.__name__} has no example, in lines with >>>"
 
 
+@pytest.mark.slow(but=["tlstm_jax.tasks.memorization", "tlstm_jax.tasks.images"])
 @pytest.mark.parametrize("module", sorted({*MODULES, base.__name__}))
 def test_the_examples_run(module):
     with jax.numpy_rank_promotion("allow"):

@@ -11,6 +11,7 @@ from task_cases import (
     CASES,
     FEW,
     KEY,
+    SHORT,
     SPLITS,
     evaluation,
     joined,
@@ -46,6 +47,7 @@ def task(case, folder):
     return case.make(folder, case.eval_batch_size)
 
 
+@pytest.mark.slow(but=SHORT)
 def test_has_all_that_the_programs_ask(case, task):
     check_task(task)
     assert task.name == case.name
@@ -59,7 +61,7 @@ def test_has_all_that_the_programs_ask(case, task):
     check_fits(Network(LSTM(2), **task_sizes(task)), task, task.data)
 
 
-@pytest.mark.slow(but=["memorization", "addition", "char_lm", "digits"])
+@pytest.mark.slow(but=["memorization", "char_lm", "digits"])
 def test_shapes_and_dtypes(task):
     batches = [(train(task, step), task.batch_size) for step in (0, 1)]
     batches += [(b, task.eval_batch_size) for split in SPLITS for b in evaluation(task, split)]
@@ -126,6 +128,7 @@ def test_a_run_that_resumes_at_any_step_reads_the_same_batches(task):
         chex.assert_trees_all_close(train(task, step), expected, rtol=1e-6)
 
 
+@pytest.mark.slow(but=SHORT)
 def test_an_evaluation_is_fixed_by_its_key_alone(task):
     for split in SPLITS:
         first = evaluation(task, split)
@@ -137,6 +140,7 @@ def test_an_evaluation_is_fixed_by_its_key_alone(task):
     assert valid.shape != test.shape or not np.array_equal(valid, test)
 
 
+@pytest.mark.slow(but=SHORT)
 def test_an_evaluation_scores_every_example_once(case, task):
     for split, number in zip(SPLITS, case.examples, strict=True):
         masks = [batch.mask for batch in evaluation(task, split)]
@@ -145,7 +149,7 @@ def test_an_evaluation_scores_every_example_once(case, task):
         assert masks[-1].any()  # no batch too many
 
 
-@pytest.mark.slow(but=["memorization", "char_lm"])
+@pytest.mark.slow(but=["memorization"])
 def test_an_evaluation_in_parts_equals_one_at_once(task):
     batches = evaluation(task, "valid")[:5]
     whole = joined(batches)
@@ -155,7 +159,7 @@ def test_an_evaluation_in_parts_equals_one_at_once(task):
         np.testing.assert_allclose(found, np.asarray(expected[name]), rtol=1e-4, err_msg=name)
 
 
-@pytest.mark.slow(but=["memorization", "char_lm", "digits"])
+@pytest.mark.slow(but=["memorization", "char_lm"])
 def test_an_evaluation_does_not_depend_on_the_size_of_its_batches(case, task, folder):
     if task.fresh:
         pytest.skip("whose samples are drawn batch by batch")
@@ -166,6 +170,7 @@ def test_an_evaluation_does_not_depend_on_the_size_of_its_batches(case, task, fo
             chex.assert_trees_all_close(found, expected, rtol=1e-4)
 
 
+@pytest.mark.slow(but=SHORT)
 def test_no_example_comes_twice_in_an_epoch(case, task):
     steps = FEW if case.epoch is None else case.epoch
     rows = [
@@ -180,6 +185,7 @@ def test_no_example_comes_twice_in_an_epoch(case, task):
         assert set(one_more) & set(rows)
 
 
+@pytest.mark.slow(but=SHORT)
 def test_the_outline_stands_for_the_task_without_its_data(case, task, folder):
     outline, other = task.outline, case.make(folder, case.eval_batch_size)
     assert outline == other.outline and hash(outline) == hash(other.outline)
@@ -251,6 +257,7 @@ def test_targets_of_a_stream_lag_by_the_delay_and_others_do_not(task, delay):
             np.testing.assert_array_equal(prompt.targets[: T - 1][nexts], prompt.inputs[1:T][nexts])
 
 
+@pytest.mark.slow(but=SHORT)
 def test_what_is_read_can_be_written_and_read_again(task):
     if not task.tokens:
         with pytest.raises(ValueError, match=f"task {task.name} reads no tokens; accepted "):
@@ -261,6 +268,7 @@ def test_what_is_read_can_be_written_and_read_again(task):
     assert task.encode(task.text(tokens)).dtype == np.int32
 
 
+@pytest.mark.slow(but=SHORT)
 def test_an_answer_is_in_the_words_of_the_task(task):
     batch = evaluation(task, "valid")[0]
     if not task.tokens or task.autoregressive:

@@ -132,7 +132,7 @@ def influence(cell, steps):
     return np.abs(jacobian).max(axis=(1, 2, 4, 5))
 
 
-@pytest.mark.slow(but=["(3,)-3", "(2, 3)-3"])
+@pytest.mark.slow(but=["(3,)-3"])
 @pytest.mark.parametrize("cell", CAUSAL, ids=lambda cell: f"{cell.tensor_shape}-{cell.kernel_size}")
 def test_an_output_depends_on_the_inputs_up_to_its_own_and_on_all_of_them(cell, x64):
     assert cell.causal

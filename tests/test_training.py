@@ -60,7 +60,7 @@ def _stopped_after(calls, network, task, settings):
     return _run(network, task, settings, should_stop=lambda: next(answers))[-1]
 
 
-@pytest.mark.slow(but=["char_lm-tlstm"])
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "model"),
     [
@@ -102,6 +102,7 @@ def test_reports_have_the_state_where_the_next_call_waits_for_them(text):
     assert [r.progress.step for r in reports] == [2, 4, 6, 8, 10, 12]
 
 
+@pytest.mark.slow
 def test_a_stream_resumed_without_its_carry_ends_otherwise(text):
     task, network = _make("char_lm", text, "tlstm")
     first, last = _stopped_after(1, network, task, SMALL), _run(network, task, SMALL)[-1]
@@ -248,6 +249,7 @@ def test_the_best_is_the_first_of_equals_and_never_nan():
     assert improved == [True, True, False] and progress.best_metric == 2.0
 
 
+@pytest.mark.slow
 def test_patience_and_target_end_a_run(text):
     task, network = _make("memorization", text)
     frozen = dataclasses.replace(SMALL, num_steps=100, learning_rate=1e-12, patience=3)

@@ -12,6 +12,7 @@ from cases import (
     CASES,
     FEW,
     ON_MAPS,
+    SHORT,
     B,
     I,
     M,
@@ -77,7 +78,7 @@ def outputs_and_gradients(run, cell, params, carry, xs, options):
     return outputs, floats(grads)
 
 
-@pytest.mark.slow(but=["trnn-3x2-k2-all", "lstm-all"])
+@pytest.mark.slow(but=["lstm-all"])
 @pytest.mark.parametrize(
     ("case", "option"), COMPARED, ids=[f"{case.name}-{option}" for case, option in COMPARED]
 )
@@ -176,6 +177,7 @@ def test_lengths_are_clipped_to_the_steps(order, x64):
     assert_close(unroll_reference(cell, *inputs, lengths=np.array([-1, T + 2])[::order]), expected)
 
 
+@pytest.mark.slow(but=SHORT)
 @each([*FEW, *ON_MAPS])
 def test_a_reset_resets_one_example_and_leaves_the_other(case, x64):
     cell, params, at = case.cell, cell_params(case.cell), 3

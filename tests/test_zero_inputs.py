@@ -67,7 +67,7 @@ def masks(where, blanks, examples):
     return jnp.asarray(mask)
 
 
-@pytest.mark.slow(but=["lstm", "tlstm, channel", "layer_norm_lstm"])
+@pytest.mark.slow(but=["lstm"])
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_stay_flat_however_many_inputs_are_zero(case):
     params, norm = program(case)
@@ -80,7 +80,7 @@ def test_gradients_stay_flat_however_many_inputs_are_zero(case):
             assert max(norms) < 30 * usual, (where, examples, usual, norms)
 
 
-@pytest.mark.slow(but=["tlstm, channel", "urnn", "layer_norm_lstm"])
+@pytest.mark.slow(but=["layer_norm_lstm"])
 @pytest.mark.parametrize("case", CASES)
 def test_parameters_that_are_all_zero_give_finite_gradients(case):
     params, norm = program(case)

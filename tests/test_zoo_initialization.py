@@ -241,6 +241,9 @@ ORTHOGONAL = [
 ]
 
 
+@pytest.mark.slow(
+    but=["LSTM-recurrent/kernel", "GRU-recurrent/kernel", "ConvLSTM-recurrent/kernel"]
+)
 @pytest.mark.parametrize("row", ORTHOGONAL, ids=lambda row: f"{type(row[0]).__name__}-{row[1]}")
 def test_recurrent_kernels_are_orthogonal_for_each_gate(row):
     model, leaf, gates, *rest = row
@@ -271,6 +274,7 @@ DRAWN += [FEEDBACK["lstm"], MD]
 DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
 
 
+@pytest.mark.slow(but=["WaveNet", "ConvLSTM", "TTLSTM"])
 @pytest.mark.parametrize("model", DRAWN, ids=name_of)
 def test_no_two_kernels_come_of_one_draw(model):
     drawn = {name: x for name, x in starts(model).items() if len(np.unique(x[0])) > 20}
@@ -406,6 +410,7 @@ def test_every_cell_and_parallel_model_is_here():
     assert not missing, "these have no row in CONSTANT: what their biases and scales start at"
 
 
+@pytest.mark.slow(but=["LSTM-", "GRU-", "TensorizedLSTM-", "NeuralGPU-0", "ConvLSTM-"])
 @pytest.mark.parametrize(("model", "told"), CONSTANT, ids=name_of)
 def test_biases_and_scales(model, told):
     leaves = starts(model)

@@ -37,7 +37,7 @@ def network_for(task, name, channels):
     return zoo.make_network(name, features=channels, **sizes, **SMALL.get(name, {}))
 
 
-@pytest.mark.slow(but=["tlstm"])
+@pytest.mark.slow(but=["lstm"])
 @READ_VECTORS
 def test_learns_to_repeat_3_of_4_symbols(name):
     task = memorization(num_symbols=3, alphabet_size=4, batch_size=16, eval_samples=250)
@@ -54,7 +54,7 @@ def test_learns_to_repeat_3_of_4_symbols(name):
     assert accuracy > 0.55, "settings with which it learns this belong into SMALL or SCHEDULES"
 
 
-@pytest.mark.slow(but=["tlstm", "lstm", "wavenet"])
+@pytest.mark.slow(but=["lstm", "wavenet"])
 @READ_VECTORS
 def test_a_training_step_of_every_task_is_well_typed(name):
     train = TrainSettings()

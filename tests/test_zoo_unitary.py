@@ -94,6 +94,7 @@ def test_without_bias_and_input_states_and_gradients_keep_their_norms(which, x64
     assert np.abs(gradient - weights).max() > 1e-2  # but turned
 
 
+@pytest.mark.slow(but=["full-0.0", "urnn-0.0"])
 @pytest.mark.parametrize("bias", [-0.5, 0.0, 0.5])
 @pytest.mark.parametrize("which", [0, 1], ids=["urnn", "full"])
 def test_gradients_are_finite_at_zero(which, bias, x64):

@@ -22,8 +22,8 @@ class Experiment:
       metric: of the results that the table has.
       heading: of the metric's column.
       scale: what the metric is multiplied with.
-      longer: flags with which a run is evaluated once more -> the heading of that column.
-      pictures: whether a picture of the first seed's run is drawn by scripts.visualize.
+      longer: heading of a column -> flags with which a run is evaluated once more.
+      picture: of those that scripts.visualize draws, the one of the first seed's run; "" for none.
       papers: what a paper reports, in a sentence; "" for none.
     """
 
@@ -34,7 +34,7 @@ class Experiment:
     heading: str
     scale: float = 1.0
     longer: Mapping[str, Flags] = dataclasses.field(default_factory=dict)
-    pictures: bool = False
+    picture: str = ""
     papers: str = ""
 
 
@@ -103,7 +103,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         },
         "loss",
         "nats per frame",
-        pictures=True,
+        picture="rollout.png",
     ),
     "pixels": Experiment(
         "Binarized digits pixel by pixel",
@@ -121,7 +121,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         },
         "nats_per_image",
         "nats per image",
-        pictures=True,
+        picture="samples.png",
     ),
     "recall": Experiment(
         "Associative recall of 8 pairs",
@@ -172,15 +172,15 @@ EXPERIMENTS: Mapping[str, Experiment] = {
             "task": "adding",
             "sequence_length": 200,
             "batch_size": 20,
-            "num_steps": 20000,
+            "num_steps": 5000,
             "learning_rate": 1e-3,
-            "eval_every": 1000,
+            "eval_every": 500,
             "stop_at_target": True,
         },
         {
             "LSTM": {"model": "lstm", "features": 64},
             "tLSTM": TLSTM | {"features": 40},
-            "IRNN": {"model": "irnn", "features": 100},
+            "IRNN": {"model": "irnn", "features": 100, "num_steps": 20000},
         },
         "loss",
         "mean squared error",

@@ -13,7 +13,7 @@ from tlstm_jax.runs.files import write_text
 from tlstm_jax.scripts.bench.report import environment
 from tlstm_jax.scripts.compare.page import wrapped
 from tlstm_jax.scripts.compare.pictures import save_small
-from tlstm_jax.scripts.showcase.experiments import EXPERIMENTS, Experiment
+from tlstm_jax.scripts.showcase.experiments import EXPERIMENTS, Experiment, Flags
 from tlstm_jax.scripts.showcase.running import Run
 
 PAGE = """# The newer tasks: models made for a task beside the LSTM and the tensorized LSTM
@@ -92,6 +92,7 @@ def _section(
 ) -> str:
     heads = [
         "model",
+        "settings",
         "parameters",
         experiment.heading,
         *experiment.longer,
@@ -101,12 +102,17 @@ def _section(
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for model in experiment.models:
         if of_model := [run for run in runs if run.model == model]:
-            lines.append(f"| {' | '.join([model, *_cells(experiment, of_model)])} |")
-    settings = ", ".join(f"`{k}={v}`" for k, v in experiment.flags.items())
+            cells = [model, _settings(experiment.models[model]), *_cells(experiment, of_model)]
+            lines.append(f"| {' | '.join(cells)} |")
+    settings = _settings(experiment.flags)
     parts = [f"## {experiment.title}", wrapped(f"`--only={name}`; {settings}.")]
     parts += ["\n".join(lines), f"![{experiment.title}](showcase/{name}.png)"]
     parts += [f"{model}:\n\n![{model}](showcase/{file})" for model, file in drawn.items()]
     return "\n\n".join(parts + ([wrapped(experiment.papers)] if experiment.papers else []))
+
+
+def _settings(flags: Flags) -> str:
+    return ", ".join(f"`{name}={value}`" for name, value in flags.items())
 
 
 def _cells(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
@@ -142,10 +148,11 @@ def _minutes(run: Run) -> float:
 
 
 def _copy_pictures(folder: pathlib.Path, name: str, runs: Sequence[Run]) -> dict[str, str]:
-    """Copies the first picture of each run that has one; model -> file name."""
+    """Copies the picture of each run that has one; model -> file name."""
     drawn = {}
     for run in runs:
-        for picture in sorted(run.pictures.glob("*.png"))[:1]:
+        picture = run.pictures / EXPERIMENTS[name].picture
+        if picture.is_file():
             file = f"{name}-{run.folder.name}.png"
             shutil.copyfile(picture, folder / file)
             drawn[run.model] = file

@@ -77,7 +77,7 @@ def _is_complete(run: Run) -> bool:
 
 
 def _is_drawn(run: Run) -> bool:
-    return EXPERIMENTS[run.experiment].pictures and run.seed == SEEDS[0]
+    return bool(EXPERIMENTS[run.experiment].picture) and run.seed == SEEDS[0]
 
 
 def _work_off(run: Run, end: float | None) -> str:
