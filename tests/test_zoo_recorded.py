@@ -11,7 +11,6 @@ PEERS = pathlib.Path(__file__).parent / "peers"
 DATA = pathlib.Path(__file__).parent / "data" / "zoo_references.npz"
 
 
-@pytest.mark.slow(but=["lstm", "gru", "conv_lstm"])
 @pytest.mark.parametrize("name", REFERENCES)
 def test_equals_what_the_reference_computed(name, x64):
     with np.load(DATA, allow_pickle=False) as recorded:
