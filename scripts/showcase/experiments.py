@@ -8,7 +8,15 @@ SEEDS = (0, 1)
 Flags = Mapping[str, Any]
 TLSTM = {"model": "tlstm", "tensor_shape": "3", "normalization": "channel"}
 # A step of it takes as many inner steps as the sequence has symbols, hence fewer of them.
-NEURAL_GPU = {"model": "neural_gpu", "features": 24, "curriculum_steps": 800, "num_steps": 1500}
+NEURAL_GPU = {
+    "model": "neural_gpu",
+    "features": 24,
+    "width": 2,
+    "curriculum_steps": 1000,
+    "num_steps": 3000,
+    "learning_rate": 2e-3,
+    "schedule": "cosine",
+}
 
 
 @dataclasses.dataclass(frozen=True)
