@@ -32,9 +32,11 @@ MAKERS = (
     "bench",
     "compare",
     "endurance",
+    "experiments",
     "notebooks",
     "readme",
     "release",
+    "reproduce",
     "showcase",
 )
 FOLDERS = ("tasks", "scripts")

@@ -2,10 +2,12 @@
 
 import contextlib
 import inspect
+import math
 import os
 import pathlib
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -131,13 +133,16 @@ class StopSignals:
     nohup, stays ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_minutes: float | None = None) -> None:
+        """`max_minutes`: after which to stop as well; None: never."""
         self._reason: str | None = None
+        self._end = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
 
     @property
     def reason(self) -> str | None:
         """Why to stop, or None."""
-        return self._reason or (GONE if output.is_gone() else None)
+        out_of_time = "out of time" if time.monotonic() > self._end else None
+        return self._reason or (GONE if output.is_gone() else out_of_time)
 
     def __enter__(self) -> "StopSignals":
         caught = [s for s in STOPPING if s != SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
@@ -158,6 +163,12 @@ class StopSignals:
         told = f"\n{self._reason}: finishing the running call, then saving\n"
         with contextlib.suppress(OSError):  # past the buffer, which may be being written to
             os.write(2, told.encode())
+
+
+def check_minutes(max_minutes: float | None) -> None:
+    """Raises ValueError unless it is None or positive."""
+    if max_minutes is not None and not max_minutes > 0:  # NaN too
+        raise ValueError(f"max_minutes is {max_minutes}; accepted are numbers > 0")
 
 
 def _stopped_by(number: int) -> str:

@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import functools
 import gc
-import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -113,8 +112,7 @@ def _prepare() -> Run:
 def _settings() -> tuple[RunDirectory, settings.RunSettings | dict[str, Any]]:
     """The folder and the settings of the run; for an existing run, those that override its own."""
     given = run_flags.given_flags(RUN_FLAGS)
-    if MAX_MINUTES.value is not None and not MAX_MINUTES.value > 0:  # NaN too
-        raise ValueError(f"max_minutes is {MAX_MINUTES.value}; accepted are numbers > 0")
+    cli.check_minutes(MAX_MINUTES.value)
     check_folder(WORKDIR.value)
     if WORKDIR.value and PRESET.value is None:
         directory = RunDirectory(WORKDIR.value)
@@ -164,14 +162,12 @@ def _train(run: Run, saved: checkpointing.Checkpoint | None) -> int:
         print(f"{journal.lacking}; the learning curves have a gap there", flush=True)
     if not (saved and finished(run.train, saved.progress)):
         journal.begin()
-    limit = math.inf if MAX_MINUTES.value is None else MAX_MINUTES.value
     gc.freeze()  # imported objects stay, so that a collection has little to scan
     report = None
-    with cli.StopSignals() as signals:
+    with cli.StopSignals(MAX_MINUTES.value) as signals:
 
         def should_stop() -> str | None:
-            out_of_time = "out of time" if journal.minutes > limit else None
-            return processes.agree(signals.reason or out_of_time)
+            return processes.agree(signals.reason)
 
         try:
             for report in training.fit(

@@ -39,7 +39,17 @@ RULES = {
     "training": ["typing", "overrides", "devices", "network"],
     "zoo": ["typing", "names", "overrides", "cells", "models", "network"],
     "sweeps": ["typing", "overrides", "network", "training", "zoo", "pictures"],
-    "runs": ["typing", "names", "devices", "network", "training", "zoo", "pictures", "tasks"],
+    "runs": [
+        "typing",
+        "names",
+        "checkout",
+        "devices",
+        "network",
+        "training",
+        "zoo",
+        "pictures",
+        "tasks",
+    ],
 }
 SOURCES = [
     p for room in ("tlstm_jax", "tasks", "scripts") for p in sorted((ROOT / room).rglob("*.py"))

@@ -87,7 +87,8 @@ def test_nothing_lands_beside_our_package(wheel):
     assert {top.split("-")[0] for top in tops} == {"tlstm_jax"} and len(tops) == 2
     assert {"tlstm_jax/py.typed", "tlstm_jax/tasks/data/idx.py"} <= set(names)
     assert any(name.startswith("tlstm_jax/zoo/trained/") for name in names)
-    makers = ("accelerator", "bench", "compare", "endurance", "notebooks", "release", "showcase")
+    makers = ("accelerator", "bench", "compare", "endurance", "experiments", "notebooks")
+    makers += ("release", "reproduce", "showcase")
     assert not [n for n in names for m in makers if n.startswith(f"tlstm_jax/scripts/{m}")]
     for field in ("License-Expression", "Keywords", "Classifier", "Project-URL", "Summary"):
         assert f"\n{field}: " in metadata

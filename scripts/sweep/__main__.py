@@ -35,6 +35,7 @@ SEARCH_SEED = flags.DEFINE_integer("search_seed", 0, "Of the random search.", 0)
 CHUNK = flags.DEFINE_integer("chunk", None, "Members trained at a time; all if unset.", 1)
 HALVING = flags.DEFINE_integer("halving", None, "Successive halving: one in so many continues.", 2)
 HALVING_STEPS = flags.DEFINE_integer("halving_steps", None, "Steps before the first halving.", 1)
+MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Stop and save after this many minutes.")
 flags.adopt_module_key_flags(settings)  # so that --help shows them
 WORKDIR = cli.define_path_flag("workdir", None, "Folder of the sweep; runs/sweep-.. by default.")
 RUN_FLAGS = run_flags.define_run_flags()
@@ -43,6 +44,7 @@ RUN_FLAGS = run_flags.define_run_flags()
 def main() -> int:
     with cli.one_line_errors():
         check_folder(WORKDIR.value)
+        cli.check_minutes(MAX_MINUTES.value)
         given = run_flags.given_flags(RUN_FLAGS)
         code = own_in(given)
         moved = {k: v for k, v in given.items() if k not in code}
@@ -59,7 +61,7 @@ def main() -> int:
                 )
             runs = [changed(run_, given) for run_ in sweep.runs]
             sweep = dataclasses.replace(sweep, runs=runs)
-            return run(pathlib.Path(WORKDIR.value), sweep, CHUNK.value)
+            return run(pathlib.Path(WORKDIR.value), sweep, CHUNK.value, MAX_MINUTES.value)
         sweep = Sweep.make(
             given,
             PRESET.value,
@@ -71,7 +73,7 @@ def main() -> int:
         )
         name = PRESET.value or f"{sweep.runs[0].task}/{sweep.runs[0].model}"
         workdir = WORKDIR.value or free_folder(f"runs/sweep-{folder_name(name)}", sweep.is_taken)
-        return run(pathlib.Path(workdir), sweep, CHUNK.value)
+        return run(pathlib.Path(workdir), sweep, CHUNK.value, MAX_MINUTES.value)
     return 1
 
 

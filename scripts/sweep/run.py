@@ -11,6 +11,7 @@ from tlstm_jax.runs.directory import RunDirectory, read_json, write_json
 from tlstm_jax.runs.metrics_log import MetricsLog
 from tlstm_jax.runs.ownership import owning
 from tlstm_jax.runs.results import write_results
+from tlstm_jax.runs.starts import note_start
 from tlstm_jax.scripts import cli, run_flags
 from tlstm_jax.scripts.sweep.plan import Sweep
 from tlstm_jax.scripts.sweep.report import write_report
@@ -19,12 +20,15 @@ from tlstm_jax.sweeps.groups import Curves, Group, Saved, train_groups
 from tlstm_jax.training import Report, checkpointing
 
 
-def run(workdir: pathlib.Path, sweep: Sweep, chunk: int | None) -> int:
+def run(
+    workdir: pathlib.Path, sweep: Sweep, chunk: int | None, max_minutes: float | None = None
+) -> int:
     """Trains what is not trained yet, and writes the results; returns the exit code.
 
     Args:
       workdir: of the sweep.
       chunk: members trained at a time; all of a group if None.
+      max_minutes: after which training stops and is saved.
 
     Raises:
       ValueError, OSError: a setting or its data are not accepted, or a file cannot be written.
@@ -32,10 +36,16 @@ def run(workdir: pathlib.Path, sweep: Sweep, chunk: int | None) -> int:
     groups = sweep.groups()
     with owning(workdir, workdir / "sweep.json"):
         sweep.claim(workdir)
-        return _run(workdir, sweep, groups, chunk)
+        return _run(workdir, sweep, groups, chunk, max_minutes)
 
 
-def _run(workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group], chunk: int | None) -> int:
+def _run(
+    workdir: pathlib.Path,
+    sweep: Sweep,
+    groups: Sequence[Group],
+    chunk: int | None,
+    max_minutes: float | None,
+) -> int:
     members = Members(workdir, sweep, groups)
     task = groups[0].task
     print(
@@ -45,7 +55,7 @@ def _run(workdir: pathlib.Path, sweep: Sweep, groups: Sequence[Group], chunk: in
     )
     table = Table(sweep.points, task, members.curves)
     stopped = None
-    with cli.StopSignals() as signals, table:
+    with cli.StopSignals(max_minutes) as signals, table:
         for group, reports in train_groups(
             groups,
             members.curves,
@@ -133,6 +143,7 @@ class Members:
             self._read_curve(n, step)
             every = group.settings.steps_per_call
             self._logs[n] = MetricsLog(self.directories[n], step, every=every)
+            note_start(self.directories[n], step)
             if (lacking := self._logs[n].lacking) is not None:
                 print(f"{lacking}; the curves have a gap there", flush=True)
         return [

@@ -5,6 +5,7 @@ data.json        a checksum of its data, and its vocabulary
 metrics.jsonl    a JSON object for each report: {"step", "samples", "seconds", "train", "valid"}
 events.out.*     the same for TensorBoard
 checkpoints/     the latest checkpoints and the best
+starts.jsonl     a JSON object for each start: {"step", "device", "jax", "commit"}
 curves.png       learning curves
 lock             held by the program that writes here, see `ownership`
 results.json     written when the run is finished: the metrics of the best checkpoint
@@ -82,6 +83,7 @@ class RunDirectory:
         self.metrics = self.path / "metrics.jsonl"
         self.events = self.path / EVENTS  # their names' prefix
         self.checkpoints = self.path / "checkpoints"
+        self.starts = self.path / "starts.jsonl"
         self.curves = self.path / "curves.png"
         self.results = self.path / "results.json"
 

@@ -10,6 +10,7 @@ from tlstm_jax.pictures import plot_curves
 from tlstm_jax.runs.directory import RunDirectory
 from tlstm_jax.runs.files import save_figure
 from tlstm_jax.runs.metrics_log import MetricsLog
+from tlstm_jax.runs.starts import note_start
 from tlstm_jax.training.loop import Report
 from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
@@ -50,6 +51,7 @@ class Journal:
         if self._writes:
             self._log = MetricsLog(directory, start, every=train.steps_per_call)
             self.lacking = self._log.lacking
+            note_start(directory, start)
             self._display = display()
 
     @property

@@ -1,11 +1,21 @@
-"""What is trained: each task with the models that are compared on it, as flags of scripts.train."""
+"""The newer tasks: models made for a task beside the LSTM and the tensorized LSTM."""
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
-SEEDS = (0, 1)
-Flags = Mapping[str, Any]
+from tlstm_jax.scripts.experiments.experiment import Experiment
+from tlstm_jax.scripts.experiments.page import Page
+
+PAGE = Page(
+    "showcase",
+    "showcase",
+    "The newer tasks: models made for a task beside the LSTM and the tensorized LSTM",
+    """
+makes this page and its pictures from its runs, two seeds of each model with settings in
+`scripts/experiments/showcase.py`: short trainings, without a search over settings. A figure is that of
+the checkpoint that is best on the validation split, on the test split: the mean of both seeds, and in
+brackets each. Minutes are those of both seeds.
+""",
+)
 TLSTM = {"model": "tlstm", "tensor_shape": "3", "normalization": "channel"}
 # A step of it takes as many inner steps as the sequence has symbols, hence fewer of them.
 NEURAL_GPU = {
@@ -17,33 +27,6 @@ NEURAL_GPU = {
     "learning_rate": 2e-3,
     "schedule": "cosine",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """A task, and the models trained on it.
-
-    Attributes:
-      title: of its section and its picture.
-      flags: of the task and of training, the same for every model.
-      models: label -> flags of the model, and what it needs beside these.
-      metric: of the results that the table has.
-      heading: of the metric's column.
-      scale: what the metric is multiplied with.
-      longer: heading of a column -> flags with which a run is evaluated once more.
-      picture: of those that scripts.visualize draws, the one of the first seed's run; "" for none.
-      papers: what a paper reports, in a sentence; "" for none.
-    """
-
-    title: str
-    flags: Flags
-    models: Mapping[str, Flags]
-    metric: str
-    heading: str
-    scale: float = 1.0
-    longer: Mapping[str, Flags] = dataclasses.field(default_factory=dict)
-    picture: str = ""
-    papers: str = ""
 
 
 def _transduction(what: str, task: str, papers: str = "") -> Experiment:
