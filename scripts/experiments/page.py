@@ -2,12 +2,12 @@
 
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlstm_jax.pictures import format_metric, format_units, make_figure
+from tlstm_jax.pictures import format_metric, format_units, make_figure, scale_loss
 from tlstm_jax.runs.directory import read_json
 from tlstm_jax.runs.files import write_text
 from tlstm_jax.runs.starts import read_starts
@@ -15,6 +15,7 @@ from tlstm_jax.scripts.bench.report import environment
 from tlstm_jax.scripts.compare.page import wrapped
 from tlstm_jax.scripts.compare.pictures import save_small
 from tlstm_jax.scripts.experiments.experiment import Flags, Run, last_record
+from tlstm_jax.sweeps.members import DIVERGED
 
 CONTENT = """# {title}
 
@@ -69,7 +70,7 @@ def plot(runs: Sequence[Run]) -> Any:
     figure = make_figure((6.4, 3.4))
     axis = figure.subplots()
     colours = {model: f"C{n}" for n, model in enumerate(experiment.models)}
-    units = set()
+    units, drawn = set(), []
     for run in runs:
         for n, member in enumerate(run.members):
             records = [r for r in member.read_metrics() if "valid" in r]
@@ -79,12 +80,14 @@ def plot(runs: Sequence[Run]) -> Any:
             units.add(unit)
             seen = [r[unit] for r in records]
             values = [r["valid"][experiment.metric] for r in records]
+            drawn += values
             axis.plot(seen, values, color=colours[run.model], lw=1.4, label="" if n else run.model)
     axis.set_xlabel(f"{' or '.join(sorted(units)) or 'samples'} seen")
     axis.set_ylabel(f"{experiment.heading.split(',')[0].removeprefix('test ')}, validation")
     axis.set_xlim(0)
     format_units(axis.xaxis)
-    format_metric(axis.yaxis, experiment.metric)
+    if experiment.metric.endswith("accuracy") or not scale_loss(axis, np.array(drawn)):
+        format_metric(axis.yaxis, experiment.metric)
     axis.grid(alpha=0.3)
     if axis.lines:
         axis.legend(frameon=False, fontsize="small")
@@ -128,7 +131,7 @@ def _cells(run: Run) -> list[str]:
         cells.append(_figure([f[experiment.metric] for f in found], experiment.scale))
     if experiment.target:
         cells.append(_reached(results))
-    seen = [f"{r['units']:,}" for r in results]
+    seen = [f"{r['units']:,}{_diverged(r)}" for r in results]
     last = [last_record(m).get("step", 0) for m in run.members if not m.results.is_file()]
     seen += [f"still running at step {step:,} of {run.flags['num_steps']:,}" for step in last]
     return [*cells, "; ".join(dict.fromkeys(seen)), f"{_minutes(run):.1f}", _devices(run)]
@@ -141,6 +144,10 @@ def _figure(values: Sequence[float | None], scale: float) -> str:
     scaled = scale * np.array(values, float)
     each = ", ".join(f"{value:.4g}" for value in scaled)
     return f"{scaled.mean():.4g} ({each})"
+
+
+def _diverged(result: Mapping[str, Any]) -> str:
+    return ", then it diverged" * str(result["stop"]).startswith(DIVERGED)
 
 
 def _reached(results: Sequence[dict[str, Any]]) -> str:
