@@ -13,7 +13,7 @@ PAGE = Page(
 makes this page and its pictures from its runs, two seeds of each model with settings in
 `scripts/experiments/showcase.py`: short trainings, without a search over settings. A figure is that of
 the checkpoint that is best on the validation split, on the test split: the mean of both seeds, and in
-brackets each. Minutes are those of both seeds.
+brackets each. Minutes are those of both seeds, of two models at the same time.
 """,
 )
 TLSTM = {"model": "tlstm", "tensor_shape": "3", "normalization": "channel"}
