@@ -182,7 +182,8 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         "Duplication",
         "duplication",
         papers="Kaiser and Sutskever (2016): trained at length 20, the Neural GPU is right at 100 and "
-        "beyond.",
+        "beyond, with the answer written over the question; here it stands behind it, and other "
+        "lengths are answered in part only.",
     ),
     "reversal": _transduction("Reversal", "reversal"),
 }
