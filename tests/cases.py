@@ -205,6 +205,9 @@ FEW = ["elman", "lstm", "gru", "gru-before", "trnn-4-k3", "tlstm-4-k3", "tlstm-3
 FEW += [case.name for case in ZOO]
 # Those of the short run, in tests over all.
 SHORT = ["lstm", "gru", "trnn-4-k3", "tlstm-4-k3", "tlstm-3x3-k3-cn", "conv"]
+# Those too that are large, or made unlike others.
+VARIED = [*SHORT, "tlstm-2x2x2-k3-cn", "tlstm-2x1x3-k2", "conv-5x4-dilated", "fast-slow-gates"]
+VARIED += ["hyper", "hm", "urnn", "tt", "fast-weights", "gated-feedback-gru"]
 ON_MAPS = [case.name for case in MAPS]
 # Those that compute in bfloat16.
 NARROW = [name for name in [*FEW, *ON_MAPS] if "urnn" not in name]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, B, M, T, assert_close, cell_params, each, inputs_for, jit, vectors
+from cases import VARIED, B, M, T, assert_close, cell_params, each, inputs_for, jit, vectors
 from jax.test_util import check_grads
 from test_engine import OPTIONS, compare, inputs_of, jaxpr_of_gradient, loops
 
@@ -37,7 +37,7 @@ def pretend(monkeypatch):
 
 @pytest.mark.slow(but=["lstm"])
 @pytest.mark.parametrize("name", ["cuda", "tpu"])
-@each(CASES)
+@each(VARIED)
 def test_gradients_equal_the_scans_with_the_choices_of(case, name, x64, pretend):
     pretend(*CHOICES[name])
     compare(case.cell, inputs_of(case.cell, jnp.float64, inputs_for(case)), OPTIONS, 1e-12)
