@@ -154,6 +154,16 @@ def test_an_unknown_experiment_is_refused(program, name):
     assert ran.stderr.count("\n") == 1
 
 
+def test_a_page_is_kept_where_there_are_no_runs(program, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (page := tmp_path / "docs" / "showcase.md").write_text("mine")
+    flags = f"--workdir={tmp_path / 'runs'}", f"--output={tmp_path / 'docs'}"
+    assert program("showcase", "--minutes=0", *flags).stdout.startswith("no page: ")
+    assert page.read_text() == "mine"
+    ran = program("showcase", "--minutes=nan", *flags, code=1)
+    assert ran.stderr == "error: minutes is nan; accepted are numbers >= 0\n"
+
+
 def test_the_list_says_how_far_each_row_is(program, tmp_path):
     told = program("reproduce", "--list", f"--workdir={tmp_path}", "--only=memorization").stdout
     assert "memorization/3d-tlstm-cn-l-10: 3D tLSTM+CN, L = 10; not begun\n" in told

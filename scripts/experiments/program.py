@@ -45,10 +45,17 @@ class Program:
                 for run in runs:
                     print(f"{run.row}: {run.model}; {run.state}")
                 return 0
+            minutes = self._minutes.value
+            if minutes is not None and not minutes >= 0:  # NaN
+                raise ValueError(f"minutes is {minutes}; accepted are numbers >= 0")
             data = {name: flag.value for name, flag in self._data.items() if flag.value}
-            failed = train_all(runs, jobs=self._jobs.value, minutes=self._minutes.value, data=data)
-            output = pathlib.Path(self._output.value)
-            print(f"page: {write_page(output, self.page, runs_of(workdir, self.experiments))}")
+            failed = train_all(runs, jobs=self._jobs.value, minutes=minutes, data=data)
+            begun = [run for run in runs_of(workdir, self.experiments) if run.members]
+            if begun:
+                print(f"page: {write_page(pathlib.Path(self._output.value), self.page, begun)}")
+            else:
+                print(f"no page: {workdir} holds no runs")
             if failed:
-                raise ValueError("; ".join(failed))
+                more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+                raise ValueError(f"{failed[0]}{more}")
         return 0
