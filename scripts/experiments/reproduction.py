@@ -136,7 +136,9 @@ def _images(
         "test accuracy, %",
         100,
         seeds=SEEDS,
-        search={"learning_rate": (1e-3, 2e-3, 4e-3), "forget_bias": (1.0, 4.0)} if searched else {},
+        search={"learning_rate": (1e-3, 2e-3, 4e-3), "forget_bias": (-1.0, 1.0, 4.0)}
+        if searched
+        else {},
         halving={"halving": 3, "halving_steps": flags["eval_every"]} if searched else {},
         published=published,
     )
