@@ -27,8 +27,8 @@ class Experiment:
       heading: of the metric's column.
       scale: what the metric is multiplied with.
       seeds: of each model, trained as one.
-      search: setting -> values; for models that have all of these settings, every combination is
-        trained from every seed, by successive halving, and the best on the validation split counts.
+      search: setting -> values; of those settings that a model has, every combination is trained
+        from every seed, by successive halving, and the best on the validation split counts.
       halving: the flags of successive halving.
       published: label -> what the paper reports of that model; {}: no such column.
       target: heading of the samples to the task's target; "": no such column.
@@ -84,14 +84,18 @@ class Run(NamedTuple):
         return {**searched, "seed": self.experiment.seeds}
 
     @property
+    def directories(self) -> list[RunDirectory]:
+        """All runs of the sweep that have begun."""
+        return [RunDirectory(folder) for folder in sorted(self.folder.glob("members/*"))]
+
+    @property
     def members(self) -> list[RunDirectory]:
         """The runs of the seeds that have begun, with the setting that the search chose.
 
         While the search goes on, with its first.
         """
-        found = [RunDirectory(folder) for folder in sorted(self.folder.glob("members/*"))]
         first = self._first
-        return found[first : first + len(self.experiment.seeds)]
+        return self.directories[first : first + len(self.experiment.seeds)]
 
     @property
     def chosen(self) -> dict[str, Any]:

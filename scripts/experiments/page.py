@@ -157,8 +157,8 @@ def _reached(results: Sequence[dict[str, Any]]) -> str:
 
 
 def _minutes(run: Run) -> float:
-    """Of all seeds together: a member's time is its share."""
-    return sum(last_record(member).get("seconds", 0.0) for member in run.members) / 60
+    """Of all seeds together, and of what was searched: a member's time is its share."""
+    return sum(last_record(member).get("seconds", 0.0) for member in run.directories) / 60
 
 
 def _devices(run: Run) -> str:

@@ -1,5 +1,6 @@
 """Where a run was trained: a line for each of its starts."""
 
+import functools
 import importlib.metadata
 import json
 import subprocess
@@ -49,6 +50,7 @@ def read_starts(directory: RunDirectory) -> list[dict[str, Any]]:
         ) from e
 
 
+@functools.cache  # the members of a sweep start together
 def _commit() -> str | None:
     """Of the checkout that this code is in, with a "+" if it has changes; None: it is in none."""
     if not (ROOT / ".git").exists():  # installed, perhaps within somebody else's
