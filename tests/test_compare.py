@@ -46,8 +46,9 @@ def test_a_member_is_the_same_run_alone(small):
     task = memorization(**TASK)
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
     network = zoo.make_network("gru", features=6, **sizes)
-    column = compare.train_members(network, task, 20)
-    rate = column["learning_rate"]
+    column = compare.train_members("gru", network, task, 20)
+    rate = column["settings"]["learning_rate"]
+    assert rate in compare.SEARCH["learning_rate"]
     assert column["units"] == [40, 80]
     for seed, curve, expected in zip(compare.SEEDS, column["valid"], column["test"], strict=True):
         settings = TrainSettings(
@@ -160,9 +161,18 @@ def test_a_training_that_diverges_is_not_chosen(small, monkeypatch):
     task = memorization(**TASK)
     sizes = {"input_size": task.input_size, "output_size": task.output_size, "tokens": True}
     network = zoo.make_network("irnn", features=4, **sizes)
-    monkeypatch.setattr(compare, "LEARNING_RATES", (1e30, 1e-3))
+    monkeypatch.setattr(compare, "SEARCH", {"learning_rate": (1e30, 1e-3)})
     with jax.debug_nans(False):
-        assert compare.train_members(network, task, 20)["learning_rate"] == 1e-3
+        column = compare.train_members("irnn", network, task, 20)
+    assert column["settings"] == {"learning_rate": 1e-3}
+
+
+def test_all_models_get_the_same_search():
+    assert compare.searched("gru").keys() == {"learning_rate"}
+    for name in ("lstm", "tlstm", "stacked_lstm", "hm_lstm"):
+        assert compare.searched(name) == compare.SEARCH
+    assert [compare.rungs(c.num_steps) for c in compare.COLUMNS] == [[100, 400]] * 5
+    assert compare.rungs(50) == []
 
 
 def row_of(*curves, units=(40, 80), metric="accuracy"):

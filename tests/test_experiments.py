@@ -8,13 +8,17 @@ import pytest
 from tlstm_jax import zoo
 from tlstm_jax.runs.settings import task_settings
 from tlstm_jax.runs.starts import read_starts
-from tlstm_jax.scripts.experiments import reproduction, running, showcase
+from tlstm_jax.scripts.experiments import reproduction, running, showcase, starting
 from tlstm_jax.scripts.experiments.experiment import Experiment, runs_of
 from tlstm_jax.scripts.experiments.page import Page, write_page
 from tlstm_jax.scripts.experiments.running import train_all
 from tlstm_jax.scripts.sweep.plan import Sweep
 
-CATALOGUES = {"showcase": showcase.EXPERIMENTS, "reproduction": reproduction.EXPERIMENTS}
+CATALOGUES = {
+    "showcase": showcase.EXPERIMENTS,
+    "reproduction": reproduction.EXPERIMENTS,
+    "starts": starting.EXPERIMENTS,
+}
 ALL = [run for catalogue in CATALOGUES.values() for run in runs_of(pathlib.Path(), catalogue)]
 
 
@@ -30,9 +34,15 @@ def test_every_row_can_be_trained(run):
         assert sizes.keys() <= task_settings(run.flags["task"]).keys()
 
 
+def test_every_row_has_its_own_folder():
+    for catalogue in CATALOGUES.values():
+        folders = [run.folder for run in runs_of(pathlib.Path(), catalogue)]
+        assert len(set(folders)) == len(folders)
+
+
 def test_rows_that_are_called_equal_have_as_many_parameters():
     counts = {}
-    for run in ALL:
+    for run in runs_of(pathlib.Path(), reproduction.EXPERIMENTS):
         if run.name == "text" or (
             run.name == "pmnist" and not run.model.endswith(("L = 3", "100"))
         ):

@@ -5,7 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tlstm_jax import GRU, LSTM, Dropout, Network, Stacked, TensorizedLSTM, inspection, pictures
+from tlstm_jax import (
+    GRU,
+    LSTM,
+    Dropout,
+    Network,
+    Stacked,
+    TensorizedLSTM,
+    inspection,
+    pictures,
+    unroll,
+)
 from tlstm_jax.cells.tensorized.convolution import wave_index
 from tlstm_jax.cells.tensorized.memory import memory_cell_convolution
 from tlstm_jax.tasks import images
@@ -177,3 +187,27 @@ def test_the_program_draws_a_checkpoint(program, tmp_path):
     assert "has not the form of memorization" in ran.stderr
     ran = program("visualize", f"--workdir={run}", "--example=9999", code=1)
     assert "example is 9999; accepted are 0 to 249" in ran.stderr
+
+
+@pytest.mark.parametrize("cell", [CELL, GRU(3)], ids=lambda cell: type(cell).__name__)
+def test_gradients_by_the_states_are_those_of_what_is_left_to_do(cell):
+    params = cell.init(jax.random.key(0), 2)
+    inputs = jax.random.normal(jax.random.key(1), (T, B, 2))
+    gradients = inspection.state_gradients(cell, params, inputs, key=jax.random.key(2))
+    r = jax.random.normal(jax.random.key(2), (B, 3))
+    r = r / jnp.linalg.norm(r, axis=-1, keepdims=True)
+    states = inspection.trace(cell, params, inputs).carry
+    zeros = jnp.zeros((cell.delay, B, 2))
+    last = inspection.trace(cell, params, inputs).carry.hidden.shape[0] - 1
+    for s in (0, T - 2):
+        carry = jax.tree.map(lambda x, s=s: x[s], states)
+
+        def output(hidden, carry=carry, s=s):
+            xs = jnp.concatenate([inputs[s + 1 :], zeros])
+            _, ys = unroll(cell, params, carry._replace(hidden=hidden), xs, flush=False)
+            return jnp.sum(ys[-1] * r)
+
+        np.testing.assert_allclose(
+            gradients.hidden[s], jax.grad(output)(carry.hidden), rtol=1e-4, atol=1e-7
+        )
+    assert not gradients.hidden[last].any()

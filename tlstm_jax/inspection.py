@@ -49,6 +49,41 @@ def trace(cell: Cell, params: Params, inputs: Array) -> Trace:
     return Trace(ys, carries)
 
 
+def state_gradients(cell: Cell, params: Params, inputs: Array, *, key: Array) -> Carry:
+    """How far back the last output reaches: its gradient by the states after every step.
+
+    What is differentiated is the sum over features of y_{T-1} * r, with r a random direction of
+    each example, of length 1.
+
+    Args:
+      cell, params, inputs: as in `trace`.
+      key: of r.
+
+    Returns:
+      A carry with leaves [S, B, ..], float0 where a leaf is of integers; 0 after the last step.
+    """
+    inputs = widened(inputs)
+    late = zero_input(jnp.broadcast_to(inputs[:1], (cell.delay, *inputs.shape[1:])))
+    xs = jnp.concatenate([inputs, late])
+    carry = cell.init_carry(inputs.shape[1])
+    r = jax.random.normal(key, (inputs.shape[1], cell.features))
+    r = r / jnp.linalg.norm(r, axis=-1, keepdims=True)
+    still = jax.tree.map(lambda x: jnp.zeros((len(xs), *x.shape), x.dtype), carry)
+
+    def output(nudges: Carry) -> Array:
+        """r * y_{T-1}, where something is added to the state after every step."""
+
+        def step(carry: Carry, at: tuple[Array, Carry]) -> tuple[Carry, Array]:
+            x, nudge = at
+            carry, y = cell.step(params, carry, x)
+            return jax.tree.map(jnp.add, carry, nudge), y
+
+        _, ys = jax.lax.scan(step, carry, (xs, nudges))
+        return jnp.sum(ys[-1] * r)
+
+    return jax.grad(output, allow_int=True)(still)
+
+
 def memory_kernels(cell: TensorizedLSTM, params: Params, inputs: Array, carry: Carry) -> Array:
     """Q_t, the kernels that a tensorized LSTM convolves its memory with.
 

@@ -16,13 +16,20 @@ from tlstm_jax.network import Network, task_sizes
 from tlstm_jax.pictures import label
 from tlstm_jax.runs.directory import write_json
 from tlstm_jax.scripts.bench.measure import Contender, in_turns
-from tlstm_jax.sweeps.members import fit_members
+from tlstm_jax.sweeps.groups import Curves, plan, train_groups
+from tlstm_jax.sweeps.search import Halving, grid, over_seeds, ranked
 from tlstm_jax.tasks.catalogue import TASKS
-from tlstm_jax.training import Overrides
+from tlstm_jax.training import TrainState
+from tlstm_jax.training.progress import Progress
 from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
 
-LEARNING_RATES = (1e-3, 3e-3)
+SEARCH: Mapping[str, tuple[float, ...]] = {
+    "learning_rate": (5e-4, 1e-3, 2e-3, 4e-3),
+    "forget_bias": (-1.0, 1.0, 4.0),  # of models that have one
+}
+KEPT = 4  # one of so many goes on, at each rung of successive halving
+FIRST = 6  # the first rung is at about a sixth of the training
 SEEDS = (0, 1, 2)
 STEPS_PER_CALL = 50
 EVALUATIONS = 12  # of a training, at most
@@ -56,6 +63,10 @@ class Column:
             return ("tlstm", "lstm", *of_maps)
         left_out = of_maps + ([] if self.answers else WHOLE_SEQUENCES)
         return tuple(name for name in zoo.MODELS if name not in left_out)
+
+    def steps(self, budget: float) -> int:
+        """Of a training with so many times the usual number of steps."""
+        return max(1, round(self.num_steps * budget / STEPS_PER_CALL)) * STEPS_PER_CALL
 
 
 COLUMNS = (
@@ -102,8 +113,8 @@ def train_row(path: pathlib.Path, columns: Sequence[Column], parameters: int, bu
     trained = {}
     for column in columns:
         task = TASKS[column.task](**column.settings)
-        steps = max(1, round(column.num_steps * budget / STEPS_PER_CALL)) * STEPS_PER_CALL
-        trained[column.title] = train_members(_network(name, features, task), task, steps)
+        network, steps = _network(name, features, task), column.steps(budget)
+        trained[column.title] = train_members(name, network, task, steps)
     row = {
         "features": features,
         "parameters": zoo.count_parameters(_network(name, features, reference)),
@@ -155,11 +166,32 @@ def eval_every(num_steps: int) -> int:
     return math.ceil(num_steps / STEPS_PER_CALL / EVALUATIONS) * STEPS_PER_CALL
 
 
-def train_members(network: Network, task: Task, num_steps: int) -> dict[str, Any]:
-    """Trains all seeds at all learning rates together; their metric on the way, and on the test split.
+def searched(name: str) -> dict[str, tuple[float, ...]]:
+    """What of SEARCH a model of the zoo has."""
+    known = {"learning_rate", *zoo.traced_settings(name)}
+    return {setting: values for setting, values in SEARCH.items() if setting in known}
+
+
+def halving(num_steps: int) -> Halving:
+    """Of a training of so many steps: the first rung is at about a sixth of it."""
+    every = eval_every(num_steps)
+    return Halving(KEPT, every * max(1, num_steps // FIRST // every))
+
+
+def rungs(num_steps: int) -> list[int]:
+    """The steps at which some of what is searched is dropped."""
+    return halving(num_steps).rungs(num_steps, eval_every(num_steps))[:-1]
+
+
+def train_members(name: str, network: Network, task: Task, num_steps: int) -> dict[str, Any]:
+    """Searches the settings of a model from all seeds together, and trains the best ones to the end.
+
+    Args:
+      name: of the model in the zoo.
+      network: of it, for the task.
 
     Returns:
-      {"metric": its name, "learning_rate": the chosen one, "units": [n], samples or characters seen by
+      {"metric": its name, "settings": the chosen ones, "units": [n], samples or characters seen by
       each at its evaluations, "valid": [seeds, n], the metric there, "test": [seeds], at the end}; None in
       place of a number where a member has diverged.
     """
@@ -171,22 +203,28 @@ def train_members(network: Network, task: Task, num_steps: int) -> dict[str, Any
         checkpoint_every=num_steps,
         steps_per_call=STEPS_PER_CALL,
     )
-    pairs = [(rate, seed) for rate in LEARNING_RATES for seed in SEEDS]
-    rates, seeds = zip(*pairs, strict=True)
-    data = jax.device_put(task.data)
-    valid = np.full((len(pairs), len(steps)), np.nan)
-    last: dict[int, training.Report] = {}
-    for reports in fit_members(
-        network, task, settings, seeds=seeds, overrides=Overrides(train={"learning_rate": rates})
+    points = grid({**searched(name), "seed": SEEDS})
+    traced = zoo.traced_settings(name)
+    groups = plan(points, lambda _: (task, network, settings), lambda _: traced)
+    curves = Curves(range(len(points)), metric=task.metric, maximize=task.maximize)
+    last: dict[int, tuple[TrainState, Progress]] = {}
+    for _, reports in train_groups(
+        groups,
+        curves,
+        halving=halving(num_steps),
+        load=lambda group: [last.get(n) for n in group.members],
     ):
-        last |= reports
         for n, report in reports.items():
-            if report.valid is not None:
-                valid[n, steps.index(report.progress.step)] = report.valid[task.metric]
+            if report.state is not None:
+                last[n] = report.state, report.progress
+    scores = [_at(curves, n, num_steps) for n in range(len(points))]
+    best = ranked(over_seeds(points, scores))[0]
+    data = jax.device_put(task.data)
 
-    def test(state: training.TrainState | None) -> float:
-        if state is None:  # it diverged
+    def test(n: int) -> float:
+        if np.isnan(scores[n]):  # it diverged
             return float("nan")
+        state, _ = last[n]
         metrics = training.evaluate(
             network,
             task,
@@ -198,18 +236,21 @@ def train_members(network: Network, task: Task, num_steps: int) -> dict[str, Any
         )
         return metrics[task.metric]
 
-    means = valid[:, -1].reshape(len(LEARNING_RATES), len(SEEDS)).mean(axis=1)
-    worst = -np.inf if task.maximize else np.inf
-    means = np.where(np.isnan(means), worst, means)  # where a member diverged
-    best = int(np.argmax(means) if task.maximize else np.argmin(means))
-    members = range(best * len(SEEDS), (best + 1) * len(SEEDS))
     return {
         "metric": task.metric,
-        "learning_rate": LEARNING_RATES[best],
+        "settings": best.point,
         "units": [step * task.units_per_step for step in steps],
-        "valid": [_or_none(valid[n].tolist()) for n in members],
-        "test": _or_none([test(last[n].state) for n in members]),
+        "valid": [
+            _or_none([curves.valid[n].get(step, np.nan) for step in steps]) for n in best.members
+        ],
+        "test": _or_none([test(n) for n in best.members]),
     }
+
+
+def _at(curves: Curves, n: int, step: int) -> float:
+    """A member's metric at a step, higher is better; NaN if it did not get there."""
+    value = curves.valid[n].get(step, np.nan)
+    return value if curves.maximize else -value
 
 
 def _or_none(values: list[float]) -> list[float | None]:

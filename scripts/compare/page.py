@@ -12,11 +12,12 @@ from tlstm_jax.scripts.compare.members import COLUMNS, OF_SYMBOLS, SETTINGS, STE
 
 INTRODUCTION = """
 Every model has the width M that brings it nearest to {parameters:,} parameters {where} and its defaults, but
-for {special}. It is trained with Adam from {seeds} seeds at the learning rates {rates}, all of them in one
-vmapped training, with up to {evaluations} evaluations on the validation split, evenly spaced at multiples of
-{steps_per_call} steps, which are the learning curves in `curves/` beside this page. The learning rate is that
-with the best mean at the last of them; the table has mean and standard deviation over the seeds, on the test
-split. Each has seen {seen}.
+for {special}. All get the same search: of {search}, every combination is trained with Adam from {seeds}
+seeds, all of them in one vmapped training. {dropped} only the best fourth of the combinations goes on, by the
+mean over seeds of the best metric so far on the validation split, until one is left. It has up to
+{evaluations} evaluations, evenly spaced at multiples of {steps_per_call} steps, which are the learning curves
+in `curves/` beside this page. The table has mean and standard deviation over the seeds, on the test split,
+with the last parameters. Each has seen {seen}.
 
 A training step is one of batch 16 on the digits ({num_steps} steps in time): forward, gradient and update,
 compiled alone; in brackets the same over that of an LSTM of as many parameters, timed in turns with it.
@@ -92,7 +93,8 @@ def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any])
         where=ON_TEXT if "char_lm" in conditions["tasks"] else "on digits",
         special=special or "none",
         seeds=len(conditions["seeds"]),
-        rates=" and ".join(f"{rate:g}" for rate in conditions["learning_rates"]),
+        search=_searched(conditions["search"]),
+        dropped=_dropped(conditions["rungs"]),
         evaluations=conditions["evaluations"],
         steps_per_call=STEPS_PER_CALL,
         seen=seen,
@@ -110,6 +112,19 @@ def render(rows: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any])
         table="\n".join(lines),
         measured=wrapped(measured),
     )
+
+
+def _searched(search: Mapping[str, Iterable[float]]) -> str:
+    each = (f"`{name}` {', '.join(f'{v:g}' for v in values)}" for name, values in search.items())
+    return " and (where a model has one) of ".join(each)
+
+
+def _dropped(rungs: Mapping[str, Iterable[int]]) -> str:
+    """When settings are dropped, if all tasks agree, or else of each."""
+    each = {title: " and ".join(map(str, steps)) for title, steps in rungs.items()}
+    if len(set(each.values())) == 1:
+        return f"After {next(iter(each.values()))} steps"
+    return "After " + "; ".join(f"{steps} steps of {title}" for title, steps in each.items()) + ","
 
 
 def _of(name: str) -> dict[str, Any]:

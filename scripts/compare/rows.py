@@ -132,8 +132,9 @@ def _claim(
         "parameters": parameters,
         "budget": budget,
         "seeds": list(members.SEEDS),
-        "learning_rates": list(members.LEARNING_RATES),
+        "search": {name: list(values) for name, values in members.SEARCH.items()},
         "steps": {column.title: column.num_steps for column in columns},
+        "rungs": {c.title: members.rungs(c.steps(budget)) for c in columns},
         "evaluations": members.EVALUATIONS,
     }
     path = workdir / "conditions.json"

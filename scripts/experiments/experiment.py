@@ -26,6 +26,7 @@ class Experiment:
       metric: of the results that the table has.
       heading: of the metric's column.
       scale: what the metric is multiplied with.
+      split: "test", or "valid" of what is compared in order to choose.
       seeds: of each model, trained as one.
       search: setting -> values; of those settings that a model has, every combination is trained
         from every seed, by successive halving, and the best on the validation split counts.
@@ -43,6 +44,7 @@ class Experiment:
     metric: str
     heading: str
     scale: float = 1.0
+    split: str = "test"
     seeds: tuple[int, ...] = (0, 1)
     search: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
     halving: Flags = dataclasses.field(default_factory=dict)
@@ -173,7 +175,8 @@ def runs_of(
     runs = []
     for name, experiment in experiments.items():
         for model in experiment.models:
-            folder = workdir / name / "-".join(re.findall("[a-z0-9]+", model.lower()))
+            words = re.sub(r"(?<!\w)-(?=\d)", "minus ", model.lower())
+            folder = workdir / name / "-".join(re.findall("[a-z0-9]+", words))
             runs.append(Run(name, experiment, model, folder))
     rows = {run.row for run in runs}
     for name in only:

@@ -2,7 +2,7 @@
 
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,20 +29,30 @@ CONTENT = """# {title}
 """
 
 
+class Drawn(NamedTuple):
+    """A section with a picture that needs no runs."""
+
+    name: str  # of the picture's file
+    title: str
+    text: str
+    draw: Callable[[], Any]  # a matplotlib Figure
+
+
 class Page(NamedTuple):
-    """What a page begins with; paragraphs of the introduction are apart by an empty line."""
+    """What a page has beside its runs; paragraphs are apart by an empty line."""
 
     name: str  # of its file, and of the folder of its pictures
     program: str
     title: str
     introduction: str
+    drawn: tuple[Drawn, ...] = ()
 
 
 def write_page(output: pathlib.Path, page: Page, runs: Sequence[Run]) -> pathlib.Path:
     """Writes NAME.md, and its pictures into NAME/; returns the page's path."""
     pictures = output / page.name
     pictures.mkdir(parents=True, exist_ok=True)
-    sections, minutes = [], 0.0
+    sections, minutes = [_drawn(pictures, drawn) for drawn in page.drawn], 0.0
     for name in dict.fromkeys(run.name for run in runs):
         own = [run for run in runs if run.name == name and run.members]
         if not own:
@@ -56,7 +66,7 @@ def write_page(output: pathlib.Path, page: Page, runs: Sequence[Run]) -> pathlib
     text = CONTENT.format(
         title=page.title,
         command=f"python -m scripts.{page.program}",
-        introduction="\n\n".join(map(wrapped, page.introduction.strip().split("\n\n"))),
+        introduction=_paragraphs(page.introduction),
         sections="\n\n".join(sections),
         measured=wrapped(measured),
     )
@@ -95,6 +105,16 @@ def plot(runs: Sequence[Run]) -> Any:
     return figure
 
 
+def _paragraphs(text: str) -> str:
+    return "\n\n".join(map(wrapped, text.strip().split("\n\n")))
+
+
+def _drawn(pictures: pathlib.Path, drawn: Drawn) -> str:
+    save_small(pictures / f"{drawn.name}.png", drawn.draw())
+    picture = f"![{drawn.title}]({pictures.name}/{drawn.name}.png)"
+    return "\n\n".join([f"## {drawn.title}", _paragraphs(drawn.text), picture])
+
+
 def _section(pictures: pathlib.Path, runs: Sequence[Run]) -> str:
     name, experiment = runs[0].name, runs[0].experiment
     heads = ["model", "settings", "parameters"]
@@ -125,7 +145,7 @@ def _cells(run: Run) -> list[str]:
     cells = [run.model, _settings({**experiment.models[run.model], **run.chosen}), number]
     if experiment.published:
         cells.append(experiment.published.get(run.model, ""))
-    cells.append(_figure([r["test"][experiment.metric] for r in results], experiment.scale))
+    cells.append(_figure([_result(run, r) for r in results], experiment.scale))
     for n in range(len(experiment.longer)):
         found = [read_json(file) for file in run.evaluations(n) if file.is_file()]
         cells.append(_figure([f[experiment.metric] for f in found], experiment.scale))
@@ -135,6 +155,13 @@ def _cells(run: Run) -> list[str]:
     last = [last_record(m).get("step", 0) for m in run.members if not m.results.is_file()]
     seen += [f"still running at step {step:,} of {run.flags['num_steps']:,}" for step in last]
     return [*cells, "; ".join(dict.fromkeys(seen)), f"{_minutes(run):.1f}", _devices(run)]
+
+
+def _result(run: Run, result: Mapping[str, Any]) -> float | None:
+    """The metric of the experiment's split; the best one on the validation split chose."""
+    if run.experiment.split == "valid":
+        return result["best_metric"]
+    return result["test"][run.experiment.metric]
 
 
 def _figure(values: Sequence[float | None], scale: float) -> str:

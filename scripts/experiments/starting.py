@@ -1,0 +1,197 @@
+"""How the tensorized LSTM should start: each candidate with several rates and seeds, on five tasks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tlstm_jax.scripts.experiments.experiment import Experiment, Flags
+from tlstm_jax.scripts.experiments.page import Page
+
+PAGE = Page(
+    "starts",
+    "starts",
+    "How the tensorized LSTM should start",
+    """
+makes this page and its pictures from its runs, with settings in `scripts/experiments/starting.py`.
+
+Every model has about 20,000 parameters. It is trained from three seeds with the learning rates 0.001
+and 0.003, all of them as one, and has the rate whose mean on the validation split is better. A figure
+is that of the best checkpoint on the validation split, since it is there to choose by: the mean of the
+seeds, and in brackets each.
+""",
+)
+SEEDS = (0, 1, 2)
+STARTED = "tlstm_jax.scripts.experiments.started:started_tlstm"
+STARTED_LSTM = "tlstm_jax.scripts.experiments.started:StartedLSTM"
+WIDTH = {1: 40, 2: 23}  # of as many parameters, by axes of the tensor
+
+
+def _tlstm(*shape: int, **settings: Any) -> Flags:
+    shape = shape or (3,)
+    flags = {"model": "tlstm", "normalization": "channel", "features": WIDTH[len(shape)]}
+    return flags | {"tensor_shape": ",".join(map(str, shape))} | settings
+
+
+def _started(*shape: int, **settings: Any) -> Flags:
+    """Of what only the comparison has."""
+    return _tlstm(*shape, **settings) | {"model": STARTED}
+
+
+PLAIN = {"forget_bias": 1.0, "epsilon": 1e-5}
+CALM = {"forget_bias": -1.0, "epsilon": 1e-2}
+GATES: Mapping[str, Flags] = {
+    f"forget bias {bias:g}, epsilon {epsilon:g}": _tlstm(forget_bias=bias, epsilon=epsilon)
+    for epsilon, biases in {
+        1e-5: (1.0, 4.0, 2.0, 0.0, -1.0, -2.0),
+        1e-3: (1.0, -1.0),
+        1e-2: (1.0, 0.0, -1.0, -2.0),
+        1e-1: (1.0, -1.0),
+    }.items()
+    for bias in biases
+}
+LSTMS: Mapping[str, Flags] = {
+    f"LSTM, forget bias {bias:g}": {"model": "lstm", "features": 68, "forget_bias": bias}
+    for bias in (1.0, 4.0, 0.0, -1.0)
+}
+
+TIMES: Mapping[str, Flags] = {
+    f"{name} {n:g}, epsilon {epsilon:g}": _started(epsilon=epsilon, **{name: n}, **more)
+    for name, n, more in (
+        ("chrono", 16.0, {}),
+        ("chrono", 64.0, {}),
+        ("chrono", 256.0, {}),
+        ("spread", 3.0, {"forget_bias": 1.0}),
+        ("spread", 2.0, {"forget_bias": 0.0}),
+    )
+    for epsilon in (1e-5, 1e-2)
+}
+LSTM_TIMES: Mapping[str, Flags] = {
+    f"LSTM, {name} {n:g}": {"model": STARTED_LSTM, "features": 68, name: n, "forget_bias": 1.0}
+    for name, n in (("chrono", 16.0), ("chrono", 64.0), ("spread", 3.0))
+}
+
+
+def _others() -> dict[str, Flags]:
+    """What else may start otherwise, with the plain gates and with the calm ones."""
+    models = {}
+    for name, gates in (("plain", PLAIN), ("calm", CALM)):
+        started = {
+            "own tap 2": {"own_tap_bias": 2.0},
+            "own tap 4": {"own_tap_bias": 4.0},
+            "norm scale 0.3": {"norm_scale": 0.3},
+            "norm scale 0.1": {"norm_scale": 0.1},
+            "orthogonal taps": {"kernel": "orthogonal"},
+            "identity tap": {"kernel": "identity"},
+            "fan-in inside": {"kernel": "inside"},
+        }
+        models |= {f"{name}, {k}": _started(**gates, **s) for k, s in started.items()}
+        library = {
+            "-M": {"memory_convolution": False},
+            "no normalization": {"normalization": "none"},
+            "input scale 0.3": {"input_scale": 0.3},
+            "input scale 2": {"input_scale": 2.0},
+            "gradients clipped at 0.25": {"clip_norm": 0.25},
+            "gradients clipped at 4": {"clip_norm": 4.0},
+            "dropout 0.2": {"dropout": 0.2},
+            "input dropout 0.2": {"input_dropout": 0.2},
+        }
+        models |= {f"{name}, {k}": _tlstm(**gates, **s) for k, s in library.items()}
+        models |= {f"{name}, L = {n}": _tlstm(n, **gates) for n in (1, 2, 5)}
+        models[f"{name}, 3D"] = _tlstm(3, 3, **gates)
+        models[f"{name}, 3D, last wave read"] = _started(3, 3, **gates, readout="wave")
+    return models
+
+
+def _chosen() -> dict[str, Flags]:
+    """Those compared on all tasks."""
+    names = [(1.0, 1e-5), (4.0, 1e-5), (-1.0, 1e-5), (1.0, 1e-2), (0.0, 1e-2), (-1.0, 1e-2)]
+    labels = [f"forget bias {bias:g}, epsilon {epsilon:g}" for bias, epsilon in names]
+    return {label: GATES[label] for label in labels} | {
+        label: LSTMS[label] for label in list(LSTMS)[:3]
+    }
+
+
+def _long() -> dict[str, Flags]:
+    """For sequences of 784 steps."""
+    gates = [(1.0, 1e-5), (4.0, 1e-5), (4.0, 1e-2), (-1.0, 1e-2)]
+    models = {
+        f"forget bias {bias:g}, epsilon {epsilon:g}": _tlstm(forget_bias=bias, epsilon=epsilon)
+        for bias, epsilon in gates
+    }
+    models |= {
+        f"chrono 784, epsilon {epsilon:g}": _started(epsilon=epsilon, chrono=784.0)
+        for epsilon in (1e-5, 1e-2)
+    }
+    models |= {label: LSTMS[label] for label in list(LSTMS)[:2]}
+    models["LSTM, chrono 784"] = {"model": STARTED_LSTM, "features": 68, "chrono": 784.0}
+    return models
+
+
+def _experiment(title: str, models: Mapping[str, Flags], heading: str, **flags: Any) -> Experiment:
+    return Experiment(
+        title,
+        {"batch_size": 16, "steps_per_call": 50} | flags,
+        models,
+        "bpc" if flags["task"] == "char_lm" else "accuracy",
+        heading,
+        1.0 if flags["task"] == "char_lm" else 100.0,
+        seeds=SEEDS,
+        search={"learning_rate": (1e-3, 3e-3)},
+        split="valid",
+    )
+
+
+EXPERIMENTS: Mapping[str, Experiment] = {
+    "pdigits": _experiment(
+        "Permuted 8x8 digits",
+        dict(GATES) | dict(LSTMS) | dict(TIMES) | dict(LSTM_TIMES) | _others(),
+        "accuracy, %",
+        task="pdigits",
+        num_steps=600,
+        eval_every=50,
+    ),
+    "pmnist": _experiment(
+        "Permuted MNIST, 9,600 images",
+        _long(),
+        "accuracy, %",
+        task="pmnist",
+        num_steps=600,
+        eval_every=200,
+    ),
+    "text": _experiment(
+        "Text",
+        _chosen(),
+        "bits per character",
+        task="char_lm",
+        segment_length=50,
+        num_steps=600,
+        eval_every=50,
+    ),
+    "addition": _experiment(
+        "Addition of 3 digits",
+        _chosen(),
+        "% of symbols",
+        task="addition",
+        num_digits=3,
+        num_steps=2000,
+        eval_every=200,
+    ),
+    "memorization": _experiment(
+        "Memorization of 10 of 32 symbols",
+        _chosen(),
+        "% of symbols",
+        task="memorization",
+        num_symbols=10,
+        alphabet_size=32,
+        num_steps=2000,
+        eval_every=200,
+    ),
+    "copy": _experiment(
+        "Copying over 30 steps",
+        _chosen(),
+        "% of symbols",
+        task="copy",
+        delay=30,
+        num_steps=2000,
+        eval_every=200,
+    ),
+}
