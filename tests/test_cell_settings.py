@@ -81,8 +81,9 @@ def test_initial_biases_are_zero_but_for_the_forget_gate_and_the_projection(case
         np.testing.assert_array_equal(params["recurrent"]["bias"], expected)
     elif isinstance(case.cell, TensorizedLSTM):
         expected = np.zeros(case.cell.gates)  # g, i, f, o, q
-        expected[2 * M : 3 * M] = 1.0
+        expected[2 * M : 3 * M] = forget = params["cross_layer"]["bias"][2 * M : 3 * M]
         np.testing.assert_array_equal(params["cross_layer"]["bias"], expected)
+        assert (abs(forget - 1) <= 3).all() and len(set(forget.tolist())) == M
         assert params["input"]["bias"].all()
     elif isinstance(case.cell, TensorizedRNN):
         assert not params["cross_layer"]["bias"].any() and params["input"]["bias"].all()
@@ -93,7 +94,21 @@ def test_initial_biases_are_zero_but_for_the_forget_gate_and_the_projection(case
         assert (params["norm"]["scale"] == 1).all() and not params["norm"]["bias"].any()
 
 
-@pytest.mark.parametrize("cell", [LSTM(M), TensorizedLSTM(M, (2,))], ids=["lstm", "tlstm"])
+def test_forget_biases_are_spread_evenly():
+    cell = TensorizedLSTM(2000, (1,), forget_bias=-1.0, forget_spread=2.0)
+    params = jit(lambda key: cell.init(key, I))(jax.random.key(0))
+    forget = params["cross_layer"]["bias"][4000:6000]
+    assert -3 <= forget.min() < -2.98 and 0.98 < forget.max() <= 1
+    quarters = np.histogram(forget, bins=4, range=(-3, 1))[0]
+    assert (abs(quarters - 500) < 100).all()
+    same = dataclasses.replace(cell, forget_spread=0.0)
+    params = jit(lambda key: same.init(key, I))(jax.random.key(0))
+    assert (params["cross_layer"]["bias"][4000:6000] == -1).all()
+
+
+@pytest.mark.parametrize(
+    "cell", [LSTM(M), TensorizedLSTM(M, (2,), forget_spread=0.0)], ids=["lstm", "tlstm"]
+)
 def test_overrides_replace_initial_settings_under_vmap(cell):
     key = jax.random.key(0)
     floats = {"forget_bias": jnp.array([0.0, 4.0]), "input_scale": jnp.array([0.5, 2.0])}

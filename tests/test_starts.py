@@ -23,7 +23,11 @@ def gate(params, n):
 
 def test_without_settings_it_is_the_library():
     for cell, own in ((started(), TensorizedLSTM), (StartedLSTM(M), LSTM)):
-        settings = {"tensor_shape": (3,), "normalization": "channel"} if own is not LSTM else {}
+        settings = (
+            {"tensor_shape": (3,), "normalization": "channel", "forget_spread": 0.0}
+            if own is not LSTM
+            else {}
+        )
         params, expected = cell.init(KEY, 2), own(M, **settings).init(KEY, 2)
         jax.tree.map(np.testing.assert_array_equal, params, expected)
 
@@ -31,7 +35,7 @@ def test_without_settings_it_is_the_library():
 def test_each_setting_changes_its_own_parameters():
     plain = started().init(KEY, 2)
     for settings, where in (
-        ({"spread": 2.0}, ("cross_layer", "bias")),
+        ({"forget_spread": 2.0}, ("cross_layer", "bias")),
         ({"chrono": 50.0}, ("cross_layer", "bias")),
         ({"own_tap_bias": 2.0}, ("cross_layer", "bias")),
         ({"norm_scale": 0.3}, ("norm", "scale")),
@@ -54,8 +58,10 @@ def test_biases():
     slow = gate(started(chrono=50.0).init(KEY, 2), 2)
     np.testing.assert_array_equal(gate(started(chrono=50.0).init(KEY, 2), 1), -slow)
     assert 0 <= slow.min() < slow.max() <= np.log(49) and len(set(slow)) == M
-    spread = gate(started(spread=2.0, forget_bias=1.0).init(KEY, 2), 2)
+    spread = gate(started(forget_spread=2.0, forget_bias=1.0).init(KEY, 2), 2)
     assert -1 <= spread.min() < 0 and 2 < spread.max() <= 3
+    lstm = StartedLSTM(M, forget_spread=2.0).init(KEY, 2)["recurrent"]["bias"][M : 2 * M]
+    assert -1 <= lstm.min() < 0 and 2 < lstm.max() <= 3
     own = started(3, 3, own_tap_bias=2.0).init(KEY, 2)["cross_layer"]["bias"][4 * M :]
     assert own.tolist() == [0, 0, 0, 0, 2, 0, 0, 0, 0]
     lstm = StartedLSTM(M, chrono=50.0).init(KEY, 2)["recurrent"]["bias"]

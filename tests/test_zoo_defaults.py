@@ -28,7 +28,25 @@ def test_channel_normalization_is_the_default_where_models_are_named():
     assert zoo.make_model("tlstm", normalization="none").cell.normalization is None
 
 
+def test_the_forget_biases_are_spread_and_as_published_by_name():
+    cell = zoo.make_model("tlstm").cell
+    assert (cell.forget_bias, cell.forget_spread) == (1.0, 3.0)
+    published = zoo.make_model("tlstm", init="paper", forget_bias=4.0).cell
+    assert (published.forget_bias, published.forget_spread) == (4.0, 0.0)
+    for name, preset in PRESETS.items():
+        if preset.model == "tlstm" and preset.published != "none":
+            assert preset.settings["init"] == "paper", name
+    with pytest.raises(ValueError, match=r"^init is 'ours'; accepted are spread, paper$"):
+        zoo.make_model("tlstm", init="ours")
+    given = zoo.make_model("tlstm", init="paper", forget_spread=2.0).cell
+    assert given.forget_spread == 2.0
+
+
 @pytest.mark.parametrize("name", RECORDED)
 def test_what_was_measured_does_not_depend_on_the_default(name):
-    named = "normalization" in RECORDED[name]
-    assert named, f"the settings of {name}, of a tlstm, do not name its normalization"
+    settings = (
+        {"normalization"} if name.startswith(("sweep", "trained")) else {"normalization", "init"}
+    )
+    assert settings <= RECORDED[name].keys(), (
+        f"the settings of {name}, of a tlstm, do not name {settings}"
+    )

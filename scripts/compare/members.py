@@ -87,7 +87,7 @@ COLUMNS = (
 OF_SYMBOLS = tuple(c.title for c in COLUMNS if c.task in ("memorization", "addition"))
 # Where a default does not suit such short sequences, or such a short training.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "tlstm": {"normalization": "channel"},
+    "tlstm": {"normalization": "channel", "init": "spread"},
     "skip_rnn": {"skip": 6},
     "wavenet": {"dilations": (1, 2, 4, 8, 16, 32)},
     "hm_lstm": {"anneal_steps": 1000},

@@ -16,7 +16,7 @@ the checkpoint that is best on the validation split, on the test split: the mean
 brackets each. Minutes are those of both seeds, of two models at the same time.
 """,
 )
-TLSTM = {"model": "tlstm", "tensor_shape": "3", "normalization": "channel"}
+TLSTM = {"model": "tlstm", "tensor_shape": "3", "normalization": "channel", "init": "paper"}
 # A step of it takes as many inner steps as the sequence has symbols, hence fewer of them.
 NEURAL_GPU = {
     "model": "neural_gpu",

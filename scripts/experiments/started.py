@@ -6,7 +6,6 @@ python -m scripts.train --model=tlstm_jax.scripts.experiments.started:started_tl
 import dataclasses
 import itertools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +26,6 @@ class StartedTensorizedLSTM(TensorizedLSTM):
     """A tensorized LSTM whose parameters start otherwise.
 
     Attributes:
-      spread: b^h of the f channels starts at forget_bias + U(-spread, spread), each its own.
       chrono: T; if it is not 0, b^h of the f channels starts at log U(1, T - 1), and of the i
         channels at its negative (Tallec and Ollivier, "Can Recurrent Neural Networks Warp Time?",
         ICLR 2018, equation 16).
@@ -40,7 +38,7 @@ class StartedTensorizedLSTM(TensorizedLSTM):
       readout: "corner", or "wave": the mean of all locations of the last wave.
     """
 
-    spread: float = 0.0
+    forget_spread: float = 0.0
     chrono: float = 0.0
     own_tap_bias: float = 0.0
     norm_scale: float = 1.0
@@ -58,8 +56,11 @@ class StartedTensorizedLSTM(TensorizedLSTM):
         K, D, M = self.kernel_size, len(self.tensor_shape), self.features
         own = sum(K // 2 * K**d for d in range(D))  # of the taps in row-major order
         cross_layer = dict(params["cross_layer"])
-        noise_key, key = jax.random.split(key)
-        cross_layer["bias"] = _with_times(self, noise_key, cross_layer["bias"], i=1, f=2)
+        if self.chrono:
+            bias_key, key = jax.random.split(key)
+            slow = _chrono(bias_key, M, self.chrono)
+            bias = cross_layer["bias"].at[M : 2 * M].set(-slow).at[2 * M : 3 * M].set(slow)
+            cross_layer["bias"] = bias
         if self.memory_convolution:
             cross_layer["bias"] = cross_layer["bias"].at[4 * M + own].set(self.own_tap_bias)
         cross_layer["kernel"] = self._kernel(key, cross_layer["kernel"], own)
@@ -96,27 +97,30 @@ class StartedTensorizedLSTM(TensorizedLSTM):
 
 @dataclasses.dataclass(frozen=True)
 class StartedLSTM(LSTM):
-    """An LSTM whose gates start otherwise; see StartedTensorizedLSTM for `spread` and `chrono`."""
+    """An LSTM whose gates start otherwise.
 
-    spread: float = 0.0
+    Attributes:
+      forget_spread: the bias of the f gate starts at forget_bias + U(-forget_spread,
+        forget_spread).
+      chrono: as of a StartedTensorizedLSTM.
+    """
+
+    forget_spread: float = 0.0
     chrono: float = 0.0
 
     def init(self, key: Array, input_shape: InputShape) -> Params:
-        params = super().init(key, input_shape)
-        bias = _with_times(self, key, params["recurrent"]["bias"], i=0, f=1)
+        params, M = super().init(key, input_shape), self.features
+        bias, own = params["recurrent"]["bias"], jax.random.fold_in(key, 2)
+        if self.chrono:
+            slow = _chrono(own, M, self.chrono)
+            bias = bias.at[:M].set(-slow).at[M : 2 * M].set(slow)
+        spread = self.forget_spread * jax.random.uniform(own, (M,), minval=-1.0, maxval=1.0)
+        bias = bias.at[M : 2 * M].add(spread)
         return {**params, "recurrent": {**params["recurrent"], "bias": bias}}
 
 
-def _with_times(cell: Any, key: Array, bias: Array, *, i: int, f: int) -> Array:
-    """The biases of all gates, with those of f, and perhaps i, spread; i and f: which gates."""
-    M = cell.features
-    draws = jax.random.uniform(key, (M,))
-    if cell.chrono:
-        slow = jnp.log(1 + draws * (cell.chrono - 2))
-        bias = bias.at[i * M : (i + 1) * M].set(-slow)
-    else:
-        slow = bias[f * M : (f + 1) * M] + cell.spread * (2 * draws - 1)
-    return bias.at[f * M : (f + 1) * M].set(slow)
+def _chrono(key: Array, M: int, steps: float) -> Array:
+    return jnp.log(1 + jax.random.uniform(key, (M,)) * (steps - 2))
 
 
 def _mean_taps(tensor_shape: tuple[int, ...], K: int) -> float:
@@ -140,7 +144,7 @@ def started_tlstm(
     forget_bias: float = 1.0,
     input_scale: float | None = None,
     epsilon: float = 1e-5,
-    spread: float = 0.0,
+    forget_spread: float = 0.0,
     chrono: float = 0.0,
     own_tap_bias: float = 0.0,
     norm_scale: float = 1.0,
@@ -155,9 +159,9 @@ def started_tlstm(
         memory_convolution=memory_convolution,
         normalization=None if normalization == "none" else normalization,
         forget_bias=forget_bias,
+        forget_spread=forget_spread,
         input_scale=input_scale,
         epsilon=epsilon,
-        spread=spread,
         chrono=chrono,
         own_tap_bias=own_tap_bias,
         norm_scale=norm_scale,

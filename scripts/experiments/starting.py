@@ -28,12 +28,14 @@ WIDTH = {1: 40, 2: 23}  # of as many parameters, by axes of the tensor
 def _tlstm(*shape: int, **settings: Any) -> Flags:
     shape = shape or (3,)
     flags = {"model": "tlstm", "normalization": "channel", "features": WIDTH[len(shape)]}
+    flags |= {"init": "paper"}
     return flags | {"tensor_shape": ",".join(map(str, shape))} | settings
 
 
 def _started(*shape: int, **settings: Any) -> Flags:
     """Of what only the comparison has."""
-    return _tlstm(*shape, **settings) | {"model": STARTED}
+    flags = _tlstm(*shape, **settings) | {"model": STARTED}
+    return {name: value for name, value in flags.items() if name != "init"}
 
 
 PLAIN = {"forget_bias": 1.0, "epsilon": 1e-5}
@@ -53,20 +55,26 @@ LSTMS: Mapping[str, Flags] = {
     for bias in (1.0, 4.0, 0.0, -1.0)
 }
 
-TIMES: Mapping[str, Flags] = {
-    f"{name} {n:g}, epsilon {epsilon:g}": _started(epsilon=epsilon, **{name: n}, **more)
-    for name, n, more in (
-        ("chrono", 16.0, {}),
-        ("chrono", 64.0, {}),
-        ("chrono", 256.0, {}),
-        ("spread", 3.0, {"forget_bias": 1.0}),
-        ("spread", 2.0, {"forget_bias": 0.0}),
+MIXED, MIXED_LOW = "forget bias 1, spread 3", "forget bias -2, spread 3"
+MIXED_NARROW = "forget bias 0, spread 2"
+SPREAD: Mapping[str, Flags] = {
+    f"forget bias {bias:g}, spread {spread:g}": _tlstm(
+        init="spread", forget_bias=bias, forget_spread=spread
     )
+    for bias, spread in ((1.0, 3.0), (0.0, 2.0), (-1.0, 1.0), (-2.0, 3.0))
+}
+CHRONO: Mapping[str, Flags] = {
+    f"chrono {n:g}, epsilon {epsilon:g}": _started(epsilon=epsilon, chrono=n)
+    for n in (16.0, 64.0, 256.0)
     for epsilon in (1e-5, 1e-2)
 }
 LSTM_TIMES: Mapping[str, Flags] = {
-    f"LSTM, {name} {n:g}": {"model": STARTED_LSTM, "features": 68, name: n, "forget_bias": 1.0}
-    for name, n in (("chrono", 16.0), ("chrono", 64.0), ("spread", 3.0))
+    f"LSTM, {name} {n:g}": {"model": STARTED_LSTM, "features": 68, setting: n}
+    for name, setting, n in (
+        ("chrono", "chrono", 16.0),
+        ("chrono", "chrono", 64.0),
+        ("spread", "forget_spread", 3.0),
+    )
 }
 
 
@@ -105,22 +113,22 @@ def _chosen() -> dict[str, Flags]:
     """Those compared on all tasks."""
     names = [(1.0, 1e-5), (4.0, 1e-5), (-1.0, 1e-5), (1.0, 1e-2), (0.0, 1e-2), (-1.0, 1e-2)]
     labels = [f"forget bias {bias:g}, epsilon {epsilon:g}" for bias, epsilon in names]
-    return {label: GATES[label] for label in labels} | {
-        label: LSTMS[label] for label in list(LSTMS)[:3]
-    }
+    return (
+        {label: GATES[label] for label in labels}
+        | {label: SPREAD[label] for label in (MIXED, MIXED_NARROW)}
+        | {label: LSTMS[label] for label in list(LSTMS)[:3]}
+    )
 
 
 def _long() -> dict[str, Flags]:
     """For sequences of 784 steps."""
-    gates = [(1.0, 1e-5), (4.0, 1e-5), (4.0, 1e-2), (-1.0, 1e-2)]
+    gates = [(1.0, 1e-5), (4.0, 1e-5), (4.0, 1e-2), (-1.0, 1e-2), (-1.0, 1e-5), (-2.0, 1e-2)]
     models = {
         f"forget bias {bias:g}, epsilon {epsilon:g}": _tlstm(forget_bias=bias, epsilon=epsilon)
         for bias, epsilon in gates
     }
-    models |= {
-        f"chrono 784, epsilon {epsilon:g}": _started(epsilon=epsilon, chrono=784.0)
-        for epsilon in (1e-5, 1e-2)
-    }
+    models |= {label: SPREAD[label] for label in (MIXED, MIXED_LOW)}
+    models["chrono 784, epsilon 0.01"] = _started(epsilon=1e-2, chrono=784.0)
     models |= {label: LSTMS[label] for label in list(LSTMS)[:2]}
     models["LSTM, chrono 784"] = {"model": STARTED_LSTM, "features": 68, "chrono": 784.0}
     return models
@@ -143,7 +151,7 @@ def _experiment(title: str, models: Mapping[str, Flags], heading: str, **flags: 
 EXPERIMENTS: Mapping[str, Experiment] = {
     "pdigits": _experiment(
         "Permuted 8x8 digits",
-        dict(GATES) | dict(LSTMS) | dict(TIMES) | dict(LSTM_TIMES) | _others(),
+        dict(GATES) | dict(SPREAD) | dict(LSTMS) | dict(CHRONO) | dict(LSTM_TIMES) | _others(),
         "accuracy, %",
         task="pdigits",
         num_steps=600,

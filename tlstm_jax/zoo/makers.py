@@ -19,6 +19,7 @@ from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
 
 FEATURES = 100
+INITS = {"spread": 3.0, "paper": 0.0}  # of the tensorized LSTM: names -> forget_spread
 _MOST_DILATED = 12  # the trace grows with the largest dilation
 
 
@@ -28,7 +29,9 @@ def tlstm(
     kernel_size: int = 3,
     memory_convolution: bool = True,
     normalization: str = "channel",
+    init: str = "spread",
     forget_bias: float = 1.0,
+    forget_spread: float | None = None,
     input_scale: float | None = None,
     epsilon: float = 1e-5,
     dtype: Any = None,
@@ -40,7 +43,15 @@ def tlstm(
     Args:
       normalization: none, channel (over the M channels of each location) or layer (over all
         locations and channels).
+      init: how the f channels start: spread, over memories short and long, or paper: all at
+        forget_bias, as published (1, and 4 for images).
+      forget_spread: by how much they differ from forget_bias at most; None: 3 with init=spread, 0
+        with init=paper.
     """
+    if init not in INITS:
+        raise ValueError(f"init is {init!r}; accepted are {', '.join(INITS)}")
+    if forget_spread is None:
+        forget_spread = INITS[init]
     return TensorizedLSTM(
         features,
         tuple(tensor_shape),
@@ -48,6 +59,7 @@ def tlstm(
         memory_convolution=memory_convolution,
         normalization=None if normalization == "none" else normalization,
         forget_bias=forget_bias,
+        forget_spread=forget_spread,
         input_scale=input_scale,
         epsilon=epsilon,
         dtype=dtype,

@@ -75,7 +75,9 @@ class TensorizedLSTM(SplitStep):
       memory_convolution: whether each location's memory is mixed with its neighbours'.
       normalization: None, "channel" (over the M channels of each location) or "layer" (over all
         locations and channels).
-      forget_bias: initial b^h of the f channels; the other biases of b^h start at 0.
+      forget_bias: initial b^h of the f channels, on average; the other biases of b^h start at 0.
+      forget_spread: by how much these differ at most: each starts at forget_bias + U(-forget_spread,
+        forget_spread), so that some memories are short and some long. The paper's is 0.
       input_scale: initial standard deviation of W^x; None is variance scaling, 1 / sqrt(I). For
         token inputs 1 learns faster.
       input_bias_scale: initial standard deviation of b^x. With 0, a run of zero inputs keeps C = 0,
@@ -104,6 +106,7 @@ class TensorizedLSTM(SplitStep):
     memory_convolution: bool = True
     normalization: str | None = None
     forget_bias: float = 1.0
+    forget_spread: float = 3.0
     input_scale: float | None = None
     input_bias_scale: float = 0.1
     kernel_scale: float = 1.0
@@ -147,9 +150,10 @@ class TensorizedLSTM(SplitStep):
         I = vector_size(self, input_shape)
         params = tensor.init_params(self, key, I, self.gates)
         M = self.features
-        params["cross_layer"]["bias"] = (
-            params["cross_layer"]["bias"].at[2 * M : 3 * M].set(self.forget_bias)
-        )
+        spread = jax.random.uniform(jax.random.fold_in(key, 3), (M,), minval=-1.0, maxval=1.0)
+        forget = self.forget_bias + self.forget_spread * spread
+        bias = params["cross_layer"]["bias"]
+        params["cross_layer"]["bias"] = bias.at[2 * M : 3 * M].set(forget)
         if self.normalization is not None:
             shape = (*self.tensor_shape, M)
             params["norm"] = {

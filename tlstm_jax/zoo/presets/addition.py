@@ -30,6 +30,7 @@ ADDITION: Mapping[str, Preset] = {
             "learning_rate": 3e-3,
             "num_steps": 12_000,
             "normalization": "channel",
+            "init": "paper",
         },
         measured=(
             "192,000 samples to 99 % of symbols, 99.98 % of symbols on test; "
@@ -48,6 +49,7 @@ ADDITION: Mapping[str, Preset] = {
             "learning_rate": 2.5e-3,
             "num_steps": 20_000,
             "normalization": "channel",
+            "init": "paper",
         },
         measured=(
             "544,000 samples to 99 % of symbols, 99.2 % of symbols and 95.0 % of sequences on "
@@ -66,6 +68,7 @@ ADDITION: Mapping[str, Preset] = {
             "learning_rate": 2.5e-3,
             "num_steps": 13_000,
             "normalization": "channel",
+            "init": "paper",
         },
         measured=(
             "99 % of symbols not reached in 396,800 samples, 51.4 % of symbols on test; "
@@ -76,14 +79,14 @@ ADDITION: Mapping[str, Preset] = {
         task="addition",
         model="tlstm",
         settings=ALGORITHMIC
-        | {"features": 400, "tensor_shape": (7, 7), "normalization": "channel"},
+        | {"features": 400, "tensor_shape": (7, 7), "normalization": "channel", "init": "paper"},
         published=f"298 K samples to 99 % ({PAPER}; {UNKNOWN})",
     ),
     "addition/paper-3d-l10": Preset(
         task="addition",
         model="tlstm",
         settings=ALGORITHMIC
-        | {"features": 400, "tensor_shape": (10, 10), "normalization": "channel"},
+        | {"features": 400, "tensor_shape": (10, 10), "normalization": "channel", "init": "paper"},
         published=f"317 K samples to 99 % ({PAPER}; {UNKNOWN})",
     ),
     "addition/paper-grid-lstm": Preset(

@@ -41,6 +41,7 @@ CHAR_LM: Mapping[str, Preset] = {
             "num_steps": 1200,
             "eval_every": 100,
             "normalization": "channel",
+            "init": "paper",
             "dropout": 0.25,
             "schedule": "cosine",
             "warmup_steps": 100,
@@ -58,6 +59,7 @@ CHAR_LM: Mapping[str, Preset] = {
             "num_steps": 100_000,
             "eval_every": 500,
             "normalization": "channel",
+            "init": "paper",
         },
         measured=f"2.104 bits per character on 6 MB of wiki text; 60 minutes on one of {HARDWARE}",
     ),
@@ -72,7 +74,7 @@ CHAR_LM: Mapping[str, Preset] = {
         task="char_lm",
         model="tlstm",
         settings=_PUBLISHED
-        | {"features": 1200, "tensor_shape": (6, 6), "normalization": "channel"},
+        | {"features": 1200, "tensor_shape": (6, 6), "normalization": "channel", "init": "paper"},
         published=f"1.264 bits per character on enwik8, 50.1 M parameters ({PAPER})",
     ),
     "char_lm/paper-layer-norm-lstm": Preset(

@@ -26,6 +26,7 @@ MEMORIZATION: Mapping[str, Preset] = {
             "features": 64,
             "tensor_shape": (3,),
             "normalization": "channel",
+            "init": "paper",
             "learning_rate": 3e-3,
             "num_steps": 1000,
             "eval_every": 50,
@@ -45,6 +46,7 @@ MEMORIZATION: Mapping[str, Preset] = {
             "forget_bias": 4.0,
             "stop_at_target": True,
             "normalization": "channel",
+            "init": "paper",
         },
         measured=(
             "33,000 samples to 99 % of symbols, 99.4 % of symbols on test; "
@@ -61,6 +63,7 @@ MEMORIZATION: Mapping[str, Preset] = {
             "forget_bias": 4.0,
             "stop_at_target": True,
             "normalization": "channel",
+            "init": "paper",
         },
         measured=(
             "60,000 samples to 99 % of symbols, 99.4 % of symbols on test; "
@@ -77,6 +80,7 @@ MEMORIZATION: Mapping[str, Preset] = {
             "forget_bias": 4.0,
             "stop_at_target": False,
             "normalization": "channel",
+            "init": "paper",
         },
         measured=(
             "60,000 samples to 99 % of symbols, 99.9 % of symbols and 98.3 % of sequences on "
@@ -103,14 +107,14 @@ MEMORIZATION: Mapping[str, Preset] = {
         task="memorization",
         model="tlstm",
         settings=ALGORITHMIC
-        | {"features": 100, "tensor_shape": (7, 7), "normalization": "channel"},
+        | {"features": 100, "tensor_shape": (7, 7), "normalization": "channel", "init": "paper"},
         published=f"115 K samples to 99 % ({PAPER}; {UNKNOWN})",
     ),
     "memorization/paper-3d-l10": Preset(
         task="memorization",
         model="tlstm",
         settings=ALGORITHMIC
-        | {"features": 100, "tensor_shape": (10, 10), "normalization": "channel"},
+        | {"features": 100, "tensor_shape": (10, 10), "normalization": "channel", "init": "paper"},
         published=f"54 K samples to 99 % ({PAPER}; {UNKNOWN})",
     ),
     "memorization/paper-grid-lstm-43": Preset(
