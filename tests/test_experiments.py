@@ -43,7 +43,7 @@ def test_every_row_has_its_own_folder():
 def test_rows_that_are_called_equal_have_as_many_parameters():
     counts = {}
     for run in runs_of(pathlib.Path(), reproduction.EXPERIMENTS):
-        if run.name == "text" or (
+        if run.name in ("text", "ablations") or (
             run.name == "pmnist" and not run.model.endswith(("L = 3", "100"))
         ):
             settings = {
@@ -51,11 +51,15 @@ def test_rows_that_are_called_equal_have_as_many_parameters():
             }
             if "tensor_shape" in settings:
                 settings["tensor_shape"] = tuple(map(int, settings["tensor_shape"].split(",")))
-            sizes = {"text": (200, 200, True), "pmnist": (1, 10, False)}[run.name]
+            sizes = (1, 10, False) if run.name == "pmnist" else (200, 200, True)
             sizes = dict(zip(("input_size", "output_size", "tokens"), sizes, strict=True))
             network = zoo.make_network(run.flags["model"], **sizes, **settings)
             counts.setdefault(run.name, []).append(zoo.count_parameters(network))
-    assert {name: len(found) for name, found in counts.items()} == {"pmnist": 3, "text": 11}
+    assert {name: len(found) for name, found in counts.items()} == {
+        "pmnist": 3,
+        "text": 3,
+        "ablations": 10,
+    }
     for found in counts.values():
         assert max(found) < 1.02 * min(found)
 
