@@ -1,15 +1,18 @@
-"""Makes a trained model of the zoo: trains its preset as a run, then writes weights and a card.
+"""Makes a trained model of the zoo: trains it, then writes weights and a card.
 
-python -m scripts.release --name=memorization
-python -m scripts.release --name=memorization --workdir=runs/mine   # resumes the run there
+python -m scripts.release --name=digits
+python -m scripts.release --name=digits --workdir=runs/mine   # resumes the run there
 
-Flags of scripts.train override the preset. A run that was stopped is resumed by the same command;
-nothing is written before it is finished. The best checkpoint on the validation split is released.
+Those of RELEASED are presets, trained as a run, which flags of scripts.train override. Those of
+ROWS are rows of scripts.reproduce, trained from several seeds, in its --workdir. What was stopped
+is resumed by the same command; nothing is written before it is finished. The best checkpoint on
+the validation split is released, of the seed that is best there; the card has all of them.
 """
 
 import pathlib
 import platform
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,7 +25,11 @@ from tlstm_jax.network import task_sizes
 from tlstm_jax.runs.directory import RunDirectory, read_json, write_json
 from tlstm_jax.runs.files import replacing
 from tlstm_jax.runs.settings import PATHS
+from tlstm_jax.runs.starts import read_starts
 from tlstm_jax.scripts import cli, run_flags, train
+from tlstm_jax.scripts.experiments.experiment import Run, runs_of
+from tlstm_jax.scripts.experiments.reproduction import EXPERIMENTS
+from tlstm_jax.scripts.experiments.running import train_all
 from tlstm_jax.training import checkpointing
 from tlstm_jax.zoo.weights import write_weights
 
@@ -32,15 +39,22 @@ RELEASED = {  # name -> preset
     "digits": "digits/2d",
     "memorization": "memorization/2d-l4-long",
 }
+ROWS: dict[str, str] = {}  # name -> row of scripts.reproduce
 MOST_BYTES = 2_000_000  # of weights in the repository
 
 flags.adopt_module_key_flags(train)
-NAME = flags.DEFINE_enum("name", None, list(RELEASED), "The trained model to make.", required=True)
+NAME = flags.DEFINE_enum(
+    "name", None, [*RELEASED, *ROWS], "The trained model to make.", required=True
+)
 FOLDER = cli.define_path_flag("folder", str(zoo.TRAINED), "Where the weights and the card go.")
 
 
 def main() -> int:
     name = NAME.value
+    if name in ROWS:
+        with cli.one_line_errors():
+            _train_row(name)
+        return 0
     if train.PRESET.value is None:
         flags.FLAGS.preset = RELEASED[name]
     if train.WORKDIR.value is None:
@@ -53,8 +67,43 @@ def main() -> int:
         if results is None:
             print("not finished, so nothing is released; the same command resumes it")
         else:
-            _release(directory, results, name, pathlib.Path(FOLDER.value))
+            write_trained(directory, results, name, pathlib.Path(FOLDER.value), _command())
     return 0
+
+
+def _train_row(name: str) -> None:
+    given = run_flags.given_flags(train.RUN_FLAGS)
+    data = {flag: value for flag, value in given.items() if flag in PATHS}
+    if train.PRESET.value is not None or given.keys() != data.keys():
+        raise ValueError(
+            f"{name} is row {ROWS[name]} of scripts.reproduce; accepted with it are workdir, "
+            f"folder, max_minutes, {', '.join(PATHS)}"
+        )
+    workdir = pathlib.Path(train.WORKDIR.value or "runs/reproduction")
+    (run,) = runs_of(workdir, EXPERIMENTS, [ROWS[name]])
+    if failed := train_all([run], jobs=1, minutes=train.MAX_MINUTES.value, data=data):
+        raise ValueError(failed[0])
+    if not run.is_trained:
+        print("not finished, so nothing is released; the same command resumes it")
+        return
+    release_row(run, name, pathlib.Path(FOLDER.value))
+
+
+def release_row(run: Run, name: str, folder: pathlib.Path) -> None:
+    """Writes weights and card of the best seed of a row that is trained."""
+    results, members = run.results, run.members
+    metrics = [result["best_metric"] for result in results]
+    task, *_ = members[0].read_config().make()
+    best = metrics.index(max(metrics) if task.maximize else min(metrics))
+    starts = [start for member in members for start in read_starts(member)]
+    more = {
+        "seeds": list(run.experiment.seeds),
+        "test_of_seeds": {k: [r["test"][k] for r in results] for k in results[0]["test"]},
+        "minutes": round(sum(result["seconds"] for result in results) / 60, 1),  # of all seeds
+        "trained_on": list(dict.fromkeys(f"{s['device']}, {s['commit']}" for s in starts)),
+    }
+    command = shlex.join(["python", "-m", "scripts.release", f"--name={name}"])
+    write_trained(members[best], results[best], name, folder, command, more)
 
 
 def _results(directory: RunDirectory) -> dict[str, Any] | None:
@@ -66,9 +115,24 @@ def _results(directory: RunDirectory) -> dict[str, Any] | None:
     return results if isinstance(results, dict) and results.get("step") == last else None
 
 
-def _release(
-    directory: RunDirectory, results: dict[str, Any], name: str, folder: pathlib.Path
+def write_trained(
+    directory: RunDirectory,
+    results: Mapping[str, Any],
+    name: str,
+    folder: pathlib.Path,
+    command: str,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
+    """Writes NAME.npz and NAME.json of the best checkpoint of a run.
+
+    Args:
+      directory, results: of the run.
+      command: that makes it.
+      more: of the card, in place of what a run alone has or beside it.
+
+    Raises:
+      ValueError: the model has a state, or its weights are too large.
+    """
     chosen = directory.read_config()
     task, network, _ = chosen.make()
     params, state, progress = checkpointing.restore_params(directory.checkpoints, network)
@@ -96,7 +160,8 @@ def _release(
         "step": progress.step,
         task.unit: progress.step * task.units_per_step,
         "minutes": round(results["seconds"] / 60, 1),
-        "command": _command(),
+        **(more or {}),
+        "command": command,
         "versions": {
             "python": platform.python_version(),
             "jax": jax.__version__,

@@ -2,7 +2,11 @@
 
 import json
 import pathlib
+import subprocess
+import sys
+from unittest import mock
 
+import jax
 import pytest
 
 from tlstm_jax import zoo
@@ -13,6 +17,7 @@ from tlstm_jax.scripts.experiments.experiment import Experiment, runs_of
 from tlstm_jax.scripts.experiments.page import Page, write_page
 from tlstm_jax.scripts.experiments.running import train_all
 from tlstm_jax.scripts.sweep.plan import Sweep
+from tlstm_jax.zoo import released
 
 CATALOGUES = {
     "showcase": showcase.EXPERIMENTS,
@@ -132,6 +137,29 @@ def test_runs_are_kept_and_the_page_is_made_of_them_alone(tmp_path):
     for picture in ("small", "small-lstm", "small-a-gru"):
         assert f"](tables/{picture}.png)" in text
         assert (tmp_path / "docs" / "tables" / f"{picture}.png").read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.slow
+def test_a_row_is_released_with_the_figures_of_all_seeds(tmp_path):
+    (run,) = runs_of(tmp_path, {"small": SMALL}, ["small/a-gru"])
+    assert train_all([run], jobs=1, minutes=None) == []
+    code = "from tlstm_jax.scripts import release; from tests import test_experiments as t; "
+    code += f"run = t.runs_of(t.pathlib.Path({str(tmp_path)!r}), "
+    code += "{'small': t.SMALL}, ['small/a-gru'])[0]; "
+    code += f"release.release_row(run, 'mine', t.pathlib.Path({str(tmp_path)!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    card = json.loads((tmp_path / "mine.json").read_text())
+    tests = [result["test"]["accuracy"] for result in run.results]
+    valid = [result["best_metric"] for result in run.results]
+    assert card["seeds"] == [0, 1] and card["test_of_seeds"]["accuracy"] == tests
+    assert card["test"]["accuracy"] == tests[valid.index(max(valid))]
+    assert card["command"] == "python -m scripts.release --name=mine"
+    (device,) = card["trained_on"]
+    assert device.startswith("cpu, ")
+    with mock.patch.object(released, "TRAINED", tmp_path):
+        model, params = zoo.load("mine")
+    assert zoo.count_parameters(model) == card["parameters"]
+    assert jax.tree.structure(params) == jax.tree.structure(model.init(jax.random.key(0))[0])
 
 
 @pytest.mark.slow
