@@ -130,6 +130,12 @@ def _long() -> dict[str, Flags]:
     models |= {label: SPREAD[label] for label in (MIXED, MIXED_LOW)}
     models["chrono 784, epsilon 0.01"] = _started(epsilon=1e-2, chrono=784.0)
     models |= {label: LSTMS[label] for label in list(LSTMS)[:2]}
+    models["stacked LSTM, L = 3, forget bias 1"] = {
+        "model": "stacked_lstm",
+        "num_layers": 3,
+        "shared": True,
+        "features": 48,
+    }
     models["LSTM, chrono 784"] = {"model": STARTED_LSTM, "features": 68, "chrono": 784.0}
     return models
 

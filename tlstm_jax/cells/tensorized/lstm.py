@@ -150,8 +150,9 @@ class TensorizedLSTM(SplitStep):
         I = vector_size(self, input_shape)
         params = tensor.init_params(self, key, I, self.gates)
         M = self.features
-        spread = jax.random.uniform(jax.random.fold_in(key, 3), (M,), minval=-1.0, maxval=1.0)
-        forget = self.forget_bias + self.forget_spread * spread
+        draws = jax.random.uniform(jax.random.fold_in(key, 3), (M,), jnp.float32, -1.0, 1.0)
+        spread = jnp.asarray(self.forget_spread, jnp.float32) * draws
+        forget = jnp.asarray(self.forget_bias, jnp.float32) + spread
         bias = params["cross_layer"]["bias"]
         params["cross_layer"]["bias"] = bias.at[2 * M : 3 * M].set(forget)
         if self.normalization is not None:
