@@ -34,6 +34,7 @@ class Experiment:
       published: label -> what the paper reports of that model; {}: no such column.
       target: heading of the samples to the task's target; "": no such column.
       longer: heading of a column -> flags with which a run is evaluated once more.
+      drawn: labels of the models whose curves are drawn; (): all.
       picture: of those that scripts.visualize draws, the one of the first seed's run; "" for none.
       papers: what a paper reports of the task, in a sentence; "" for none.
     """
@@ -51,6 +52,7 @@ class Experiment:
     published: Mapping[str, str] = dataclasses.field(default_factory=dict)
     target: str = ""
     longer: Mapping[str, Flags] = dataclasses.field(default_factory=dict)
+    drawn: tuple[str, ...] = ()
     picture: str = ""
     papers: str = ""
 

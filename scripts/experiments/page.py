@@ -79,9 +79,12 @@ def plot(runs: Sequence[Run]) -> Any:
     experiment = runs[0].experiment
     figure = make_figure((6.4, 3.4))
     axis = figure.subplots()
-    colours = {model: f"C{n}" for n, model in enumerate(experiment.models)}
+    shown = experiment.drawn or experiment.models
+    colours = {model: f"C{n}" for n, model in enumerate(shown)}
     units, drawn = set(), []
     for run in runs:
+        if experiment.drawn and run.model not in experiment.drawn:
+            continue
         for n, member in enumerate(run.members):
             records = [r for r in member.read_metrics() if "valid" in r]
             if not records:

@@ -1,23 +1,56 @@
 """How the tensorized LSTM should start: each candidate with several rates and seeds, on five tasks."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
+from tlstm_jax.scripts.experiments import flow
 from tlstm_jax.scripts.experiments.experiment import Experiment, Flags
-from tlstm_jax.scripts.experiments.page import Page
+from tlstm_jax.scripts.experiments.page import Drawn, Page
+from tlstm_jax.scripts.experiments.started import StartedLSTM, StartedTensorizedLSTM
+
+
+def _flow() -> Any:
+    """Gradients by the memory of untrained networks, over as many steps as MNIST has pixels."""
+    tensor = functools.partial(
+        StartedTensorizedLSTM, 100, (3,), normalization="channel", forget_spread=0.0
+    )
+    cells = {
+        "LSTM, forget bias 1": StartedLSTM(100),
+        "LSTM, chrono 784": StartedLSTM(100, chrono=784.0),
+        "tLSTM, forget bias 1": tensor(),
+        "tLSTM, forget bias 4": tensor(forget_bias=4.0),
+        "tLSTM, forget bias -1": tensor(forget_bias=-1.0),
+        "tLSTM, forget biases -2 to 4": tensor(forget_spread=3.0),
+    }
+    return flow.plot(cells, steps=784)
+
 
 PAGE = Page(
     "starts",
     "starts",
     "How the tensorized LSTM should start",
     """
-makes this page and its pictures from its runs, with settings in `scripts/experiments/starting.py`.
+makes this page and its pictures from its runs, with settings in `scripts/experiments/starting.py`;
+`--data_dir` says where MNIST is.
 
 Every model has about 20,000 parameters. It is trained from three seeds with the learning rates 0.001
 and 0.003, all of them as one, and has the rate whose mean on the validation split is better. A figure
 is that of the best checkpoint on the validation split, since it is there to choose by: the mean of the
-seeds, and in brackets each.
+seeds, and in brackets each. "Plain" is a forget bias of 1 and an epsilon of 1e-5, "calm" -1 and 0.01.
 """,
+    (
+        Drawn(
+            "gradients",
+            "How far back the last output reaches",
+            """
+The norm of the gradient of the last output by the memory after every step, before any training, 784
+inputs from N(0, 1), M = 100, L = 3: above, the mean over locations; below, each location of the last
+of these models. `inspection.state_gradients` measures it.
+""",
+            _flow,
+        ),
+    ),
 )
 SEEDS = (0, 1, 2)
 STARTED = "tlstm_jax.scripts.experiments.started:started_tlstm"
@@ -140,6 +173,12 @@ def _long() -> dict[str, Flags]:
     return models
 
 
+DRAWN = (
+    *("forget bias 1, epsilon 1e-05", "forget bias 4, epsilon 1e-05"),
+    *("forget bias -1, epsilon 0.01", MIXED, "LSTM, forget bias 1", "LSTM, forget bias 4"),
+)
+
+
 def _experiment(title: str, models: Mapping[str, Flags], heading: str, **flags: Any) -> Experiment:
     return Experiment(
         title,
@@ -151,6 +190,7 @@ def _experiment(title: str, models: Mapping[str, Flags], heading: str, **flags: 
         seeds=SEEDS,
         search={"learning_rate": (1e-3, 3e-3)},
         split="valid",
+        drawn=DRAWN,
     )
 
 
