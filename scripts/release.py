@@ -25,7 +25,6 @@ from tlstm_jax.network import task_sizes
 from tlstm_jax.runs.directory import RunDirectory, read_json, write_json
 from tlstm_jax.runs.files import replacing
 from tlstm_jax.runs.settings import PATHS
-from tlstm_jax.runs.starts import read_starts
 from tlstm_jax.scripts import cli, run_flags, train
 from tlstm_jax.scripts.experiments.experiment import Run, runs_of
 from tlstm_jax.scripts.experiments.reproduction import EXPERIMENTS
@@ -79,6 +78,7 @@ def _train_row(name: str) -> None:
             f"{name} is row {ROWS[name]} of scripts.reproduce; accepted with it are workdir, "
             f"folder, max_minutes, {', '.join(PATHS)}"
         )
+    cli.check_minutes(train.MAX_MINUTES.value)
     workdir = pathlib.Path(train.WORKDIR.value or "runs/reproduction")
     (run,) = runs_of(workdir, EXPERIMENTS, [ROWS[name]])
     if failed := train_all([run], jobs=1, minutes=train.MAX_MINUTES.value, data=data):
@@ -95,12 +95,11 @@ def release_row(run: Run, name: str, folder: pathlib.Path) -> None:
     metrics = [result["best_metric"] for result in results]
     task, *_ = members[0].read_config().make()
     best = metrics.index(max(metrics) if task.maximize else min(metrics))
-    starts = [start for member in members for start in read_starts(member)]
     more = {
         "seeds": list(run.experiment.seeds),
         "test_of_seeds": {k: [r["test"][k] for r in results] for k in results[0]["test"]},
-        "minutes": round(sum(result["seconds"] for result in results) / 60, 1),  # of all seeds
-        "trained_on": list(dict.fromkeys(f"{s['device']}, {s['commit']}" for s in starts)),
+        "minutes": round(run.minutes, 1),  # of all seeds
+        "trained_on": run.trained_on,
     }
     command = shlex.join(["python", "-m", "scripts.release", f"--name={name}"])
     write_trained(members[best], results[best], name, folder, command, more)

@@ -1,4 +1,4 @@
-"""Trains the tensorized LSTM from other starts, on five tasks; writes one page.
+"""Trains the tensorized LSTM from other starts, on six tasks; writes one page.
 
     python -m scripts.starts
     python -m scripts.starts --only=pdigits --minutes=30

@@ -155,7 +155,7 @@ def test_a_row_is_released_with_the_figures_of_all_seeds(tmp_path):
     assert card["test"]["accuracy"] == tests[valid.index(max(valid))]
     assert card["command"] == "python -m scripts.release --name=mine"
     (device,) = card["trained_on"]
-    assert device.startswith("cpu, ")
+    assert device.startswith("cpu ")
     with mock.patch.object(released, "TRAINED", tmp_path):
         model, params = zoo.load("mine")
     assert zoo.count_parameters(model) == card["parameters"]

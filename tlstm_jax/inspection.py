@@ -62,9 +62,7 @@ def state_gradients(cell: Cell, params: Params, inputs: Array, *, key: Array) ->
     Returns:
       A carry with leaves [S, B, ..], float0 where a leaf is of integers; 0 after the last step.
     """
-    inputs = widened(inputs)
-    late = zero_input(jnp.broadcast_to(inputs[:1], (cell.delay, *inputs.shape[1:])))
-    xs = jnp.concatenate([inputs, late])
+    xs = _with_flush(cell, inputs)
     carry = cell.init_carry(inputs.shape[1])
     r = jax.random.normal(key, (inputs.shape[1], cell.features))
     r = r / jnp.linalg.norm(r, axis=-1, keepdims=True)
@@ -105,8 +103,7 @@ def memory_kernels(cell: TensorizedLSTM, params: Params, inputs: Array, carry: C
             f"{type(cell).__name__} has no memory-cell convolution; accepted is a TensorizedLSTM "
             "with memory_convolution=True"
         )
-    inputs = widened(inputs)
-    late = zero_input(jnp.broadcast_to(inputs[:1], (cell.delay, *inputs.shape[1:])))
+    xs = _with_flush(cell, inputs)
     first = jax.tree.map(lambda x: x[None], cell.init_carry(inputs.shape[1]))
     before = jax.tree.map(lambda a, b: jnp.concatenate([a, b[:-1]]), first, carry)
 
@@ -114,7 +111,14 @@ def memory_kernels(cell: TensorizedLSTM, params: Params, inputs: Array, carry: C
         a = cell.mix(params, carry, cell.project(params, x))
         return jax.nn.softmax(a[..., 4 * cell.features :])
 
-    return jax.vmap(kernels)(before, jnp.concatenate([inputs, late]))
+    return jax.vmap(kernels)(before, xs)
+
+
+def _with_flush(cell: Cell, inputs: Array) -> Array:
+    """[S, B, ..]: the inputs, and the zero inputs after which the last one is answered."""
+    inputs = widened(inputs)
+    late = zero_input(jnp.broadcast_to(inputs[:1], (cell.delay, *inputs.shape[1:])))
+    return jnp.concatenate([inputs, late])
 
 
 def diagonal(states: Array, tensor_axes: int) -> Array:

@@ -10,6 +10,7 @@ from tlstm_jax import zoo
 from tlstm_jax.names import accepted
 from tlstm_jax.runs.directory import RunDirectory, read_json
 from tlstm_jax.runs.settings import train_settings
+from tlstm_jax.runs.starts import read_starts
 from tlstm_jax.sweeps.search import grid
 
 Flags = Mapping[str, Any]
@@ -124,6 +125,18 @@ class Run(NamedTuple):
     def results(self) -> list[dict[str, Any]]:
         """Of the seeds that have some."""
         return [read_json(m.results) for m in self.members if m.results.is_file()]
+
+    @property
+    def minutes(self) -> float:
+        """Of all seeds together, and of what was searched: a member's time is its share."""
+        return sum(last_record(member).get("seconds", 0.0) for member in self.directories) / 60
+
+    @property
+    def trained_on(self) -> list[str]:
+        """The devices on which its seeds were trained, with the commits."""
+        starts = [start for member in self.members for start in read_starts(member)]
+        places = (" ".join(filter(None, (s["device"], s["commit"]))) for s in starts)
+        return list(dict.fromkeys(places))
 
     def evaluations(self, n: int) -> list[pathlib.Path]:
         """Where the n-th evaluation at other sizes of each seed is kept."""

@@ -10,7 +10,6 @@ import numpy as np
 from tlstm_jax.pictures import format_metric, format_units, make_figure, scale_loss
 from tlstm_jax.runs.directory import read_json
 from tlstm_jax.runs.files import write_text
-from tlstm_jax.runs.starts import read_starts
 from tlstm_jax.scripts.bench.report import environment
 from tlstm_jax.scripts.compare.page import wrapped
 from tlstm_jax.scripts.compare.pictures import save_small
@@ -59,7 +58,7 @@ def write_page(output: pathlib.Path, page: Page, runs: Sequence[Run]) -> pathlib
             continue
         save_small(pictures / f"{name}.png", plot(own))
         sections.append(_section(pictures, own))
-        minutes += sum(map(_minutes, own))
+        minutes += sum(run.minutes for run in own)
     measured_on = ", ".join(f"{k} {v}" for k, v in environment().items() if v)
     measured = f"All trainings took {minutes:.0f} minutes. This page was made on: {measured_on}."
     path = output / f"{page.name}.md"
@@ -157,7 +156,7 @@ def _cells(run: Run) -> list[str]:
     seen = [f"{r['units']:,}{_diverged(r)}" for r in results]
     last = [last_record(m).get("step", 0) for m in run.members if not m.results.is_file()]
     seen += [f"still running at step {step:,} of {run.flags['num_steps']:,}" for step in last]
-    return [*cells, "; ".join(dict.fromkeys(seen)), f"{_minutes(run):.1f}", _devices(run)]
+    return [*cells, "; ".join(dict.fromkeys(seen)), f"{run.minutes:.1f}", "; ".join(run.trained_on)]
 
 
 def _result(run: Run, result: Mapping[str, Any]) -> float | None:
@@ -184,15 +183,3 @@ def _reached(results: Sequence[dict[str, Any]]) -> str:
     """Of each seed, the samples to the target."""
     units = [r["units_to_target"] for r in results]
     return ", ".join("not reached" if n is None else f"{n:,}" for n in units)
-
-
-def _minutes(run: Run) -> float:
-    """Of all seeds together, and of what was searched: a member's time is its share."""
-    return sum(last_record(member).get("seconds", 0.0) for member in run.directories) / 60
-
-
-def _devices(run: Run) -> str:
-    """All on which the run was trained, with the commits."""
-    starts = [start for member in run.members for start in read_starts(member)]
-    places = (" ".join(filter(None, (s["device"], s["commit"]))) for s in starts)
-    return "; ".join(dict.fromkeys(places))

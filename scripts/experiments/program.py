@@ -50,9 +50,9 @@ class Program:
                 raise ValueError(f"minutes is {minutes}; accepted are numbers >= 0")
             data = {name: flag.value for name, flag in self._data.items() if flag.value}
             failed = train_all(runs, jobs=self._jobs.value, minutes=minutes, data=data)
-            begun = [run for run in runs_of(workdir, self.experiments) if run.members]
-            if begun:
-                print(f"page: {write_page(pathlib.Path(self._output.value), self.page, begun)}")
+            runs = runs_of(workdir, self.experiments)
+            if any(run.members for run in runs):
+                print(f"page: {write_page(pathlib.Path(self._output.value), self.page, runs)}")
             else:
                 print(f"no page: {workdir} holds no runs")
             if failed:

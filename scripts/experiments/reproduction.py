@@ -114,20 +114,16 @@ def _addition(digits: int, num_steps: int) -> Experiment:
     )
 
 
+# What small models learn best with from 9,600 images, `python -m scripts.starts --only=pmnist`.
+TENSOR_ON_MNIST = {"init": "paper", "forget_bias": -1.0, "epsilon": 1e-2, "learning_rate": 1e-3}
+LSTM_ON_MNIST = {"forget_bias": 1.0, "learning_rate": 3e-3}
+
+
 def _images(
     title: str, task: str, published: Flags, searched: bool = False, **flags: Any
 ) -> Experiment:
     """Those with "equal" in their names have the parameters of the 2D tLSTM, 123,000."""
-    # Of the search on 9,600 images with small models, docs/starts.md.
-    tensor, lstm, stacked = (
-        ({}, {}, {})
-        if searched
-        else (
-            {"init": "paper", "forget_bias": -1.0, "epsilon": 1e-2, "learning_rate": 1e-3},
-            {"forget_bias": 1.0, "learning_rate": 3e-3},
-            {"forget_bias": 1.0, "learning_rate": 3e-3},
-        )
-    )
+    tensor, lstm = ({}, {}) if searched else (TENSOR_ON_MNIST, LSTM_ON_MNIST)
     return Experiment(
         title,
         {
@@ -141,7 +137,7 @@ def _images(
         {
             "2D tLSTM+CN, L = 3": _tensor(3, features=100, **tensor),
             "LSTM, equal": {"model": "lstm", "features": 173, **lstm},
-            "stacked LSTM, L = 3, equal": STACKED | {"num_layers": 3, "features": 123, **stacked},
+            "stacked LSTM, L = 3, equal": STACKED | {"num_layers": 3, "features": 123, **lstm},
             "3D tLSTM+CN, L = 3, equal": _tensor(3, 3, features=57, **tensor),
             "LSTM, M = 100": {"model": "lstm", "features": 100, **lstm},
             TALL: _tensor(3, 3, features=100, **tensor),

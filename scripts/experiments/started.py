@@ -1,6 +1,6 @@
 """The tensorized LSTM with other starts and readouts than those of the library, to compare them.
 
-python -m scripts.train --model=tlstm_jax.scripts.experiments.started:started_tlstm ..
+python -m scripts.train --model=tlstm_jax.scripts.experiments.started:StartedTensorizedLSTM ..
 """
 
 import dataclasses
@@ -38,6 +38,7 @@ class StartedTensorizedLSTM(TensorizedLSTM):
       readout: "corner", or "wave": the mean of all locations of the last wave.
     """
 
+    tensor_shape: tuple[int, ...] = (3,)  # a setting of a model by name needs a default
     forget_spread: float = 0.0
     chrono: float = 0.0
     own_tap_bias: float = 0.0
@@ -133,38 +134,3 @@ def _mean_taps(tensor_shape: tuple[int, ...], K: int) -> float:
         for tap in taps
     )
     return (inside + 1) / math.prod(tensor_shape)
-
-
-def started_tlstm(
-    features: int = 100,
-    tensor_shape: tuple[int, ...] = (3,),
-    kernel_size: int = 3,
-    memory_convolution: bool = True,
-    normalization: str = "channel",
-    forget_bias: float = 1.0,
-    input_scale: float | None = None,
-    epsilon: float = 1e-5,
-    forget_spread: float = 0.0,
-    chrono: float = 0.0,
-    own_tap_bias: float = 0.0,
-    norm_scale: float = 1.0,
-    kernel: str = "normal",
-    readout: str = "corner",
-) -> StartedTensorizedLSTM:
-    """As the zoo's tlstm, with the settings of StartedTensorizedLSTM."""
-    return StartedTensorizedLSTM(
-        features,
-        tuple(tensor_shape),
-        kernel_size=kernel_size,
-        memory_convolution=memory_convolution,
-        normalization=None if normalization == "none" else normalization,
-        forget_bias=forget_bias,
-        forget_spread=forget_spread,
-        input_scale=input_scale,
-        epsilon=epsilon,
-        chrono=chrono,
-        own_tap_bias=own_tap_bias,
-        norm_scale=norm_scale,
-        kernel=kernel,
-        readout=readout,
-    )

@@ -19,7 +19,8 @@ from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.stacked import Stacked
 
 FEATURES = 100
-INITS = {"spread": 3.0, "paper": 0.0}  # of the tensorized LSTM: names -> forget_spread
+# Of the tensorized LSTM: names -> forget_spread.
+INITS = {"spread": TensorizedLSTM.forget_spread, "paper": 0.0}
 _MOST_DILATED = 12  # the trace grows with the largest dilation
 
 
