@@ -73,7 +73,7 @@ def test_each_models_page_shows_its_learning_curve(name, pages):
             assert f"{title[1:]}: accuracy{of} on the validation split over" in caption
             assert f" over {column['units'][-1]:,} samples, " in caption
             assert f" {len(column['valid'])} seeds" in caption
-            rate = f"{column['learning_rate']:g}"
+            rate = f"{column['settings']['learning_rate']:g}"
             assert f" at the learning rate {rate};" in caption
             assert rate in caption.partition("searched: ")[2].partition(". `")[0].split(", ")
         assert "`python -m scripts.compare --tasks=" in caption
