@@ -208,5 +208,5 @@ def test_a_page_is_kept_where_there_are_no_runs(program, tmp_path):
 
 def test_the_list_says_how_far_each_row_is(program, tmp_path):
     told = program("reproduce", "--list", f"--workdir={tmp_path}", "--only=memorization").stdout
-    assert "memorization/3d-tlstm-cn-l-10: 3D tLSTM+CN, L = 10; not begun\n" in told
+    assert "memorization/2d-tlstm-cn-l-10: 2D tLSTM+CN, L = 10; not begun\n" in told
     assert told.count("\n") == len(reproduction.EXPERIMENTS["memorization"].models)

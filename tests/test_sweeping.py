@@ -102,7 +102,7 @@ def test_chunks_and_halving_change_who_is_trained_but_not_what_it_learns():
 
 @pytest.mark.slow
 def test_a_cell_can_be_swept_over_its_floats():
-    cell = TensorizedLSTM(4, (2,))
+    cell = TensorizedLSTM(4, (2,), forget_spread=0.0)
     results = sweep(_task(), cell, {"forget_bias": [0.0, 4.0]}, settings=SETTINGS)
     assert results.network == Network(cell, _task().input_size, _task().output_size, tokens=True)
     learned = np.asarray(results.params["model"]["cross_layer"]["bias"][8:12])
