@@ -108,6 +108,7 @@ def test_runs_are_kept_and_the_page_is_made_of_them_alone(tmp_path):
     assert train_all(runs[:1], jobs=1, minutes=None) == []
     text = write_page(tmp_path / "docs", PAGE, runs).read_text()
     assert "| LSTM | " in text and "a GRU" not in text
+    assert "## Not begun\n\n`small/a-gru`." in text
     before = runs[0].results
     assert train_all(runs, jobs=2, minutes=None) == []
     assert runs[0].results == before
@@ -126,6 +127,7 @@ def test_runs_are_kept_and_the_page_is_made_of_them_alone(tmp_path):
 
     text = write_page(tmp_path / "docs", PAGE, runs).read_text()
     assert "    python -m scripts.table\n" in text and "\n\nTwo.\n" in text
+    assert "Not begun" not in text
     (line,) = [line for line in text.splitlines() if line.startswith("| a GRU | ")]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     accuracies = [100 * result["test"]["accuracy"] for result in runs[1].results]

@@ -59,6 +59,7 @@ def write_page(output: pathlib.Path, page: Page, runs: Sequence[Run]) -> pathlib
         save_small(pictures / f"{name}.png", plot(own))
         sections.append(_section(pictures, own))
         minutes += sum(run.minutes for run in own)
+    sections += _not_begun(runs)
     measured_on = ", ".join(f"{k} {v}" for k, v in environment().items() if v)
     measured = f"All trainings took {minutes:.0f} minutes. This page was made on: {measured_on}."
     path = output / f"{page.name}.md"
@@ -115,6 +116,11 @@ def _drawn(pictures: pathlib.Path, drawn: Drawn) -> str:
     save_small(pictures / f"{drawn.name}.png", drawn.draw())
     picture = f"![{drawn.title}]({pictures.name}/{drawn.name}.png)"
     return "\n\n".join([f"## {drawn.title}", _paragraphs(drawn.text), picture])
+
+
+def _not_begun(runs: Sequence[Run]) -> list[str]:
+    rows = ", ".join(f"`{run.row}`" for run in runs if not run.members)
+    return [f"## Not begun\n\n{wrapped(rows)}."] if rows else []
 
 
 def _section(pictures: pathlib.Path, runs: Sequence[Run]) -> str:
