@@ -6,9 +6,9 @@
 A row is written to --workdir as soon as it is measured, and found there when the command is given again;
 the table is --workdir's comparison.md, a model's learning curves are curves/MODEL.png there. Rows are trained
 by --jobs processes at a time, and timed one by one at the end, in turns with the LSTM. All models have about
---parameters parameters. Each is trained on every task of --tasks with the same samples from three seeds and
-two learning rates, all in one vmapped training, with up to twelve evaluations on the validation split on the
-way; the learning rate is that with the best mean at the last of them, the figures are of the test split.
+--parameters parameters. Each is trained on every task of --tasks with the same samples from three seeds with
+every learning rate and forget bias of the search, all in one vmapped training by successive halving, with up
+to twelve evaluations on the validation split on the way; the figures are of the test split.
 """
 
 import pathlib
