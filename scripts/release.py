@@ -36,9 +36,8 @@ RELEASED = {  # name -> preset
     "addition": "addition/3-digits",
     "char_lm": "char_lm/topics",
     "digits": "digits/2d",
-    "memorization": "memorization/2d-l4-long",
 }
-ROWS: dict[str, str] = {}  # name -> row of scripts.reproduce
+ROWS = {"memorization": "memorization/2d-tlstm-cn-l-10"}  # name -> row of scripts.reproduce
 MOST_BYTES = 2_000_000  # of weights in the repository
 
 flags.adopt_module_key_flags(train)

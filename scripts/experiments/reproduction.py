@@ -103,6 +103,7 @@ def _addition(digits: int, num_steps: int) -> Experiment:
             for kind, shape in (("2D", (depth,)), ("3D", (depth, depth))):
                 label = f"{kind} tLSTM+CN, L = {depth}, M = {features}"
                 models[label] = _tensor(*shape, features=features, **LONG)
+    models["2D tLSTM+CN, L = 10, M = 100"] = _tensor(10, features=100, **LONG)
     stacked = {"num_layers": 4, "features": 400, "forget_bias": 4.0}
     models["stacked LSTM, L = 4, M = 400"] = STACKED | stacked
     published = {}
