@@ -195,7 +195,7 @@ def _text() -> Experiment:
 def _ablations() -> Experiment:
     return Experiment(
         "6 MB of wiki text: what the parts of the tensorized LSTM do",
-        TEXT | {"learning_rate": 4e-3, "num_steps": 1000, "eval_every": 125},
+        TEXT | {"learning_rate": 4e-3, "num_steps": 1000, "eval_every": 200},
         {
             "2D tLSTM+CN, L = 3": _tensor(3, features=128),
             "2D tLSTM+CN, L = 1": _tensor(1, features=128),
