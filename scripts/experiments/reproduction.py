@@ -223,7 +223,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "addition-10": _addition(10, 30_000),
     "addition-15": _addition(15, 40_000),
     "pmnist-short": _images(
-        "Permuted MNIST, 1 epoch", "pmnist", {}, num_steps=1100, eval_every=110
+        "Permuted MNIST, 30,000 images", "pmnist", {}, num_steps=600, eval_every=300
     ),
     "pmnist": _images(
         "Permuted MNIST, 10 epochs", "pmnist", PERMUTED, num_steps=11_000, eval_every=550
