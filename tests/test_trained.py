@@ -290,19 +290,19 @@ def test_an_installation_has_them(tmp_path):
 def test_one_command_makes_a_trained_model(program, tmp_path):
     small = ("--model=elman", "--features=4", "--num_steps=4", "--warmup_steps=1", "--eval_every=2")
     small += ("--checkpoint_every=2", "--steps_per_call=1", "--eval_samples=20")
-    flags = ("--name=memorization", *small, f"--workdir={tmp_path / 'run'}", f"--folder={tmp_path}")
+    flags = ("--name=addition", *small, f"--workdir={tmp_path / 'run'}", f"--folder={tmp_path}")
     out = program("release", *flags, "--max_minutes=1e-9").stdout
-    assert "not finished" in out and not (tmp_path / "memorization.json").exists()
+    assert "not finished" in out and not (tmp_path / "addition.json").exists()
     assert "released" in program("release", *flags).stdout
-    card = json.loads((tmp_path / "memorization.json").read_text())
+    card = json.loads((tmp_path / "addition.json").read_text())
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert card["test"] == results["test"]
-    assert card["command"].startswith("python -m scripts.release --name=memorization --features=4 ")
+    assert card["command"].startswith("python -m scripts.release --name=addition --features=4 ")
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "memorization.json",
-        "memorization.npz",
+        "addition.json",
+        "addition.npz",
         "run",
     ]
     with mock.patch.object(released, "TRAINED", tmp_path):
-        model, _ = zoo.load("memorization")
+        model, _ = zoo.load("addition")
     assert zoo.count_parameters(model) == card["parameters"] == results["parameters"]
