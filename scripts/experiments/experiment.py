@@ -1,5 +1,6 @@
 """What an experiment is, and its runs: sweeps over seeds, in folders of their own."""
 
+import csv
 import dataclasses
 import pathlib
 import re
@@ -113,7 +114,9 @@ class Run(NamedTuple):
         """The number of the first seed's member: seeds vary fastest in a sweep."""
         if not self.is_trained:
             return 0
-        best, number = int((self.folder / "best").resolve().name), len(self.experiment.seeds)
+        with open(self.folder / "settings.csv", newline="") as file:
+            best = int(next(csv.DictReader(file))["best_member"])  # the best setting is the first
+        number = len(self.experiment.seeds)
         return best // number * number
 
     @property
