@@ -14,7 +14,8 @@ PAGE = Page(
 makes this page and its pictures from its runs, with settings in `scripts/experiments/reproduction.py`;
 `--minutes` bounds a call, and the next one goes on, on whatever device is there. `--data_dir` and
 `--data_path` say where MNIST and the text are. What the page is made of is kept beside it, without
-the weights: `--workdir=docs/reproduction/runs --minutes=0` makes it of these again.
+the weights, in `reproduction/runs.tar.xz`: unpacked, `--workdir=docs/reproduction/runs --minutes=0`
+makes it again.
 
 A figure is that of the checkpoint that is best on the validation split, on the test split: the mean of
 the seeds, and in brackets each. Samples to a target are counted up to the first of two evaluations in a

@@ -30,8 +30,8 @@ PAGE = Page(
     "How the tensorized LSTM should start",
     """
 makes this page and its pictures from its runs, with settings in `scripts/experiments/starting.py`;
-`--data_dir` says where MNIST is. What the page is made of is kept beside it, without the weights:
-`--workdir=docs/starts/runs --minutes=0` makes it of these again.
+`--data_dir` says where MNIST is. What the page is made of is kept beside it, without the weights,
+in `starts/runs.tar.xz`: unpacked, `--workdir=docs/starts/runs --minutes=0` makes it again.
 
 Every model has about 20,000 parameters. It is trained from three seeds with the learning rates 0.001
 and 0.003, all of them as one, and has the rate whose mean on the validation split is better. A figure
