@@ -112,7 +112,7 @@ class Run(NamedTuple):
     @property
     def _first(self) -> int:
         """The number of the first seed's member: seeds vary fastest in a sweep."""
-        if not self.is_trained:
+        if not self.is_trained or self.over.keys() == {"seed"}:
             return 0
         with open(self.folder / "settings.csv", newline="") as file:
             best = int(next(csv.DictReader(file))["best_member"])  # the best setting is the first

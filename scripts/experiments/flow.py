@@ -49,5 +49,7 @@ def plot(cells: Mapping[str, Cell], *, steps: int, batch: int = 8, seeds: int = 
     for axis in (by_cell, by_location):
         axis.set_ylabel("gradient's norm")
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False, fontsize="small")
+        axis.legend(
+            frameon=False, fontsize="small", loc="center", bbox_to_anchor=(0.42, 0.3), ncols=2
+        )
     return figure

@@ -119,8 +119,11 @@ def _drawn(pictures: pathlib.Path, drawn: Drawn) -> str:
 
 
 def _not_begun(runs: Sequence[Run]) -> list[str]:
-    rows = ", ".join(f"`{run.row}`" for run in runs if not run.members)
-    return [f"## Not begun\n\n{wrapped(rows)}."] if rows else []
+    """The rows without runs; where an experiment has none at all, its name alone."""
+    begun = {run.name for run in runs if run.members}
+    names = [run.row if run.name in begun else run.name for run in runs if not run.members]
+    listed = ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+    return [f"## Not begun\n\n{wrapped(listed)}."] if names else []
 
 
 def _section(pictures: pathlib.Path, runs: Sequence[Run]) -> str:
