@@ -37,7 +37,10 @@ RELEASED = {  # name -> preset
     "char_lm": "char_lm/topics",
     "digits": "digits/2d",
 }
-ROWS = {"memorization": "memorization/2d-tlstm-cn-l-10"}  # name -> row of scripts.reproduce
+ROWS = {  # name -> row of scripts.reproduce
+    "memorization": "memorization/2d-tlstm-cn-l-10",
+    "wiki_text": "text/2d-tlstm-cn-l-3",
+}
 MOST_BYTES = 2_000_000  # of weights in the repository
 
 flags.adopt_module_key_flags(train)

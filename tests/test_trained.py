@@ -26,7 +26,7 @@ from tlstm_jax.training import loop
 from tlstm_jax.zoo import released, weights
 
 ROOT = pathlib.Path(__file__).parent.parent
-NAMES = ("addition", "char_lm", "digits", "memorization")
+NAMES = ("addition", "char_lm", "digits", "memorization", "wiki_text")
 TASKS = {"addition": addition, "char_lm": char_lm, "digits": digits, "memorization": memorization}
 FRESH = 20_261_126  # no run's seed
 SAMPLES = 1000
@@ -35,6 +35,8 @@ TOLERANCE = {
     "sequence_accuracy": 0.02,
 }  # of other samples, and sums in other order
 MORE_BITS = 0.05  # of the text, which differs a little from one Python to the next
+# Of a model whose own text is not here, on Python's; its page has them.
+ON_OTHER_TEXT = {"wiki_text": 3.239}
 
 
 def page(name):
@@ -71,7 +73,9 @@ def test_the_weights_reach_their_figure_on_fresh_data(name):
         if metric in card["test"] and card["metric"] == "accuracy":
             assert found[metric] >= card["test"][metric] - allowed, found
     if card["metric"] == "bpc":
-        assert found["bpc"] <= card["test"]["bpc"] + MORE_BITS, found
+        expected = ON_OTHER_TEXT.get(name, card["test"]["bpc"])
+        assert found["bpc"] <= expected + MORE_BITS, found
+        assert name not in ON_OTHER_TEXT or f"{expected:.3f} bits per character" in page(name)
 
 
 def pairs(inputs):

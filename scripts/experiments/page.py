@@ -132,7 +132,7 @@ def _section(pictures: pathlib.Path, runs: Sequence[Run]) -> str:
     heads += ["the paper"] * bool(experiment.published)
     heads += [experiment.heading, *experiment.longer]
     heads += [experiment.target] * bool(experiment.target)
-    heads += ["samples", "minutes", "device"]
+    heads += ["characters" if experiment.metric == "bpc" else "samples", "minutes", "device"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     lines += [f"| {' | '.join(_cells(run))} |" for run in runs]
     parts = [f"## {experiment.title}", wrapped(f"`--only={name}`; {_settings(experiment.flags)}.")]
