@@ -155,7 +155,7 @@ def _addition_by_curriculum() -> Experiment:
 
 
 # With a scale of 1, gradients explode over 784 steps: "pmnist-scale-1".
-TENSOR_ON_MNIST = {"init": "paper", "forget_bias": 1.0, "epsilon": 1e-2, "norm_scale": 0.1}
+TENSOR_ON_MNIST = {"init": "paper", "forget_bias": -1.0, "epsilon": 1e-2, "norm_scale": 0.3}
 LSTM_ON_MNIST = {"forget_bias": 1.0}
 RATES = {"learning_rate": (2e-3, 5e-3)}
 

@@ -83,8 +83,8 @@ class TensorizedLSTM(SplitStep):
       input_bias_scale: initial standard deviation of b^x. With 0, a run of zero inputs keeps C = 0,
         where channel normalization's gradient explodes.
       kernel_scale: factor on W^h's variance-scaled standard deviation 1 / sqrt(K^D M).
-      norm_scale: initial scale of the normalization. With 1, gradients explode over hundreds of
-        steps; with 0.1 they do not, and short sequences are learned more slowly.
+      norm_scale: initial scale of the normalization. Below 1, gradients grow less over hundreds of
+        steps, and short sequences are learned more slowly.
       epsilon: added to the variance in normalization; > 0.
       dtype: the dtype of the computation; None is the parameters' dtype.
       convolution: how the cross-layer convolution is computed: "conv", "products" or "auto", as in
