@@ -30,6 +30,8 @@ from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.min_gru import MinGRU
+from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
@@ -148,6 +150,12 @@ ALPHA = 1.5
 def _qrnn(pooling, width):
     oracle = _of(model_oracles.qrnn, pooling=pooling, width=width)
     return ModelCase(f"qrnn-{pooling}-{width}", QRNN(M, pooling=pooling, width=width), oracle)
+
+
+def _min_rnn(model, gates, positive):
+    name = f"min-{'lstm' if gates == 2 else 'gru'}{'' if positive else '-signed'}"
+    oracle = _of(model_oracles.min_rnn, gates=gates, positive=positive)
+    return ModelCase(name, model(M, positive=positive), oracle)
 
 
 def _sru(version, size):
@@ -306,6 +314,11 @@ MODELS = [
         state={"steps": np.float32(5000)},
     ),
     *(_sru(version, size) for version in (2017, 2018) for size in (M, I)),
+    *(
+        _min_rnn(model, gates, positive)
+        for model, gates in ((MinGRU, 1), (MinLSTM, 2))
+        for positive in (True, False)
+    ),
     *(_qrnn(*settings) for settings in [("f", 1), ("fo", 2), ("ifo", 3)]),
     ModelCase("pyramid", PyramidLSTM(M, hidden=2), model_oracles.pyramid_lstm),
     ModelCase(

@@ -32,6 +32,8 @@ from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.min_gru import MinGRU
+from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import DIRECTIONS, MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
@@ -88,7 +90,10 @@ NORMAL = [
     *((MUT(WIDE, variant=n), "input/kernel", 50**-0.5) for n in (1, 2, 3)),
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (LSTM1997, PeepholeLSTM, SkipRNN)),
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (LayerNormLSTM, MILSTM, MUT)),
-    *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (UnitaryRNN, SRU, QRNN, WaveNet)),
+    *(
+        (cell(WIDE, **SCALED), "input/kernel", 0.5)
+        for cell in (UnitaryRNN, SRU, QRNN, MinGRU, MinLSTM, WaveNet)
+    ),
     (CONV, "input/kernel", 150**-0.5),
     (CONV, "peephole/kernel", 0.1),
     (dataclasses.replace(CONV, **SCALED, peephole_scale=0.3), "input/kernel", 0.5),
@@ -159,6 +164,8 @@ NORMAL = [
     (MultidimensionalLSTM(WIDE, **SCALED), "up_left/input/kernel", 0.5),
     (SRU(WIDE), "input/kernel", 50**-0.5),
     (SRU(WIDE), "peephole/kernel", 40**-0.5),
+    (MinGRU(WIDE), "input/kernel", 50**-0.5),
+    (MinLSTM(WIDE), "input/kernel", 50**-0.5),
     (QRNN(WIDE), "input/kernel", 100**-0.5),
     (QRNN(WIDE, pooling="ifo", width=3), "input/kernel", 150**-0.5),
     (WAVENET, "input/kernel", 50**-0.5),
@@ -312,7 +319,7 @@ def forget(size, value=1.0, blocks=4, at=1):
 # here; None says that they are drawn).
 F = forget(WIDE)
 CONSTANT = [
-    *((cell(WIDE), {}) for cell in (LSTM1997, SkipRNN, UnitaryRNN, SRU, QRNN)),
+    *((cell(WIDE), {}) for cell in (LSTM1997, SkipRNN, UnitaryRNN, SRU, QRNN, MinGRU, MinLSTM)),
     *((MUT(WIDE, variant=n), {}) for n in (1, 2, 3)),
     *((cell(WIDE), {"recurrent/bias": F}) for cell in (ConvLSTM, PeepholeLSTM, MultiplicativeLSTM)),
     (dataclasses.replace(CONV, forget_bias=-3.0), {"recurrent/bias": -3 * F}),
@@ -394,6 +401,7 @@ CONSTANT = [
         {"down_right/recurrent/bias": forget(WIDE, 2.0, 5)},
     ),
     (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
+    (MinLSTM(WIDE, forget_bias=2.0), {"input/bias": forget(WIDE, 2.0, 3, 0)}),
     (QRNN(WIDE, pooling="ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
     (WAVENET, {}),
     (NeuralGPU(WIDE), {f"layer_{n}/gates/bias": 1.0 for n in (0, 1)}),

@@ -34,6 +34,8 @@ from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.min_gru import MinGRU
+from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
@@ -162,6 +164,8 @@ COUNTS = [
     (FullCapacityURNN(2 * M), 2 * J * M + 2 * M * M + M),
     *((MultidimensionalLSTM(M, directions=n), n * 5 * M * (J + 2 * M + 1)) for n in (1, 2, 4)),
     (MultidimensionalLSTM(4 * M, merge="concatenate"), 4 * 5 * M * (J + 2 * M + 1)),
+    (MinGRU(M), 2 * M * (J + 1)),
+    (MinLSTM(M), 3 * M * (J + 1)),
     (SRU(M, version=2017), 4 * J * M + 2 * M),
     (SRU(M), 4 * J * M + 4 * M),
     (SRU(J), 3 * J * J + 4 * J),  # as wide as its input, which then needs no matrix

@@ -38,6 +38,8 @@ FUNCTIONS = {
     "sru_2017_square": zoo_special.sru,
     "sru_2018": zoo_special.sru,
     "sru_2018_square": zoo_special.sru,
+    "min_gru": zoo_special.min_gru,
+    "min_lstm": zoo_special.min_lstm,
     "wavenet": zoo_special.wavenet,
 }
 # Biases that keep most units in front of wavenet's rectifiers alive, but not all.

@@ -1,4 +1,4 @@
-"""References that are written each in its own way: haste, labml, sru and wavenet_vocoder."""
+"""References that are written each in its own way: haste, labml, sru, minGRU and others."""
 
 import os
 import pathlib
@@ -137,6 +137,35 @@ def sru(I, M, dtype, version, scale=1.0):
     if not old:
         shapes["peephole/kernel"] = (2, M)
     return shapes, (M,), run
+
+
+def min_gru(I, M, dtype):
+    return _minimal("minGRU", "to_hidden_and_gate", (1, 0), I, M, dtype)
+
+
+def min_lstm(I, M, dtype):
+    return _minimal("minLSTM", "to_hidden_and_f_i_gate", (2, 0, 1), I, M, dtype)
+
+
+def _minimal(name, layer, order, I, M, dtype):
+    """One step a call, since in several the package takes logarithms of states: positive ones only.
+
+    Its linear layer has no bias, and gets one here.
+    """
+    made = getattr(load(f"minGRU_pytorch.{name}"), name)
+    module = made(I, expansion_factor=M / I, proj_out=False)
+    setattr(module, layer, torch.nn.Linear(I, len(order) * M))
+    module = module.to(dtype)
+
+    def step(p, x, states):
+        weights = {
+            f"{layer}.weight": reorder(p["input/kernel"], order).T,
+            f"{layer}.bias": reorder(p["input/bias"], order),
+        }
+        return (call(module, weights, x[:, None], states[0][:, None])[:, 0],)
+
+    G = len(order) * M
+    return {"input/kernel": (I, G), "input/bias": (G,)}, (M,), over_time(step)
 
 
 def wavenet(I, M, dtype, skip_features, dilations):

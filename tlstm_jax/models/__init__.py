@@ -9,6 +9,8 @@ from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.min_gru import MinGRU
+from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
@@ -32,6 +34,8 @@ __all__ = [
     "Dropout",
     "ExtendedNeuralGPU",
     "LearnedCarry",
+    "MinGRU",
+    "MinLSTM",
     "MultidimensionalLSTM",
     "NeuralGPU",
     "PyramidLSTM",

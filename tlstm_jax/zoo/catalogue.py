@@ -25,6 +25,8 @@ from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.min_gru import MinGRU
+from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
@@ -254,6 +256,20 @@ MODELS: Mapping[str, Entry] = {
         "Simple recurrent unit, of 2017 or 2018",
         'Lei et al., "Simple Recurrent Units for Highly Parallelizable Recurrence", EMNLP 2018',
         checked="sru",
+        defaults={"num_layers": 2},
+    ),
+    "min_gru": Entry(
+        MinGRU,
+        "minGRU, without recurrent weights",
+        'Feng et al., "Were RNNs All We Needed?", 2024',
+        checked="minGRU-pytorch",
+        defaults={"num_layers": 2},
+    ),
+    "min_lstm": Entry(
+        MinLSTM,
+        "minLSTM, without recurrent weights",
+        'Feng et al., "Were RNNs All We Needed?", 2024',
+        checked="minGRU-pytorch",
         defaults={"num_layers": 2},
     ),
     "neural_gpu": Entry(
