@@ -30,6 +30,7 @@ from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.lru import LRU
 from tlstm_jax.models.min_gru import MinGRU
 from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
@@ -319,6 +320,7 @@ MODELS = [
         for model, gates in ((MinGRU, 1), (MinLSTM, 2))
         for positive in (True, False)
     ),
+    ModelCase("lru", LRU(M, state_features=3), model_oracles.lru),
     *(_qrnn(*settings) for settings in [("f", 1), ("fo", 2), ("ifo", 3)]),
     ModelCase("pyramid", PyramidLSTM(M, hidden=2), model_oracles.pyramid_lstm),
     ModelCase(

@@ -79,6 +79,19 @@ def min_rnn(params, xs, *, gates=1, positive=True):
     return np.stack(ys)
 
 
+def lru(params, xs):
+    """h' = e^(-e^nu + i e^theta) h + e^log_gamma x B, complex; y = Re(h' C) + x D."""
+    at = params["transition"]
+    transition = np.exp(-np.exp(at["nu"]) + 1j * np.exp(at["theta"]))
+    N, C = len(transition), params["output"]["kernel"]
+    h, ys = 0.0, []
+    for x in xs:
+        xB = project(params["input"], x)
+        h = transition * h + np.exp(at["log_gamma"]) * (xB[:, :N] + 1j * xB[:, N:])
+        ys.append((h @ (C[:N] - 1j * C[N:])).real + project(params["skip"], x))
+    return np.stack(ys)
+
+
 def wavenet(params, xs, *, dilations):
     """z_t = tanh(F) s(G), both of x_{t-d} and x_t; x' = x + z W_res + b.
 

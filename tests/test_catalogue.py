@@ -89,7 +89,7 @@ def test_kinds():
     assert kinds["bn_lstm"] == "sequential"
     of = {kind: {name for name, k in kinds.items() if k == kind} for kind in KINDS}
     assert of["composed"] >= {"stacked_lstm", "hm_lstm", "dilated"}
-    assert of["parallel"] >= {"wavenet", "qrnn", "sru", "min_gru", "min_lstm"}
+    assert of["parallel"] >= {"wavenet", "qrnn", "sru", "min_gru", "min_lstm", "lru"}
     assert {"fs_lstm", "grid_lstm", "tlstm", "lstm"} <= of["cell"]
 
 

@@ -32,6 +32,7 @@ from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.lru import LRU
 from tlstm_jax.models.min_gru import MinGRU
 from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import DIRECTIONS, MultidimensionalLSTM
@@ -164,6 +165,9 @@ NORMAL = [
     (MultidimensionalLSTM(WIDE, **SCALED), "up_left/input/kernel", 0.5),
     (SRU(WIDE), "input/kernel", 50**-0.5),
     (SRU(WIDE), "peephole/kernel", 40**-0.5),
+    (LRU(WIDE), "input/kernel", 100**-0.5),
+    (LRU(WIDE), "output/kernel", 40**-0.5),
+    (LRU(WIDE), "skip/kernel", 50**-0.5),
     (MinGRU(WIDE), "input/kernel", 50**-0.5),
     (MinLSTM(WIDE), "input/kernel", 50**-0.5),
     (QRNN(WIDE), "input/kernel", 100**-0.5),
@@ -278,13 +282,14 @@ DRAWN = [
     PYRAMID,
 ]
 DRAWN += [FEEDBACK["lstm"], MD]
-DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
+DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), LRU(WIDE), WAVENET]
 
 
 @pytest.mark.slow(but=["WaveNet", "ConvLSTM", "TTLSTM"])
 @pytest.mark.parametrize("model", DRAWN, ids=name_of)
 def test_no_two_kernels_come_of_one_draw(model):
     drawn = {name: x for name, x in starts(model).items() if len(np.unique(x[0])) > 20}
+    drawn.pop("transition/log_gamma", None)  # follows from nu
     if model == HM:
         drawn |= {f"{name}, boundary": x[..., Z] for name, x in drawn.items() if x[..., Z].size}
     assert len(drawn) > 1
@@ -300,6 +305,18 @@ def test_phases_and_reflections_are_uniform():
         assert np.abs(values).max() <= 1
         quarters = np.histogram(values, 4, (-1, 1))[0] / values.size
         assert np.abs(quarters - 0.25).max() < 0.05
+
+
+def test_the_transitions_of_an_lru_are_uniform_on_their_ring():
+    drawn = starts(LRU(WIDE, min_radius=0.6, max_radius=0.9, max_phase=1.0))
+    nu, theta, log_gamma = (drawn[f"transition/{n}"] for n in ("nu", "theta", "log_gamma"))
+    radius = np.exp(-np.exp(nu))
+    np.testing.assert_allclose(np.exp(2 * log_gamma), 1 - radius**2, rtol=1e-4)
+    shares = ((radius**2 - 0.36) / (0.81 - 0.36), np.exp(theta))
+    for share in shares:
+        assert share.min() > -1e-4 and share.max() < 1 + 1e-4
+        quarters = np.histogram(share, 4, (0, 1))[0] / share.size
+        assert np.abs(quarters - 0.25).max() < 0.1
 
 
 def test_full_capacity_starts_unitary():
@@ -401,6 +418,7 @@ CONSTANT = [
         {"down_right/recurrent/bias": forget(WIDE, 2.0, 5)},
     ),
     (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
+    (LRU(WIDE), {f"transition/{name}": None for name in ("nu", "theta", "log_gamma")}),
     (MinLSTM(WIDE, forget_bias=2.0), {"input/bias": forget(WIDE, 2.0, 3, 0)}),
     (QRNN(WIDE, pooling="ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
     (WAVENET, {}),

@@ -34,6 +34,7 @@ from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.lru import LRU
 from tlstm_jax.models.min_gru import MinGRU
 from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
@@ -164,6 +165,7 @@ COUNTS = [
     (FullCapacityURNN(2 * M), 2 * J * M + 2 * M * M + M),
     *((MultidimensionalLSTM(M, directions=n), n * 5 * M * (J + 2 * M + 1)) for n in (1, 2, 4)),
     (MultidimensionalLSTM(4 * M, merge="concatenate"), 4 * 5 * M * (J + 2 * M + 1)),
+    (LRU(M, state_features=N), 3 * N + 2 * J * N + 2 * N * M + J * M),
     (MinGRU(M), 2 * M * (J + 1)),
     (MinLSTM(M), 3 * M * (J + 1)),
     (SRU(M, version=2017), 4 * J * M + 2 * M),

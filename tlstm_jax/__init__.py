@@ -48,6 +48,7 @@ from tlstm_jax.cells import (
 from tlstm_jax.checkout import find_beside
 from tlstm_jax.generation import generate, generate_rows
 from tlstm_jax.models import (
+    LRU,
     QRNN,
     SRU,
     AdaptiveComputation,
@@ -88,6 +89,7 @@ __all__ = [
     "GRU",
     "HMLSTM",
     "IRNN",
+    "LRU",
     "LSTM",
     "LSTM1997",
     "MILSTM",

@@ -9,6 +9,7 @@ from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.lru import LRU
 from tlstm_jax.models.min_gru import MinGRU
 from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
@@ -23,6 +24,7 @@ from tlstm_jax.models.stacked import Stacked
 from tlstm_jax.models.wavenet import WaveNet
 
 __all__ = [
+    "LRU",
     "QRNN",
     "SRU",
     "AdaptiveComputation",

@@ -1,7 +1,7 @@
 """What models share whose state is linear in itself: h_t = f_t * h_{t-1} + u_t."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
@@ -10,30 +10,38 @@ from tlstm_jax.cells.linear import linear, widened
 from tlstm_jax.checks import check_call
 from tlstm_jax.devices.layout import on_any_mesh
 from tlstm_jax.models.base import DelayFreeModel
-from tlstm_jax.recurrence.linear_scan import linear_recurrence
+from tlstm_jax.recurrence.linear_scan import complex_times, linear_recurrence
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
 from tlstm_jax.typing import Array, Aux, Params, State
 
 
-class GatedLinearRecurrence(DelayFreeModel, abc.ABC):
-    """One layer, y_t = h_t, whose gates depend on x_t alone: an associative scan over time.
+class LinearRecurrence(DelayFreeModel, abc.ABC):
+    """One layer whose f_t and u_t depend on x_t alone: an associative scan over time.
 
-    It runs in the dtype of the carry, whatever that of the products with the weights is.
+    The scan runs in the dtype of the carry, whatever that of the products with the weights is.
     """
 
-    features: int
-    dtype: Any
+    pairs: ClassVar[bool] = False  # whether f, u and h are complex numbers, [Re, Im]
+
+    @property
+    @abc.abstractmethod
+    def state_size(self) -> int:
+        """The width of h."""
 
     @abc.abstractmethod
-    def gates(self, a: Array) -> tuple[Array, Array]:
-        """f_t and u_t [.., M] from the sums x_t W + b [.., n M]."""
+    def coefficients(self, params: Params, x: Array, dtype: Any) -> tuple[Array, Array, Array]:
+        """f_t and u_t [.., state_size] in `dtype`, and what `output` needs of x [.., I] or [..]."""
+
+    @abc.abstractmethod
+    def output(self, params: Params, h: Array, a: Array) -> Array:
+        """y_t [.., M] from h_t [.., state_size] and what the coefficients came with."""
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
     ) -> GRUCarry:
         del params
-        return GRUCarry(jnp.zeros((batch_size, self.features), dtype))
+        return GRUCarry(jnp.zeros((batch_size, self.state_size), dtype))
 
     @on_any_mesh
     def apply(
@@ -53,10 +61,11 @@ class GatedLinearRecurrence(DelayFreeModel, abc.ABC):
         del flush, key, train
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
-        a = linear(zero_beyond(xs, lengths), params["input"], self.dtype)
-        f, u = self.gates(a.astype(carry.hidden.dtype))
-        h, hs = linear_recurrence(f, u, carry.hidden, lengths, reset)
-        ys = hs.astype(a.dtype)
+        h = carry.hidden
+        f, u, a = self.coefficients(params, zero_beyond(xs, lengths), h.dtype)
+        f = jnp.broadcast_to(f, u.shape)
+        h, hs = linear_recurrence(f, u, h, lengths, reset, pairs=self.pairs)
+        ys = self.output(params, hs, a)
         if lengths is not None:
             ys = select(sequence_mask(xs, lengths), ys, jnp.zeros_like(ys))
         return GRUCarry(h), ys, state, {}
@@ -65,7 +74,31 @@ class GatedLinearRecurrence(DelayFreeModel, abc.ABC):
         self, params: Params, state: State, carry: GRUCarry, x: Array
     ) -> tuple[GRUCarry, Array]:
         del state
+        h = carry.hidden
+        f, u, a = self.coefficients(params, x, h.dtype)
+        f = jnp.broadcast_to(f, u.shape)
+        h = (complex_times(f, h) if self.pairs else f * h) + u
+        return GRUCarry(h), self.output(params, h, a)
+
+
+class GatedLinearRecurrence(LinearRecurrence):
+    """y_t = h_t, with gates of sums x_t W + b."""
+
+    features: int
+    dtype: Any
+
+    @property
+    def state_size(self) -> int:
+        return self.features
+
+    @abc.abstractmethod
+    def gates(self, a: Array) -> tuple[Array, Array]:
+        """f_t and u_t [.., M] from the sums [.., n M]."""
+
+    def coefficients(self, params: Params, x: Array, dtype: Any) -> tuple[Array, Array, Array]:
         a = linear(x, params["input"], self.dtype)
-        f, u = self.gates(a.astype(carry.hidden.dtype))
-        h = f * carry.hidden + u
-        return GRUCarry(h), h.astype(a.dtype)
+        return *self.gates(a.astype(dtype)), a
+
+    def output(self, params: Params, h: Array, a: Array) -> Array:
+        del params
+        return h.astype(a.dtype)

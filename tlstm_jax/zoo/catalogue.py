@@ -25,6 +25,7 @@ from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.lru import LRU
 from tlstm_jax.models.min_gru import MinGRU
 from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
@@ -270,6 +271,13 @@ MODELS: Mapping[str, Entry] = {
         "minLSTM, without recurrent weights",
         'Feng et al., "Were RNNs All We Needed?", 2024',
         checked="minGRU-pytorch",
+        defaults={"num_layers": 2},
+    ),
+    "lru": Entry(
+        LRU,
+        "Linear recurrent unit",
+        'Orvieto et al., "Resurrecting Recurrent Neural Networks for Long Sequences", ICML 2023',
+        checked="lru-pytorch",
         defaults={"num_layers": 2},
     ),
     "neural_gpu": Entry(
