@@ -25,9 +25,6 @@ from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
-from tlstm_jax.models.lru import LRU
-from tlstm_jax.models.min_gru import MinGRU
-from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
@@ -38,6 +35,7 @@ from tlstm_jax.names import accepted, find, is_own
 from tlstm_jax.typing import Cell, SequenceModel
 from tlstm_jax.zoo.entries import Entry
 from tlstm_jax.zoo.makers import dilated, gru, hm_lstm, row_lstm, stacked_lstm, tlstm, trnn
+from tlstm_jax.zoo.modern import MODERN
 
 _TENSORIZED = (
     'He et al., "Wider and Deeper, Cheaper and Faster: Tensorized LSTMs for Sequence Learning", '
@@ -259,27 +257,6 @@ MODELS: Mapping[str, Entry] = {
         checked="sru",
         defaults={"num_layers": 2},
     ),
-    "min_gru": Entry(
-        MinGRU,
-        "minGRU, without recurrent weights",
-        'Feng et al., "Were RNNs All We Needed?", 2024',
-        checked="minGRU-pytorch",
-        defaults={"num_layers": 2},
-    ),
-    "min_lstm": Entry(
-        MinLSTM,
-        "minLSTM, without recurrent weights",
-        'Feng et al., "Were RNNs All We Needed?", 2024',
-        checked="minGRU-pytorch",
-        defaults={"num_layers": 2},
-    ),
-    "lru": Entry(
-        LRU,
-        "Linear recurrent unit",
-        'Orvieto et al., "Resurrecting Recurrent Neural Networks for Long Sequences", ICML 2023',
-        checked="lru-pytorch",
-        defaults={"num_layers": 2},
-    ),
     "neural_gpu": Entry(
         NeuralGPU,
         "Neural GPU",
@@ -301,6 +278,7 @@ MODELS: Mapping[str, Entry] = {
         "ICML 2015",
         checked="torchrecurrent",
     ),
+    **MODERN,
 }
 
 
