@@ -70,6 +70,13 @@ CASES = [
     _drawn("duplication", num_symbols=6, alphabet_size=5),
     _drawn("reversal", num_symbols=6, alphabet_size=5),
     _drawn("associative_recall", num_pairs=3),
+    _drawn("multi_query_recall", num_pairs=3, num_keys=24, num_values=5),
+    _drawn("induction_copy", num_symbols=6, alphabet_size=5),
+    _drawn("state_tracking", group="a4", sequence_length=9),
+    _drawn("parity", sequence_length=40),
+    _drawn("modular_counter", modulus=3, sequence_length=30),
+    _drawn("dyck", num_kinds=3, max_depth=3, sequence_length=30),
+    _drawn("balanced_brackets", sequence_length=30),
     _drawn("adding", sequence_length=9),
     *(
         _images(name, (4, 8), 36 // 8, batch_size=8)
