@@ -106,7 +106,7 @@ def _loop(terms: Terms, S: Array, reset: Array | None) -> tuple[Array, Array]:
 
 
 def _chunks(terms: Terms, S: Array, reset: Array | None, C: int) -> tuple[Array, Array]:
-    T, B = terms.q.shape[:2]
+    T = len(terms.q)
     N = -(-T // C)
 
     def chunked(a: Array) -> Array:
@@ -119,8 +119,8 @@ def _chunks(terms: Terms, S: Array, reset: Array | None, C: int) -> tuple[Array,
         reset = chunked(reset[..., None])[..., 0]  # [N, B, C]
     body = jax.checkpoint(_chunk, prevent_cse=False)  # its [C, C, K] are not kept
     S, ys = lax.scan(lambda S, at: body(*at, S), S, (terms, reset))  # [N, B, H, C, V]
-    ys = jnp.moveaxis(ys, -2, 1).reshape(N * C, *ys.shape[1:3], -1)
-    return S, ys[:T]
+    ys = jnp.moveaxis(ys, -2, 1)
+    return S, ys.reshape(N * C, *ys.shape[2:])[:T]
 
 
 def _chunk(terms: Terms, reset: Array | None, S: Array) -> tuple[Array, Array]:
