@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import matrix_oracles
 import model_oracles
 import numpy as np
 import oracles
@@ -26,11 +27,16 @@ from tlstm_jax.models.adaptive_computation import AdaptiveComputation
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.bidirectional import Bidirectional
 from tlstm_jax.models.chain import Chain
+from tlstm_jax.models.delta_net import DeltaNet
 from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.gla import GLA
+from tlstm_jax.models.hgrn2 import HGRN2
 from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.lru import LRU
+from tlstm_jax.models.mamba2 import Mamba2
+from tlstm_jax.models.matrix_lstm import MatrixLSTM
 from tlstm_jax.models.min_gru import MinGRU
 from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
@@ -38,6 +44,8 @@ from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
+from tlstm_jax.models.retnet import RetNet
+from tlstm_jax.models.rwkv7 import RWKV7
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.skip_connections import SkipConnections
 from tlstm_jax.models.sru import SRU
@@ -269,6 +277,27 @@ SKIPPING = [
     ),
 ]
 
+
+def _of_heads(name, model, **settings):
+    """A model of two heads of two features, their keys of three, in chunks of four steps."""
+    made = model(4, key_features=3, chunk_size=4, **settings)
+    known = {"lower": settings.get("lower_bound")} if "lower_bound" in settings else settings
+    return ModelCase(
+        name, made, _of(getattr(matrix_oracles, name.split("-")[0]), num_heads=2, size=2, **known)
+    )
+
+
+HEADS = [
+    _of_heads("gla", GLA),
+    _of_heads("retnet", RetNet),
+    _of_heads("hgrn2", HGRN2, lower_bound=0.2),
+    _of_heads("delta_net", DeltaNet, gated=False, beta_range=1.0),
+    _of_heads("delta_net-gated", DeltaNet, gated=True, beta_range=2.0),
+    _of_heads("mamba2", Mamba2),
+    _of_heads("rwkv7", RWKV7),
+    _of_heads("matrix_lstm", MatrixLSTM),
+]
+
 MODELS = [
     ModelCase("stacked", Stacked(L, 2), _chain(lstm, lstm)),
     ModelCase("stacked-tlstm", Stacked(TLSTM, 2), _chain(tlstm, tlstm)),
@@ -355,6 +384,7 @@ MODELS = [
         _chain(_residual(_zoneout(0.2, 0.3)), _residual(_zoneout(0.2, 0.3))),
         M,
     ),
+    *HEADS,
     *ON_MAPS,
     *MD,
     # Everything that has a state of its own, behind a delay: each starts when its first input

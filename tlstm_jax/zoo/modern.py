@@ -2,9 +2,16 @@
 
 from collections.abc import Mapping
 
+from tlstm_jax.models.delta_net import DeltaNet
+from tlstm_jax.models.gla import GLA
+from tlstm_jax.models.hgrn2 import HGRN2
 from tlstm_jax.models.lru import LRU
+from tlstm_jax.models.mamba2 import Mamba2
+from tlstm_jax.models.matrix_lstm import MatrixLSTM
 from tlstm_jax.models.min_gru import MinGRU
 from tlstm_jax.models.min_lstm import MinLSTM
+from tlstm_jax.models.retnet import RetNet
+from tlstm_jax.models.rwkv7 import RWKV7
 from tlstm_jax.zoo.entries import Entry
 
 MODERN: Mapping[str, Entry] = {
@@ -27,6 +34,48 @@ MODERN: Mapping[str, Entry] = {
         "Linear recurrent unit",
         'Orvieto et al., "Resurrecting Recurrent Neural Networks for Long Sequences", ICML 2023',
         checked="lru-pytorch",
+        defaults={"num_layers": 2},
+    ),
+    "gla": Entry(
+        GLA,
+        "Gated linear attention",
+        'Yang et al., "Gated Linear Attention Transformers with Hardware-Efficient Training", ICML 2024',
+        defaults={"num_layers": 2},
+    ),
+    "retnet": Entry(
+        RetNet,
+        "Retention, without rotation",
+        'Sun et al., "Retentive Network: A Successor to Transformer for Large Language Models", 2023',
+        defaults={"num_layers": 2},
+    ),
+    "hgrn2": Entry(
+        HGRN2,
+        "Gated linear RNN with state expansion",
+        'Qin et al., "HGRN2: Gated Linear RNNs with State Expansion", COLM 2024',
+        defaults={"num_layers": 2},
+    ),
+    "mamba2": Entry(
+        Mamba2,
+        "Mamba-2's state space layer",
+        'Dao and Gu, "Transformers are SSMs: Generalized Models and Efficient Algorithms", ICML 2024',
+        defaults={"num_layers": 2},
+    ),
+    "matrix_lstm": Entry(
+        MatrixLSTM,
+        "Matrix LSTM, the mLSTM of xLSTM",
+        'Beck et al., "xLSTM: Extended Long Short-Term Memory", NeurIPS 2024',
+        defaults={"num_layers": 2},
+    ),
+    "delta_net": Entry(
+        DeltaNet,
+        "DeltaNet: fast weights with the delta rule, also gated",
+        'Schlag, Irie and Schmidhuber, "Linear Transformers Are Secretly Fast Weight Programmers", ICML 2021',
+        defaults={"num_layers": 2},
+    ),
+    "rwkv7": Entry(
+        RWKV7,
+        "RWKV-7's time mixing",
+        "Peng et al., \"RWKV-7 'Goose' with Expressive Dynamic State Evolution\", 2025",
         defaults={"num_layers": 2},
     ),
 }
