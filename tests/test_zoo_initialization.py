@@ -31,14 +31,21 @@ from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.delta_net import DeltaNet
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.gla import GLA
+from tlstm_jax.models.hgrn2 import HGRN2
 from tlstm_jax.models.lru import LRU
+from tlstm_jax.models.mamba2 import Mamba2
+from tlstm_jax.models.matrix_lstm import MatrixLSTM
 from tlstm_jax.models.min_gru import MinGRU
 from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import DIRECTIONS, MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
+from tlstm_jax.models.retnet import RetNet
+from tlstm_jax.models.rwkv7 import RWKV7
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
@@ -85,6 +92,9 @@ FAST_SLOW_PARTS = ("fast_0", "fast_1", "fast_2", "slow")
 Z = slice(4 * WIDE, None)  # an HM layer's boundary
 
 # (model, leaf, its standard deviation, which rows, which columns).
+HEADS = [model(WIDE) for model in (GLA, RetNet, HGRN2, Mamba2, MatrixLSTM, RWKV7)]
+HEADS += [DeltaNet(WIDE, gated=gated) for gated in (False, True)]
+
 NORMAL = [
     *((cell(WIDE), "input/kernel", 50**-0.5) for cell in (LSTM1997, PeepholeLSTM, LayerNormLSTM)),
     *((cell(WIDE), "input/kernel", 50**-0.5) for cell in (MILSTM, MultiplicativeLSTM, SkipRNN)),
@@ -169,6 +179,7 @@ NORMAL = [
     (LRU(WIDE), "output/kernel", 40**-0.5),
     (LRU(WIDE), "skip/kernel", 50**-0.5),
     (MinGRU(WIDE), "input/kernel", 50**-0.5),
+    *((model, "query/kernel", 50**-0.5) for model in HEADS),
     (MinLSTM(WIDE), "input/kernel", 50**-0.5),
     (QRNN(WIDE), "input/kernel", 100**-0.5),
     (QRNN(WIDE, pooling="ifo", width=3), "input/kernel", 150**-0.5),
@@ -282,6 +293,7 @@ DRAWN = [
     PYRAMID,
 ]
 DRAWN += [FEEDBACK["lstm"], MD]
+DRAWN += HEADS
 DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), LRU(WIDE), WAVENET]
 
 
@@ -317,6 +329,23 @@ def test_the_transitions_of_an_lru_are_uniform_on_their_ring():
         assert share.min() > -1e-4 and share.max() < 1 + 1e-4
         quarters = np.histogram(share, 4, (0, 1))[0] / share.size
         assert np.abs(quarters - 0.25).max() < 0.1
+
+
+def test_the_decays_of_mamba_start_in_their_ranges():
+    drawn = starts(Mamba2(400, num_heads=400))
+    step = np.log1p(np.exp(drawn["decay/bias"]))
+    share = np.log(step / 1e-3) / np.log(100)
+    assert -1e-4 < share.min() < 0.05 and 0.95 < share.max() < 1 + 1e-4
+    assert abs(share.mean() - 0.5) < 0.06
+    rate = np.exp(drawn["decay/log_a"])
+    assert 1 <= rate.min() < 2 and 15 < rate.max() <= 16 and abs(rate.mean() - 8.5) < 0.9
+
+
+def test_the_gates_of_a_matrix_lstm_start_open():
+    i, f = np.split(starts(MatrixLSTM(400, num_heads=400))["gates/bias"], 2, axis=-1)
+    assert abs(i.std() - 0.1) < 0.02 and abs(i.mean()) < 0.02
+    np.testing.assert_allclose(f.ravel()[[0, -1]], [3, 6], rtol=1e-5)
+    assert (np.diff(f) > 0).all()
 
 
 def test_full_capacity_starts_unitary():
@@ -419,6 +448,11 @@ CONSTANT = [
     ),
     (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
     (LRU(WIDE), {f"transition/{name}": None for name in ("nu", "theta", "log_gamma")}),
+    *((model, {}) for model in (GLA(WIDE), RetNet(WIDE), HGRN2(WIDE), DeltaNet(WIDE))),
+    (DeltaNet(WIDE, gated=True), {"decay/bias": None, "decay/log_a": None}),
+    (Mamba2(WIDE), {"decay/bias": None, "decay/log_a": None}),
+    (RWKV7(WIDE), {"removed/scale": 0.85, "bonus/scale": 0.0}),
+    (MatrixLSTM(WIDE), {"gates/bias": None}),
     (MinLSTM(WIDE, forget_bias=2.0), {"input/bias": forget(WIDE, 2.0, 3, 0)}),
     (QRNN(WIDE, pooling="ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
     (WAVENET, {}),

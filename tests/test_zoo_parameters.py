@@ -33,14 +33,21 @@ from tlstm_jax.cells.skip_rnn import SkipRNN
 from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.delta_net import DeltaNet
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.gla import GLA
+from tlstm_jax.models.hgrn2 import HGRN2
 from tlstm_jax.models.lru import LRU
+from tlstm_jax.models.mamba2 import Mamba2
+from tlstm_jax.models.matrix_lstm import MatrixLSTM
 from tlstm_jax.models.min_gru import MinGRU
 from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
+from tlstm_jax.models.retnet import RetNet
+from tlstm_jax.models.rwkv7 import RWKV7
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
@@ -168,6 +175,15 @@ COUNTS = [
     (LRU(M, state_features=N), 3 * N + 2 * J * N + 2 * N * M + J * M),
     (MinGRU(M), 2 * M * (J + 1)),
     (MinLSTM(M), 3 * M * (J + 1)),
+    # Two heads, of keys of N.
+    (GLA(2 * M, key_features=N), 2 * J * (3 * N + M) + 2 * N),
+    (RetNet(2 * M, key_features=N), 2 * J * (2 * N + M)),
+    (HGRN2(2 * M, key_features=N), 2 * J * (2 * N + M) + 2 * N),
+    (Mamba2(2 * M, key_features=N), 2 * J * (M + N + 1) + 6),
+    (MatrixLSTM(2 * M, key_features=N), 2 * J * (2 * N + 2 * M + 2) + 4 + 2 * M),
+    (DeltaNet(2 * M, key_features=N), 2 * J * (2 * N + M + 1) + 2),
+    (DeltaNet(2 * M, key_features=N, gated=True), 2 * J * (2 * N + M + 2) + 6),
+    (RWKV7(2 * M, key_features=N), 2 * J * (4 * N + M) + 10 * N),
     (SRU(M, version=2017), 4 * J * M + 2 * M),
     (SRU(M), 4 * J * M + 4 * M),
     (SRU(J), 3 * J * J + 4 * J),  # as wide as its input, which then needs no matrix
