@@ -230,7 +230,7 @@ def random_params(init, seed=0):
                 return value / np.sqrt(np.prod(leaf.shape[:-1]))
             case "scale" | "alpha" | "beta_h" | "beta_x":
                 return 1.0 + 0.3 * value
-            case "nu" | "theta" | "log_gamma" | "log_a":
+            case "nu" | "theta" | "log_gamma" | "log_a" | "log_rate" | "log_step" | "frequency":
                 return 0.5 * value
             case "bias" | "hidden" | "memory":  # the last two: of a learned carry
                 return 0.5 * value

@@ -14,6 +14,7 @@ import model_oracles
 import numpy as np
 import oracles
 import pytest
+import state_space_oracles
 import zoo_oracles
 from cases import MAPS, ZOO, B, I, M, assert_close, jit, on_device, random_params, vectors
 
@@ -35,6 +36,7 @@ from tlstm_jax.models.gla import GLA
 from tlstm_jax.models.hgrn2 import HGRN2
 from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.lru import LRU
+from tlstm_jax.models.mamba import Mamba
 from tlstm_jax.models.mamba2 import Mamba2
 from tlstm_jax.models.matrix_lstm import MatrixLSTM
 from tlstm_jax.models.min_gru import MinGRU
@@ -45,7 +47,10 @@ from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.retnet import RetNet
+from tlstm_jax.models.rg_lru import RGLRU
 from tlstm_jax.models.rwkv7 import RWKV7
+from tlstm_jax.models.s4d import S4D
+from tlstm_jax.models.s5 import S5
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.skip_connections import SkipConnections
 from tlstm_jax.models.sru import SRU
@@ -350,6 +355,10 @@ MODELS = [
         for positive in (True, False)
     ),
     ModelCase("lru", LRU(M, state_features=3), model_oracles.lru),
+    ModelCase("s5", S5(M, state_features=2), state_space_oracles.s5),
+    ModelCase("s4d", S4D(M, state_features=2), state_space_oracles.s4d),
+    ModelCase("mamba", Mamba(M, state_features=2, step_rank=2), state_space_oracles.mamba),
+    ModelCase("rg_lru", RGLRU(4, num_heads=2), _of(state_space_oracles.rg_lru, num_heads=2)),
     *(_qrnn(*settings) for settings in [("f", 1), ("fo", 2), ("ifo", 3)]),
     ModelCase("pyramid", PyramidLSTM(M, hidden=2), model_oracles.pyramid_lstm),
     ModelCase(

@@ -36,6 +36,7 @@ from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.gla import GLA
 from tlstm_jax.models.hgrn2 import HGRN2
 from tlstm_jax.models.lru import LRU
+from tlstm_jax.models.mamba import Mamba
 from tlstm_jax.models.mamba2 import Mamba2
 from tlstm_jax.models.matrix_lstm import MatrixLSTM
 from tlstm_jax.models.min_gru import MinGRU
@@ -45,7 +46,10 @@ from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.retnet import RetNet
+from tlstm_jax.models.rg_lru import RGLRU
 from tlstm_jax.models.rwkv7 import RWKV7
+from tlstm_jax.models.s4d import S4D
+from tlstm_jax.models.s5 import S5
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
@@ -180,6 +184,12 @@ NORMAL = [
     (LRU(WIDE), "skip/kernel", 50**-0.5),
     (MinGRU(WIDE), "input/kernel", 50**-0.5),
     *((model, "query/kernel", 50**-0.5) for model in HEADS),
+    (S5(WIDE), "input/kernel", 100**-0.5),
+    (S5(WIDE), "output/kernel", 40**-0.5),
+    (S4D(WIDE), "input/kernel", 50**-0.5),
+    (S4D(WIDE), "output/real", 0.5**0.5),
+    (Mamba(WIDE), "selection/kernel", 40**-0.5),
+    (RGLRU(WIDE, num_heads=2), "gates/kernel", 20**-0.5),
     (MinLSTM(WIDE), "input/kernel", 50**-0.5),
     (QRNN(WIDE), "input/kernel", 100**-0.5),
     (QRNN(WIDE, pooling="ifo", width=3), "input/kernel", 150**-0.5),
@@ -293,7 +303,7 @@ DRAWN = [
     PYRAMID,
 ]
 DRAWN += [FEEDBACK["lstm"], MD]
-DRAWN += HEADS
+DRAWN += [*HEADS, S5(WIDE), S4D(WIDE), Mamba(WIDE), RGLRU(WIDE)]
 DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), LRU(WIDE), WAVENET]
 
 
@@ -448,6 +458,12 @@ CONSTANT = [
     ),
     (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
     (LRU(WIDE), {f"transition/{name}": None for name in ("nu", "theta", "log_gamma")}),
+    *(
+        (model(WIDE), {"transition/log_rate": np.log(0.5), "transition/log_step": None})
+        for model in (S5, S4D)
+    ),
+    (Mamba(WIDE), {"step/bias": None}),
+    (RGLRU(WIDE), {"decay/bias": None}),
     *((model, {}) for model in (GLA(WIDE), RetNet(WIDE), HGRN2(WIDE), DeltaNet(WIDE))),
     (DeltaNet(WIDE, gated=True), {"decay/bias": None, "decay/log_a": None}),
     (Mamba2(WIDE), {"decay/bias": None, "decay/log_a": None}),

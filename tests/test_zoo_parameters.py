@@ -38,6 +38,7 @@ from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
 from tlstm_jax.models.gla import GLA
 from tlstm_jax.models.hgrn2 import HGRN2
 from tlstm_jax.models.lru import LRU
+from tlstm_jax.models.mamba import Mamba
 from tlstm_jax.models.mamba2 import Mamba2
 from tlstm_jax.models.matrix_lstm import MatrixLSTM
 from tlstm_jax.models.min_gru import MinGRU
@@ -47,7 +48,10 @@ from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.retnet import RetNet
+from tlstm_jax.models.rg_lru import RGLRU
 from tlstm_jax.models.rwkv7 import RWKV7
+from tlstm_jax.models.s4d import S4D
+from tlstm_jax.models.s5 import S5
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
@@ -175,6 +179,10 @@ COUNTS = [
     (LRU(M, state_features=N), 3 * N + 2 * J * N + 2 * N * M + J * M),
     (MinGRU(M), 2 * M * (J + 1)),
     (MinLSTM(M), 3 * M * (J + 1)),
+    (S5(M, state_features=N), 3 * N + 2 * J * N + 2 * N * M + J * M),
+    (S4D(M, state_features=N), J * M + 3 * M + 4 * N * M),
+    (Mamba(M, state_features=N, step_rank=L), J * M + M * (2 * L + 2 * N + 2) + N * M),
+    (RGLRU(2 * M, num_heads=2), 2 * M * (J + 1) + 4 * M * M + 4 * M + 2 * M),
     # Two heads, of keys of N.
     (GLA(2 * M, key_features=N), 2 * J * (3 * N + M) + 2 * N),
     (RetNet(2 * M, key_features=N), 2 * J * (2 * N + M)),

@@ -13,6 +13,7 @@ from tlstm_jax.models.gla import GLA
 from tlstm_jax.models.hgrn2 import HGRN2
 from tlstm_jax.models.learned_carry import LearnedCarry
 from tlstm_jax.models.lru import LRU
+from tlstm_jax.models.mamba import Mamba
 from tlstm_jax.models.mamba2 import Mamba2
 from tlstm_jax.models.matrix_lstm import MatrixLSTM
 from tlstm_jax.models.min_gru import MinGRU
@@ -23,7 +24,10 @@ from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
 from tlstm_jax.models.retnet import RetNet
+from tlstm_jax.models.rg_lru import RGLRU
 from tlstm_jax.models.rwkv7 import RWKV7
+from tlstm_jax.models.s4d import S4D
+from tlstm_jax.models.s5 import S5
 from tlstm_jax.models.sequence import as_sequence, last_output
 from tlstm_jax.models.skip_connections import SkipConnections
 from tlstm_jax.models.sru import SRU
@@ -35,7 +39,10 @@ __all__ = [
     "HGRN2",
     "LRU",
     "QRNN",
+    "RGLRU",
     "RWKV7",
+    "S4D",
+    "S5",
     "SRU",
     "AdaptiveComputation",
     "AnnealedHMLSTM",
@@ -47,6 +54,7 @@ __all__ = [
     "Dropout",
     "ExtendedNeuralGPU",
     "LearnedCarry",
+    "Mamba",
     "Mamba2",
     "MatrixLSTM",
     "MinGRU",

@@ -13,7 +13,7 @@ from tlstm_jax.models.base import DelayFreeModel
 from tlstm_jax.recurrence.linear_scan import complex_times, linear_recurrence
 from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
-from tlstm_jax.typing import Array, Aux, Params, State
+from tlstm_jax.typing import Array, Aux, Carry, Params, State
 
 
 class LinearRecurrence(DelayFreeModel, abc.ABC):
@@ -30,16 +30,16 @@ class LinearRecurrence(DelayFreeModel, abc.ABC):
         """The width of h."""
 
     @abc.abstractmethod
-    def coefficients(self, params: Params, x: Array, dtype: Any) -> tuple[Array, Array, Array]:
+    def coefficients(self, params: Params, x: Array, dtype: Any) -> tuple[Array, Array, Any]:
         """f_t and u_t [.., state_size] in `dtype`, and what `output` needs of x [.., I] or [..]."""
 
     @abc.abstractmethod
-    def output(self, params: Params, h: Array, a: Array) -> Array:
+    def output(self, params: Params, h: Array, a: Any) -> Array:
         """y_t [.., M] from h_t [.., state_size] and what the coefficients came with."""
 
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
-    ) -> GRUCarry:
+    ) -> Carry:
         del params
         return GRUCarry(jnp.zeros((batch_size, self.state_size), dtype))
 
@@ -48,7 +48,7 @@ class LinearRecurrence(DelayFreeModel, abc.ABC):
         self,
         params: Params,
         state: State,
-        carry: GRUCarry,
+        carry: Carry,
         xs: Array,
         *,
         flush: bool = True,
@@ -56,25 +56,35 @@ class LinearRecurrence(DelayFreeModel, abc.ABC):
         reset: Array | None = None,
         key: Array | None = None,
         train: bool = False,
-    ) -> tuple[GRUCarry, Array, State, Aux]:
+    ) -> tuple[Carry, Array, State, Aux]:
         """[T, B, I] or tokens [T, B] to [T, B, M]."""
         del flush, key, train
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
-        h = carry.hidden
-        f, u, a = self.coefficients(params, zero_beyond(xs, lengths), h.dtype)
-        f = jnp.broadcast_to(f, u.shape)
-        h, hs = linear_recurrence(f, u, h, lengths, reset, pairs=self.pairs)
-        ys = self.output(params, hs, a)
+        carry, ys = self.run(params, carry, zero_beyond(xs, lengths), lengths, reset)
         if lengths is not None:
             ys = select(sequence_mask(xs, lengths), ys, jnp.zeros_like(ys))
-        return GRUCarry(h), ys, state, {}
+        return carry, ys, state, {}
 
     def token_step(
-        self, params: Params, state: State, carry: GRUCarry, x: Array
-    ) -> tuple[GRUCarry, Array]:
+        self, params: Params, state: State, carry: Carry, x: Array
+    ) -> tuple[Carry, Array]:
         del state
-        h = carry.hidden
+        return self.step(params, carry, x)
+
+    def run(
+        self, params: Params, carry: Carry, xs: Array, lengths: Array | None, reset: Array | None
+    ) -> tuple[Carry, Array]:
+        """(the carry behind xs, y [T, B, M])."""
+        (h,) = carry
+        f, u, a = self.coefficients(params, xs, h.dtype)
+        f = jnp.broadcast_to(f, u.shape)
+        h, hs = linear_recurrence(f, u, h, lengths, reset, pairs=self.pairs)
+        return GRUCarry(h), self.output(params, hs, a)
+
+    def step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        """The same for one x: (the next carry, [B, M])."""
+        (h,) = carry
         f, u, a = self.coefficients(params, x, h.dtype)
         f = jnp.broadcast_to(f, u.shape)
         h = (complex_times(f, h) if self.pairs else f * h) + u

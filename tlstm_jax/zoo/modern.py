@@ -6,12 +6,16 @@ from tlstm_jax.models.delta_net import DeltaNet
 from tlstm_jax.models.gla import GLA
 from tlstm_jax.models.hgrn2 import HGRN2
 from tlstm_jax.models.lru import LRU
+from tlstm_jax.models.mamba import Mamba
 from tlstm_jax.models.mamba2 import Mamba2
 from tlstm_jax.models.matrix_lstm import MatrixLSTM
 from tlstm_jax.models.min_gru import MinGRU
 from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.retnet import RetNet
+from tlstm_jax.models.rg_lru import RGLRU
 from tlstm_jax.models.rwkv7 import RWKV7
+from tlstm_jax.models.s4d import S4D
+from tlstm_jax.models.s5 import S5
 from tlstm_jax.zoo.entries import Entry
 
 MODERN: Mapping[str, Entry] = {
@@ -34,6 +38,30 @@ MODERN: Mapping[str, Entry] = {
         "Linear recurrent unit",
         'Orvieto et al., "Resurrecting Recurrent Neural Networks for Long Sequences", ICML 2023',
         checked="lru-pytorch",
+        defaults={"num_layers": 2},
+    ),
+    "s4d": Entry(
+        S4D,
+        "Diagonal state space for each channel",
+        'Gu et al., "On the Parameterization and Initialization of Diagonal State Space", NeurIPS 2022',
+        defaults={"num_layers": 2},
+    ),
+    "s5": Entry(
+        S5,
+        "Simplified state space layer",
+        'Smith, Warrington and Linderman, "Simplified State Space Layers for Sequence Modeling", ICLR 2023',
+        defaults={"num_layers": 2},
+    ),
+    "rg_lru": Entry(
+        RGLRU,
+        "Real-gated linear recurrent unit of Griffin",
+        'De et al., "Griffin: Mixing Gated Linear Recurrences with Local Attention", 2024',
+        defaults={"num_layers": 2},
+    ),
+    "mamba": Entry(
+        Mamba,
+        "Mamba's selective state space",
+        'Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023',
         defaults={"num_layers": 2},
     ),
     "gla": Entry(
