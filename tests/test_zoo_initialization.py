@@ -24,11 +24,13 @@ from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
 from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.para import ParaGRU, ParaLSTM
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.slstm import SLSTM
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 from tlstm_jax.models.delta_net import DeltaNet
@@ -184,6 +186,8 @@ NORMAL = [
     (LRU(WIDE), "skip/kernel", 50**-0.5),
     (MinGRU(WIDE), "input/kernel", 50**-0.5),
     *((model, "query/kernel", 50**-0.5) for model in HEADS),
+    *((model(WIDE), "input/kernel", 50**-0.5) for model in (SLSTM, ParaGRU, ParaLSTM)),
+    *((model(WIDE), "recurrent/kernel", 0.5) for model in (ParaGRU, ParaLSTM)),
     (S5(WIDE), "input/kernel", 100**-0.5),
     (S5(WIDE), "output/kernel", 40**-0.5),
     (S4D(WIDE), "input/kernel", 50**-0.5),
@@ -462,6 +466,9 @@ CONSTANT = [
         (model(WIDE), {"transition/log_rate": np.log(0.5), "transition/log_step": None})
         for model in (S5, S4D)
     ),
+    (SLSTM(WIDE, forget_bias=2.0), {"recurrent/bias": forget(WIDE, 2.0, 4)}),
+    (ParaGRU(WIDE), {}),
+    (ParaLSTM(WIDE, forget_bias=2.0), {"input/bias": forget(WIDE, 2.0, 3, 0)}),
     (Mamba(WIDE), {"step/bias": None}),
     (RGLRU(WIDE), {"decay/bias": None}),
     *((model, {}) for model in (GLA(WIDE), RetNet(WIDE), HGRN2(WIDE), DeltaNet(WIDE))),

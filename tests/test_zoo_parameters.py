@@ -25,11 +25,13 @@ from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
 from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.para import ParaGRU, ParaLSTM
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.slstm import SLSTM
 from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
@@ -183,6 +185,9 @@ COUNTS = [
     (S4D(M, state_features=N), J * M + 3 * M + 4 * N * M),
     (Mamba(M, state_features=N, step_rank=L), J * M + M * (2 * L + 2 * N + 2) + N * M),
     (RGLRU(2 * M, num_heads=2), 2 * M * (J + 1) + 4 * M * M + 4 * M + 2 * M),
+    (SLSTM(2 * M, num_heads=2), 8 * M * (J + 1) + 8 * M * M),
+    (ParaGRU(M), 3 * M * (J + 2)),
+    (ParaLSTM(M), 3 * M * (J + 2) + 2 * M),
     # Two heads, of keys of N.
     (GLA(2 * M, key_features=N), 2 * J * (3 * N + M) + 2 * N),
     (RetNet(2 * M, key_features=N), 2 * J * (2 * N + M)),

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from tlstm_jax.cells.para import ParaGRU, ParaLSTM
+from tlstm_jax.cells.slstm import SLSTM
 from tlstm_jax.models.delta_net import DeltaNet
 from tlstm_jax.models.gla import GLA
 from tlstm_jax.models.hgrn2 import HGRN2
@@ -105,5 +107,20 @@ MODERN: Mapping[str, Entry] = {
         "RWKV-7's time mixing",
         "Peng et al., \"RWKV-7 'Goose' with Expressive Dynamic State Evolution\", 2025",
         defaults={"num_layers": 2},
+    ),
+    "slstm": Entry(
+        SLSTM,
+        "Scalar LSTM, the sLSTM of xLSTM",
+        'Beck et al., "xLSTM: Extended Long Short-Term Memory", NeurIPS 2024',
+    ),
+    "para_gru": Entry(
+        ParaGRU,
+        "GRU with diagonal recurrent weights",
+        'Danieli et al., "ParaRNN: Unlocking Parallel Training of Nonlinear RNNs", 2025',
+    ),
+    "para_lstm": Entry(
+        ParaLSTM,
+        "LSTM with diagonal recurrent weights",
+        'Danieli et al., "ParaRNN: Unlocking Parallel Training of Nonlinear RNNs", 2025',
     ),
 }
