@@ -136,3 +136,27 @@ def matrix_lstm(params, xs, *, num_heads, size):
         return np.stack(ys)
 
     return over_heads(params, xs, num_heads, size, head)
+
+
+def rms(a, scale, groups=1):
+    parts = a.reshape(*a.shape[:-1], groups, -1)
+    parts = parts / np.sqrt((parts**2).mean(-1, keepdims=True) + 1e-6)
+    return parts.reshape(a.shape) * scale
+
+
+def block(params, xs, inner, *, heads=1, conv_size=4):
+    """y = x + (norm(inner(silu(conv(n W_up)))) silu(n W_gate)) W_down, n = norm(x)."""
+    if "input" in params:
+        xs = np.stack([project(params["input"], x) for x in xs])
+    n = rms(xs, params["norm"]["scale"]) if "norm" in params else xs
+    us = n @ params["up"]["kernel"]
+    if "convolution" in params:
+        w, b = params["convolution"]["kernel"], params["convolution"]["bias"]
+        before = np.concatenate([np.zeros((conv_size - 1, *us.shape[1:])), us])
+        us = silu(sum(w[d] * before[conv_size - 1 - d :][: len(us)] for d in range(conv_size)) + b)
+    os = inner(params["model"], us)
+    if "output_norm" in params:
+        os = rms(os, params["output_norm"]["scale"], heads)
+    if "gate" in params:
+        os = os * silu(n @ params["gate"]["kernel"])
+    return xs + os @ params["down"]["kernel"]

@@ -27,6 +27,7 @@ from tlstm_jax.cells.zoneout import Zoneout
 from tlstm_jax.models.adaptive_computation import AdaptiveComputation
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.bidirectional import Bidirectional
+from tlstm_jax.models.block import Block
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.delta_net import DeltaNet
 from tlstm_jax.models.dilated import Dilated, dilated_stack
@@ -84,7 +85,7 @@ class ModelCase:
         bottom = self.model
         while isinstance(bottom, Chain | Stacked):
             bottom = bottom.layers[0] if isinstance(bottom, Chain) else bottom.cell
-        return not isinstance(bottom, Residual)
+        return not isinstance(bottom, Residual) and getattr(bottom, "embed", True)
 
 
 def _ys(cell_oracle, **settings):
@@ -303,6 +304,30 @@ HEADS = [
     _of_heads("matrix_lstm", MatrixLSTM),
 ]
 
+
+def _block(inner, *, heads=1, **settings):
+    """The equations of `models.block`."""
+
+    def oracle(params, xs):
+        return matrix_oracles.block(params, xs, inner, heads=heads, **settings)
+
+    return oracle
+
+
+BLOCKS = [
+    ModelCase("block", Block(MinGRU(4), M), _block(_of(model_oracles.min_rnn))),
+    ModelCase("block-same", Block(L, M, embed=False, conv_size=2), _block(lstm, conv_size=2), M),
+    ModelCase("block-bare", Block(L, M, normalize=False, conv_size=1, gate=False), _block(lstm)),
+    ModelCase(
+        "block-heads",
+        Chain((Block(GLA(4, chunk_size=2), M), Block(RGLRU(4), M, embed=False))),
+        _chain(
+            _block(_of(matrix_oracles.gla, num_heads=2, size=2), heads=2),
+            _block(_of(state_space_oracles.rg_lru, num_heads=1)),
+        ),
+    ),
+]
+
 MODELS = [
     ModelCase("stacked", Stacked(L, 2), _chain(lstm, lstm)),
     ModelCase("stacked-tlstm", Stacked(TLSTM, 2), _chain(tlstm, tlstm)),
@@ -394,6 +419,7 @@ MODELS = [
         M,
     ),
     *HEADS,
+    *BLOCKS,
     *ON_MAPS,
     *MD,
     # Everything that has a state of its own, behind a delay: each starts when its first input

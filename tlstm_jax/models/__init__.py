@@ -4,6 +4,7 @@ from tlstm_jax.models.adaptive_computation import AdaptiveComputation
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.batch_norm_lstm import BatchNormLSTM
 from tlstm_jax.models.bidirectional import Bidirectional
+from tlstm_jax.models.block import Block
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.delta_net import DeltaNet
 from tlstm_jax.models.dilated import Dilated, dilated_stack
@@ -48,6 +49,7 @@ __all__ = [
     "AnnealedHMLSTM",
     "BatchNormLSTM",
     "Bidirectional",
+    "Block",
     "Chain",
     "DeltaNet",
     "Dilated",
