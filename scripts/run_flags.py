@@ -76,8 +76,13 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
         integer("canvas", None, "Pixels along a side (moving_digits): 64 of MNIST, else 16."),
         integer("num_frames", None, "Frames of a film (moving_digits)."),
         flags.DEFINE_string("by", None, "What is read in a step: pixels or rows (pixels_..)."),
+        boolean("colour", None, "Whether pixels are colours, not their luma (cifar10, pcifar10)."),
         number("valid_fraction", None, "Part of the training images that is held out."),
-        cli.define_path_flag("data_dir", None, "Folder of the IDX files, and of prepared data."),
+        cli.define_path_flag(
+            "data_dir",
+            None,
+            "Folder of the image files, and of prepared data.",
+        ),
         cli.define_path_flag("data_path", None, "A text file, plain or zipped (char_lm)."),
         integer("segment_length", None, "Characters of a segment (char_lm)."),
         # Training.

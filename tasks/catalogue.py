@@ -7,6 +7,7 @@ from tlstm_jax.tasks.addition import addition
 from tlstm_jax.tasks.associative_recall import AssociativeRecall
 from tlstm_jax.tasks.brackets import BalancedBrackets, Dyck
 from tlstm_jax.tasks.char_lm import char_lm
+from tlstm_jax.tasks.cifar import cifar10, pcifar10
 from tlstm_jax.tasks.copying import copy
 from tlstm_jax.tasks.images import digits, fashion_mnist, mnist, pdigits, pfashion_mnist, pmnist
 from tlstm_jax.tasks.induction_copy import induction_copy
@@ -47,6 +48,8 @@ TASKS: Mapping[str, Callable[..., Task]] = {
     "pfashion_mnist": pfashion_mnist,
     "digits": digits,
     "pdigits": pdigits,
+    "cifar10": cifar10,
+    "pcifar10": pcifar10,
     "rows_mnist": rows_mnist,
     "prows_mnist": prows_mnist,
     "rows_fashion_mnist": rows_fashion_mnist,

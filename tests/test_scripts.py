@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.tasks.data.cifar import FILES
 from tlstm_jax.training import checkpointing
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -24,7 +25,7 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def idx(tmp_path_factory):
-    """A tiny MNIST: 40 training and 8 test images."""
+    """A tiny MNIST, and a tiny CIFAR-10: 40 training and 8 test images."""
     path, rng = tmp_path_factory.mktemp("idx"), np.random.default_rng(0)
     for stem, n in (("train", 40), ("t10k", 8)):
         for kind, array in (
@@ -35,6 +36,9 @@ def idx(tmp_path_factory):
                 ">" + "I" * array.ndim, *array.shape
             )
             (path / f"{stem}-{kind}-ubyte").write_bytes(header + array.tobytes())
+    for name in (name for files in FILES.values() for name in files):
+        records = rng.integers(0, 10, (8, 3073), np.uint8)
+        (path / name).write_bytes(records.tobytes())
     return path
 
 
@@ -72,6 +76,7 @@ TASKS = {
     "adding": ("--sequence_length=5", "--eval_samples=20", "--model=irnn"),
     "pdigits": ("--model=gru", "--batch_size=5"),
     "mnist": ("--model=elman", "--batch_size=5", "--data_dir={idx}"),
+    "cifar10": ("--model=lstm", "--batch_size=5", "--data_dir={idx}", "--colour"),
     "prows_mnist": ("--model=conv_lstm", "--batch_size=5", "--data_dir={idx}"),
     "moving_digits": (
         "--model=conv_lstm",
