@@ -15,7 +15,7 @@ RNNs for Large Language Models", 2025. All states are elementwise in each other:
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ from tlstm_jax.typing import Array, InputShape, Params
 class _Diagonal(SplitStep, DelayFree):
     """A cell with diagonal recurrent weights."""
 
+    elementwise: ClassVar[bool] = True  # of `recurrence.parallel`
     features: int
     input_scale: float | None
     dtype: Any
