@@ -89,7 +89,7 @@ from tlstm_jax.models import (
     last_output,
 )
 from tlstm_jax.network import Network
-from tlstm_jax.recurrence import unroll
+from tlstm_jax.recurrence import unroll, unroll_parallel
 from tlstm_jax.sweeps import sweep
 from tlstm_jax.training import TrainSettings, fit, keep_best
 from tlstm_jax.zoo import make_model
@@ -180,5 +180,6 @@ __all__ = [
     "make_model",
     "sweep",
     "unroll",
+    "unroll_parallel",
     "zoo",
 ]

@@ -25,10 +25,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tlstm_jax.cells.linear import widened, zero_input
+from tlstm_jax.checks import check_call, check_cell
+from tlstm_jax.recurrence.flat_states import FlatStates
 from tlstm_jax.recurrence.loop import Inputs, fold, initial_carry, scan, select
 from tlstm_jax.typing import Array, Carry, Cell, Params, PyTree
-
-WIDEST = 64  # of a state, for cells that are not elementwise
 
 
 class Solved(NamedTuple):
@@ -62,144 +63,110 @@ def run(
       max_iterations: after so many the loop over time takes over.
 
     Raises:
-      ValueError: the cell's state is wider than `WIDEST` and it is not elementwise.
+      ValueError: the cell's state is wider than `flat_states.WIDEST` and it is not elementwise.
     """
-    packing = _Packing.of(cell, carry)
-    start, whole = packing.pack(carry)
-    wholes = _integers(cell, packing, params, carry, inputs)  # before every step
+    flat = FlatStates.of(cell, carry)
+    start, whole = flat.pack(carry)
+    wholes = _integers(cell, flat, params, carry, inputs)  # before every step
 
     def steps(args: PyTree, before: Array) -> tuple[Array, Array]:
         """All steps, each from its own state: (the states behind them [T, B, n], ys)."""
         params, inputs, wholes = args
         T, B = before.shape[:2]
-        held = packing.unpack(fold(before), fold(wholes))
+        held = flat.unpack(fold(before), fold(wholes))
         xs, reset, mask, _ = (None if a is None else fold(a) for a in inputs)
         state = held if reset is None else select(reset, initial_carry(cell, held), held)
         new, y = cell.step(params, state, xs)
         new, y = select(mask, (new, y), (held, jnp.zeros_like(y)))
-        return packing.pack(new)[0].reshape(T, B, -1), y.reshape(T, B, *y.shape[1:])
+        return flat.pack(new)[0].reshape(T, B, -1), y.reshape(T, B, *y.shape[1:])
 
     args = params, inputs, wholes
     fixed_args, fixed_start = lax.stop_gradient((args, start))
     states, solved = _newton(
-        functools.partial(steps, fixed_args), fixed_start, packing, len(inputs.xs), tolerance,
+        functools.partial(steps, fixed_args), fixed_start, flat, len(inputs.xs), tolerance,
         max_iterations,
     )  # fmt: skip
 
     def looped() -> Array:
         def packed(carry: Carry) -> Array:
-            return packing.pack(carry)[0]
+            return flat.pack(carry)[0]
 
         params, inputs, _ = fixed_args
         return scan(cell, params, lax.stop_gradient(carry), inputs, observe=packed)[1].observed
 
     states = lax.cond(solved.converged, lambda: states, looped)
-    states = _trajectory(steps, packing, args, start, states)
+    states = _trajectory(steps, flat, args, start, states)
     before = jnp.concatenate([start[None], states[:-1]])
     _, ys = steps(args, before)
-    whole = _integers(cell, packing, params, carry, inputs, last=True)
-    return packing.unpack(states[-1], whole), ys, solved
+    whole = _integers(cell, flat, params, carry, inputs, last=True)
+    return flat.unpack(states[-1], whole), ys, solved
 
 
-class _Packing(NamedTuple):
-    """A carry as one vector for each example, and its integers apart.
+def unroll_parallel(
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    xs: Array,
+    *,
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    tolerance: float = 1e-5,
+    max_iterations: int = 30,
+) -> tuple[Carry, Array, Solved]:
+    """`unroll` without flushing, in parallel over time, and how it went.
 
-    Attributes:
-      shapes, dtypes: of the leaves, without B.
-      structure: of the carry.
-      groups, width: the Jacobian of a step is `groups` blocks of `width` rows.
+    Under vmap the loop over time, which takes over where there is no convergence, is always run.
+
+    Args:
+      cell: a Cell whose state has up to 64 numbers, or that is elementwise.
+      params, carry, xs, lengths, reset: see `unroll`.
+      tolerance: of the residual, relative to the largest state.
+      max_iterations: after so many the loop over time takes over.
+
+    Returns:
+      (carry, ys, Solved).
+
+    Raises:
+      ValueError: as of `unroll`, or the cell's state is too wide.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tlstm_jax import GRU, unroll_parallel
+      >>> cell = GRU(16)
+      >>> params = cell.init(jax.random.key(0), input_shape=3)
+      >>> xs = jax.random.normal(jax.random.key(1), (512, 2, 3))
+      >>> carry, ys, solved = unroll_parallel(cell, params, cell.init_carry(2), xs)
+      >>> ys.shape, bool(solved.converged), int(solved.iterations) < 10
+      ((512, 2, 16), True, True)
     """
-
-    shapes: tuple[tuple[int, ...], ...]
-    dtypes: tuple[Any, ...]
-    structure: Any
-    groups: int
-    width: int
-
-    @classmethod
-    def of(cls, cell: Cell, carry: Carry) -> "_Packing":
-        leaves, structure = jax.tree.flatten(carry)
-        shapes = tuple(leaf.shape[1:] for leaf in leaves)
-        dtypes = tuple(leaf.dtype for leaf in leaves)
-        sizes = [leaf[0].size if leaf.shape[0] else 0 for leaf in leaves if _floating(leaf.dtype)]
-        if getattr(cell, "elementwise", False):
-            return cls(shapes, dtypes, structure, sizes[0], len(sizes))
-        if sum(sizes) > WIDEST:
-            raise ValueError(
-                f"{type(cell).__name__} has a state of {sum(sizes)} numbers; accepted by the parallel "
-                f"engine are up to {WIDEST}, or elementwise cells"
-            )
-        return cls(shapes, dtypes, structure, 1, sum(sizes))
-
-    @property
-    def widest(self) -> Any:
-        return jnp.float64 if jnp.float64 in self.dtypes else jnp.float32
-
-    def pack(self, carry: Carry) -> tuple[Array, list[Array]]:
-        """([B, n] floats, in the widest of their dtypes; the other leaves)."""
-        leaves = jax.tree.leaves(carry)
-        floats = [x.astype(self.widest) for x in leaves if _floating(x.dtype)]
-        others = [x for x in leaves if not _floating(x.dtype)]
-        B = leaves[0].shape[0]
-        return jnp.concatenate([x.reshape(B, -1) for x in floats], axis=1), others
-
-    def unpack(self, vector: Array, others: list[Array]) -> Carry:
-        leaves, at, others = [], 0, list(others)
-        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
-            if not _floating(dtype):
-                leaves.append(others.pop(0))
-                continue
-            size = functools.reduce(lambda a, b: a * b, shape, 1)
-            part = lax.slice_in_dim(vector, at, at + size, axis=1)
-            leaves.append(part.reshape(-1, *shape).astype(dtype))
-            at += size
-        return jax.tree.unflatten(self.structure, leaves)
-
-    def grouped(self, vector: Array) -> Array:
-        """[.., n] as [.., groups, width]: the leaves' numbers of one feature side by side."""
-        parts = vector.reshape(*vector.shape[:-1], self.width, self.groups)
-        return jnp.swapaxes(parts, -1, -2)
-
-    def joined(self, parts: Array) -> Array:
-        """The inverse of `grouped`."""
-        return jnp.swapaxes(parts, -1, -2).reshape(*parts.shape[:-2], -1)
-
-    def jacobian(
-        self, function: Callable[[Array], tuple[Array, Any]], before: Array
-    ) -> tuple[Array, Array]:
-        """(function(before)[0] [T, B, n], its Jacobians [T, B, groups, width, width])."""
-
-        def along(n: Array) -> tuple[Array, Array]:
-            of_row = jnp.arange(self.width)[:, None] == n
-            tangent = jnp.broadcast_to(of_row, (self.width, self.groups)).reshape(-1)
-            tangent = jnp.broadcast_to(tangent.astype(before.dtype)[None, None], before.shape)
-            return jax.jvp(lambda s: function(s)[0], (before,), (tangent,))
-
-        after, columns = jax.vmap(along, out_axes=(None, -1))(jnp.arange(self.width))
-        J = jax.vmap(self.grouped, in_axes=-1, out_axes=-1)(columns)
-        return after, J
-
-
-def _floating(dtype: Any) -> bool:
-    return jnp.issubdtype(dtype, jnp.floating)
+    check_cell("cell", cell)
+    lengths, reset = check_call(cell, params, carry, xs, lengths, reset)
+    xs, lengths = widened(xs), widened(lengths)
+    mask = None
+    if lengths is not None:
+        T, B = xs.shape[:2]
+        mask = jnp.arange(T)[:, None] < jnp.broadcast_to(lengths[None], (T, B))
+        xs = select(mask, xs, zero_input(xs))
+    inputs = Inputs(xs, reset, mask)
+    return run(cell, params, carry, inputs, tolerance=tolerance, max_iterations=max_iterations)
 
 
 def _integers(
-    cell: Cell, packing: _Packing, params: Params, carry: Carry, inputs: Inputs, last: bool = False
+    cell: Cell, flat: FlatStates, params: Params, carry: Carry, inputs: Inputs, last: bool = False
 ) -> Any:
     """The leaves that are no floats, [T, B, ..] before every step, or behind the last one.
 
     They depend on no float, of which nothing is computed.
     """
-    vector, others = lax.stop_gradient(packing.pack(carry))
+    vector, others = lax.stop_gradient(flat.pack(carry))
 
     def step(others: list[Array], inputs: Inputs) -> tuple[list[Array], list[Array]]:
-        held = packing.unpack(jnp.zeros_like(vector), others)
+        held = flat.unpack(jnp.zeros_like(vector), others)
         state = held
         if inputs.reset is not None:
             state = select(inputs.reset, initial_carry(cell, held), held)
         new, _ = cell.step(lax.stop_gradient(params), state, inputs.xs)
-        return packing.pack(select(inputs.mask, new, held))[1], others
+        return flat.pack(select(inputs.mask, new, held))[1], others
 
     end, before = lax.scan(step, others, lax.stop_gradient(inputs))
     return end if last else before
@@ -208,7 +175,7 @@ def _integers(
 def _newton(
     steps: Callable[[Array], tuple[Array, Array]],
     start: Array,
-    packing: _Packing,
+    flat: FlatStates,
     T: int,
     tolerance: float,
     max_iterations: int,
@@ -229,11 +196,11 @@ def _newton(
 
     def iterate(loop: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         states, iterations, _ = loop
-        after, J = packing.jacobian(steps, before(states))
-        held = packing.grouped(before(states))
-        driven = packing.grouped(after) - _times(J, held)
-        driven = driven.at[0].add(_times(J[0], packing.grouped(start)))
-        states = packing.joined(_linear_scan(J, driven))
+        after, J = flat.jacobian(steps, before(states))
+        held = flat.grouped(before(states))
+        driven = flat.grouped(after) - _times(J, held)
+        driven = driven.at[0].add(_times(J[0], flat.grouped(start)))
+        states = flat.joined(_linear_scan(J, driven))
         return states, iterations + 1, residual(states, steps(before(states))[0])
 
     first = steps(jnp.broadcast_to(start[None], (T, *start.shape)))[0]
@@ -259,28 +226,28 @@ def _times(A: Array, x: Array) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _trajectory(
-    steps: Callable[..., Any], packing: _Packing, args: PyTree, start: Array, states: Array
+    steps: Callable[..., Any], flat: FlatStates, args: PyTree, start: Array, states: Array
 ) -> Array:
     """`states`, which solve the steps, as a function of their arguments and the first state."""
-    del steps, packing, args, start
+    del steps, flat, args, start
     return states
 
 
 def _forward(
-    steps: Callable[..., Any], packing: _Packing, args: PyTree, start: Array, states: Array
+    steps: Callable[..., Any], flat: FlatStates, args: PyTree, start: Array, states: Array
 ) -> tuple[Array, PyTree]:
     return states, (args, start, states)
 
 
 def _backward(
-    steps: Callable[..., Any], packing: _Packing, saved: PyTree, gradient: Array
+    steps: Callable[..., Any], flat: FlatStates, saved: PyTree, gradient: Array
 ) -> tuple[PyTree, Array, Array]:
     args, start, states = saved
     before = jnp.concatenate([start[None], states[:-1]])
-    _, J = packing.jacobian(functools.partial(steps, args), before)
+    _, J = flat.jacobian(functools.partial(steps, args), before)
     transposed = jnp.swapaxes(J, -1, -2)
     later = jnp.concatenate([transposed[1:], jnp.zeros_like(transposed[:1])])
-    total = packing.joined(_linear_scan(later, packing.grouped(gradient), reverse=True))
+    total = flat.joined(_linear_scan(later, flat.grouped(gradient), reverse=True))
     _, pull = jax.vjp(lambda args, before: steps(args, before)[0], args, before)
     of_args, of_before = pull(total)
     return of_args, of_before[0], jnp.zeros_like(states)

@@ -44,7 +44,8 @@ class Wrapping:
       ponder_cost: the cost of each time, added to the loss; None: 0.01.
       ponder_epsilon: by how much the halting probabilities of an input may miss 1.
       remat_every: save a cell's carry only every so many steps, recompute the rest; None: save all.
-      engine: what runs a cell over time, with which gradient: auto, deferred, cudnn, fused or scan.
+      engine: what runs a cell over time, with which gradient: auto, deferred, cudnn, fused,
+        parallel or scan.
     """
 
     num_layers: int = 1
