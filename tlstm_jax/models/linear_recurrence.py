@@ -70,7 +70,7 @@ class LinearRecurrence(DelayFreeModel, abc.ABC):
         self, params: Params, state: State, carry: Carry, x: Array
     ) -> tuple[Carry, Array]:
         del state
-        return self.step(params, carry, x)
+        return self.one_step(params, carry, x)
 
     def run(
         self, params: Params, carry: Carry, xs: Array, lengths: Array | None, reset: Array | None
@@ -82,7 +82,7 @@ class LinearRecurrence(DelayFreeModel, abc.ABC):
         h, hs = linear_recurrence(f, u, h, lengths, reset, pairs=self.pairs)
         return GRUCarry(h), self.output(params, hs, a)
 
-    def step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+    def one_step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         """The same for one x: (the next carry, [B, M])."""
         (h,) = carry
         f, u, a = self.coefficients(params, x, h.dtype)

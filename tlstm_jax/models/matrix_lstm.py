@@ -117,7 +117,7 @@ class MatrixLSTM(MatrixRecurrence):
         C, os = matrix_recurrence(terms, carry.memory, lengths, reset, chunk_size=self.chunk_size)
         return MatrixLSTMCarry(C, ms[-1]), _divided(os, ms).astype(terms.q.dtype)
 
-    def step(
+    def one_step(
         self, params: Params, carry: MatrixLSTMCarry, x: Array
     ) -> tuple[MatrixLSTMCarry, Array]:
         terms, m = self.terms(params, x), carry.stabilizer

@@ -115,7 +115,7 @@ class MatrixRecurrence(DelayFreeModel, abc.ABC):
         self, params: Params, state: State, carry: Carry, x: Array
     ) -> tuple[Carry, Array]:
         del state
-        carry, o = self.step(params, carry, x)
+        carry, o = self.one_step(params, carry, x)
         return carry, self.output(params, o, x)
 
     def run(
@@ -126,7 +126,7 @@ class MatrixRecurrence(DelayFreeModel, abc.ABC):
         S, os = matrix_recurrence(terms, S, lengths, reset, chunk_size=self.chunk_size)
         return MatrixCarry(S), os.astype(terms.v.dtype)
 
-    def step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+    def one_step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         """The same for one x: (the next carry, [B, H, V])."""
         terms, (S,) = self.terms(params, x), carry
         S, o = matrix_step(terms, S)

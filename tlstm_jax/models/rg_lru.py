@@ -125,7 +125,7 @@ class RGLRU(LinearRecurrence):
         steps = jnp.full_like(age, len(xs)) if lengths is None else lengths
         return RGLRUCarry(h, age + steps), self.output(params, hs, u)
 
-    def step(self, params: Params, carry: RGLRUCarry, x: Array) -> tuple[RGLRUCarry, Array]:
+    def one_step(self, params: Params, carry: RGLRUCarry, x: Array) -> tuple[RGLRUCarry, Array]:
         h, age = carry
         a, gated, u = self._gated(params, x, h.dtype)
         h = a * h + _driven(a, gated, age == 0)
