@@ -106,15 +106,6 @@ def test_forget_biases_are_spread_evenly():
     assert (params["cross_layer"]["bias"][4000:6000] == -1).all()
 
 
-def test_the_normalization_starts_at_its_scale():
-    cell = TensorizedLSTM(3, (2,), normalization="channel", norm_scale=0.1)
-    params = cell.init(jax.random.key(0), 2)
-    np.testing.assert_array_equal(params["norm"]["scale"], np.full((2, 3), np.float32(0.1)))
-    usual = dataclasses.replace(cell, norm_scale=1.0).init(jax.random.key(0), 2)
-    assert (usual["norm"].pop("scale") == 1).all() and params["norm"].pop("scale").size == 6
-    jax.tree.map(np.testing.assert_array_equal, params, usual)
-
-
 @pytest.mark.parametrize(
     "cell", [LSTM(M), TensorizedLSTM(M, (2,), forget_spread=0.0)], ids=["lstm", "tlstm"]
 )

@@ -30,6 +30,7 @@ class StartedTensorizedLSTM(TensorizedLSTM):
         channels at its negative (Tallec and Ollivier, "Can Recurrent Neural Networks Warp Time?",
         ICLR 2018, equation 16).
       own_tap_bias: initial bias of the memory kernel's tap on the own location, before the softmax.
+      norm_scale: initial scale of the normalization.
       kernel: of W^h. "normal": as in the library. "orthogonal": of every tap and gate, so scaled
         that a location's sum has the same variance. "identity": candidates of the own location
         start as its hidden state, all else as in the library. "inside": as in the library, but the
@@ -41,6 +42,7 @@ class StartedTensorizedLSTM(TensorizedLSTM):
     forget_spread: float = 0.0
     chrono: float = 0.0
     own_tap_bias: float = 0.0
+    norm_scale: float = 1.0
     kernel: str = "normal"
     readout: str = "corner"
 
@@ -63,7 +65,11 @@ class StartedTensorizedLSTM(TensorizedLSTM):
         if self.memory_convolution:
             cross_layer["bias"] = cross_layer["bias"].at[4 * M + own].set(self.own_tap_bias)
         cross_layer["kernel"] = self._kernel(key, cross_layer["kernel"], own)
-        return {**params, "cross_layer": cross_layer}
+        params = {**params, "cross_layer": cross_layer}
+        if self.normalization is not None:
+            norm = params["norm"]
+            params["norm"] = {**norm, "scale": norm["scale"] * self.norm_scale}
+        return params
 
     def _kernel(self, key: Array, drawn: Array, own: int) -> Array:
         """W^h [K,..,K, M, Z] from that of the library; `own` is the own location's tap."""

@@ -154,7 +154,8 @@ def _chosen() -> dict[str, Flags]:
 def _long() -> dict[str, Flags]:
     """For sequences of 784 steps."""
     models = _gates({1e-5: (1.0, 4.0), 1e-2: (-1.0,)})
-    models["calm, norm scale 0.3"] = _tlstm(**CALM, norm_scale=0.3)
+    models["calm, kernel scale 0.5"] = _tlstm(**CALM, kernel_scale=0.5)
+    models["calm, norm scale 0.3"] = _started(**CALM, norm_scale=0.3)
     models[MIXED] = SPREAD[MIXED]
     models |= {label: LSTMS[label] for label in list(LSTMS)[:1]}
     models["stacked LSTM, L = 3, forget bias 1"] = {

@@ -82,9 +82,8 @@ class TensorizedLSTM(SplitStep):
         token inputs 1 learns faster.
       input_bias_scale: initial standard deviation of b^x. With 0, a run of zero inputs keeps C = 0,
         where channel normalization's gradient explodes.
-      kernel_scale: factor on W^h's variance-scaled standard deviation 1 / sqrt(K^D M).
-      norm_scale: initial scale of the normalization. Below 1, gradients grow less over hundreds of
-        steps, and short sequences are learned more slowly.
+      kernel_scale: factor on W^h's variance-scaled standard deviation 1 / sqrt(K^D M). Below 1,
+        gradients over hundreds of steps grow less.
       epsilon: added to the variance in normalization; > 0.
       dtype: the dtype of the computation; None is the parameters' dtype.
       convolution: how the cross-layer convolution is computed: "conv", "products" or "auto", as in
@@ -112,7 +111,6 @@ class TensorizedLSTM(SplitStep):
     input_scale: float | None = None
     input_bias_scale: float = 0.1
     kernel_scale: float = 1.0
-    norm_scale: float = 1.0
     epsilon: float = dataclasses.field(default=1e-5, metadata=STATIC)
     dtype: Any = None
     convolution: str = "auto"
@@ -161,7 +159,7 @@ class TensorizedLSTM(SplitStep):
         if self.normalization is not None:
             shape = (*self.tensor_shape, M)
             params["norm"] = {
-                "scale": jnp.broadcast_to(jnp.asarray(self.norm_scale, jnp.float32), shape),
+                "scale": jnp.ones(shape, jnp.float32),
                 "bias": jnp.zeros(shape, jnp.float32),
             }
         return params
