@@ -13,7 +13,7 @@ from tlstm_jax.runs.files import write_text
 from tlstm_jax.scripts.bench.report import environment
 from tlstm_jax.scripts.compare.page import wrapped
 from tlstm_jax.scripts.compare.pictures import save_small
-from tlstm_jax.scripts.experiments.experiment import Flags, Run, last_record
+from tlstm_jax.scripts.experiments.experiment import Experiment, Flags, Run, last_record
 from tlstm_jax.sweeps.members import DIVERGED
 
 CONTENT = """# {title}
@@ -135,7 +135,8 @@ def _section(pictures: pathlib.Path, runs: Sequence[Run]) -> str:
     heads += ["characters" if experiment.metric == "bpc" else "samples", "minutes", "device"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     lines += [f"| {' | '.join(_cells(run))} |" for run in runs]
-    parts = [f"## {experiment.title}", wrapped(f"`--only={name}`; {_settings(experiment.flags)}.")]
+    about = f"`--only={name}`; {_settings(experiment.flags)}.{_searched(experiment)}"
+    parts = [f"## {experiment.title}", wrapped(about)]
     parts += ["\n".join(lines), f"![{experiment.title}]({pictures.name}/{name}.png)"]
     for run in runs:
         picture = run.pictures / experiment.picture
@@ -144,6 +145,15 @@ def _section(pictures: pathlib.Path, runs: Sequence[Run]) -> str:
             shutil.copyfile(picture, pictures / file)
             parts.append(f"{run.model}:\n\n![{run.model}]({pictures.name}/{file})")
     return "\n\n".join(parts + ([wrapped(experiment.papers)] if experiment.papers else []))
+
+
+def _searched(experiment: Experiment) -> str:
+    """What every model was searched over, as far as it has these settings."""
+    if not experiment.search:
+        return ""
+    values = (f"`{k}` of {', '.join(map(str, v))}" for k, v in experiment.search.items())
+    halved = _settings(experiment.halving)
+    return f" Searched: {'; '.join(values)}{f', with {halved}' if halved else ''}."
 
 
 def _settings(flags: Flags) -> str:
