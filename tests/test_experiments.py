@@ -136,6 +136,10 @@ def test_runs_are_kept_and_the_page_is_made_of_them_alone(tmp_path):
     assert cells[5].count(",") == 1 and cells[6].count("not reached") in (0, 1, 2)
     assert cells[7] == "160" and cells[9].startswith("cpu")
     assert "No paper has it." in text
+    searched = (
+        "Searched: `forget_bias` of 0.0, 1.0; `learning_rate` of 0.01, 0.001, with `halving=2`"
+    )
+    assert f" {searched}, `halving_steps=10`." in " ".join(text.split())
     for picture in ("small", "small-lstm", "small-a-gru"):
         assert f"](tables/{picture}.png)" in text
         assert (tmp_path / "docs" / "tables" / f"{picture}.png").read_bytes()[1:4] == b"PNG"
