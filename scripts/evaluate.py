@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from tlstm_jax import runs, training
-from tlstm_jax.runs.results import or_none
+from tlstm_jax.runs.results import of_longer, or_none
 from tlstm_jax.scripts import cli
 from tlstm_jax.scripts.run_flags import (
     define_evaluation_flags,
@@ -55,12 +55,16 @@ def main() -> int:
             key = _own_key(run.train, progress.step)
         else:
             key = jax.random.fold_in(jax.random.key(seed), progress.step)
-        metrics = training.evaluate(network, task, params, state, data, split=SPLIT.value, key=key)
+
+        def evaluate(task: Task) -> dict[str, float]:
+            return training.evaluate(network, task, params, state, data, split=SPLIT.value, key=key)
+
         result = {
             "task": task.name,
             "split": SPLIT.value,
             "step": progress.step,
-            **or_none(metrics),
+            **or_none(evaluate(task)),
+            **of_longer(task, evaluate),
         }
         if task.fresh:
             other = f"of --eval_seed={seed}, others than the run's own"

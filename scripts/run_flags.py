@@ -23,15 +23,17 @@ from tlstm_jax.scripts.defaults import describe_defaults
 from tlstm_jax.tasks.catalogue import TASKS
 
 OWN = "or module:name, of your own"
-_OF_SYMBOLS = "memorization, copy, duplication, reversal"
-_OF_SIZES = "addition, memorization, duplication, reversal"
+_OF_SYMBOLS = "memorization, copy, duplication, reversal, induction_copy"
+_OF_SIZES = "addition, memorization, duplication, reversal, induction_copy"
+_OF_LENGTHS = "state_tracking, parity, modular_counter, dyck, balanced_brackets"
 _SIZES = {  # of evaluations on fresh samples
     "eval_samples": "Fresh samples of an evaluation.",
     "num_digits": "Digits of a summand (addition).",
     "num_symbols": f"Symbols to be repeated ({_OF_SYMBOLS}).",
     "delay": "Steps between the symbols and their repetition; the last is the marker (copy).",
-    "num_pairs": "Letters with a digit each (associative_recall).",
-    "sequence_length": "Numbers in a sequence (adding).",
+    "num_pairs": "Keys with a value each (associative_recall, multi_query_recall).",
+    "sequence_length": f"Numbers, or symbols, in a sequence (adding; {_OF_LENGTHS}).",
+    "max_depth": "How deep brackets nest (dyck).",
 }
 
 
@@ -65,12 +67,22 @@ def _define_run_flags(own: Mapping[str, list[str]]) -> tuple[str, ...]:
             "Training steps in which the longest size grows to the task's; 0: all samples have it "
             f"({_OF_SIZES}).",
         ),
+        integer("num_keys", None, "Keys to choose from (multi_query_recall)."),
+        integer("num_values", None, "Values to choose from (multi_query_recall)."),
+        flags.DEFINE_string("group", None, "Of permutations: s3, s4, s5, a4, a5 (state_tracking)."),
+        integer("modulus", None, "States of the counter (modular_counter)."),
+        integer("num_kinds", None, "Kinds of brackets, up to 4 (dyck, balanced_brackets)."),
         integer("objects", None, "Digits in a film (moving_digits)."),
         integer("canvas", None, "Pixels along a side (moving_digits): 64 of MNIST, else 16."),
         integer("num_frames", None, "Frames of a film (moving_digits)."),
         flags.DEFINE_string("by", None, "What is read in a step: pixels or rows (pixels_..)."),
+        boolean("colour", None, "Whether pixels are colours, not their luma (cifar10, pcifar10)."),
         number("valid_fraction", None, "Part of the training images that is held out."),
-        cli.define_path_flag("data_dir", None, "Folder of the IDX files, and of prepared data."),
+        cli.define_path_flag(
+            "data_dir",
+            None,
+            "Folder of the image files, and of prepared data.",
+        ),
         cli.define_path_flag("data_path", None, "A text file, plain or zipped (char_lm)."),
         integer("segment_length", None, "Characters of a segment (char_lm)."),
         # Training.

@@ -213,6 +213,8 @@ def _finish(run: Run, why: str | None) -> None:
     if task.target is not None:
         print(describe_target(task, results))
     print(f"best checkpoint, step {results['best_step']}, on test: {describe(results['test'])}")
+    for times, metrics in results.get("longer", {}).items():
+        print(f"on sequences {times} times as long: {describe(metrics)}")
     if notes := task.notes("test"):
         print("of the test part: " + ", ".join(f"{n} {v}" for n, v in notes.items()))
     print(f"learning curves: {run.directory.curves}")

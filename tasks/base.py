@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlstm_jax.tasks.scoring import CROSS_ENTROPY, score
+from tlstm_jax.tasks.words import encode, numerals
 from tlstm_jax.typing import Array, Batch, InputShape, PyTree, Sums, Task
 
 
@@ -91,6 +91,8 @@ class BaseTask:
       token_names, class_names: how inputs and outputs are written; by default 0 to 9, then <10>,
         <11>, ..
       metric_labels: labels of metrics on learning curves, in place of their names.
+      length_setting: the field in which the length of a sequence is. A run of such a task is also
+        tested on sequences of 2, 4 and 8 times that length; by default None.
       about: a line on the data, for the screen; by default "".
     """
 
@@ -221,6 +223,19 @@ class BaseTask:
     # What the programs show of a task, and what they read in its words.
 
     about: str = ""
+    length_setting: str | None = None
+
+    def longer(self, times: int) -> Self:
+        """The task whose sequences are so many times as long, in batches that are smaller by it.
+
+        Raises:
+          ValueError: it has no `length_setting`, or there are no such sequences.
+        """
+        if self.length_setting is None:
+            raise ValueError(f"task {self.name} has no length_setting; accepted are tasks with one")
+        length = times * getattr(self, self.length_setting)
+        batch = -(-self.eval_batch_size // times)
+        return dataclasses.replace(self, **{self.length_setting: length}, eval_batch_size=batch)
 
     @derived
     def vocabulary(self) -> Sequence[int] | None:
@@ -288,26 +303,6 @@ class BaseTask:
     def feed(outputs: Array) -> Array:
         """What a rollout reads in place of the next input: by default the outputs themselves."""
         return outputs
-
-
-def numerals(number: int) -> tuple[str, ...]:
-    """0 to 9, then <10>, <11>, .., so that a sequence of them can be read again."""
-    return tuple(str(n) if n < 10 else f"<{n}>" for n in range(number))
-
-
-def encode(text: str, names: Sequence[str]) -> np.ndarray:
-    """The numbers of the names that a text consists of, int32 [T].
-
-    Raises:
-      ValueError: it holds something else.
-    """
-    longest_first = sorted(map(re.escape, names), key=len, reverse=True)
-    found = re.findall("|".join([*longest_first, "(?s:.)"]), text)
-    number = {name: n for n, name in enumerate(names)}
-    for name in found:
-        if name not in number:
-            raise ValueError(f"prompt holds {name!r}; accepted are {''.join(names)}")
-    return np.array([number[name] for name in found], np.int32)
 
 
 def check_task(task: Any) -> None:

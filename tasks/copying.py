@@ -18,7 +18,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.tasks.synthetic import Synthetic, check_sizes, letters
+from tlstm_jax.tasks.synthetic import Synthetic, check_sizes
+from tlstm_jax.tasks.words import letters
 from tlstm_jax.typing import Array, Batch
 
 

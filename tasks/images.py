@@ -38,9 +38,9 @@ class Images(BaseTask):
 
     Attributes:
       name: of the task.
-      data: for each part "train", "valid" and "test" its "images", uint8 [N, T] in the order in
-        which they are read, and "labels", int32 [N]; "mean" and "std" of the training pixels,
-        float32 scalars.
+      data: for each part "train", "valid" and "test" its "images", uint8 [N, T], or [N, T, 3] of
+        colours, in the order in which they are read, and "labels", int32 [N]; "mean" and "std" of
+        the training pixels, float32 scalars.
       batch_size: images of a training batch.
       eval_batch_size: images of an evaluation batch.
       permutation_seed: of the order of the pixels; None: row by row.
@@ -52,7 +52,6 @@ class Images(BaseTask):
     eval_batch_size: int = 250
     permutation_seed: int | None = None
 
-    input_size = 1
     output_size = 10
     last_only = True
     metric = "accuracy"
@@ -81,6 +80,11 @@ class Images(BaseTask):
         )
 
     @property
+    def input_size(self) -> int:
+        """1, or 3 of colours."""
+        return math.prod(self.data["train"]["images"].shape[2:])
+
+    @property
     def steps(self) -> int:
         """T, the pixels of an image."""
         return self.data["train"]["images"].shape[1]
@@ -104,11 +108,14 @@ class Images(BaseTask):
     def picture(self, inputs: np.ndarray) -> np.ndarray:
         """The image [H, W] of its pixels in the order in which they are read; H = W.
 
+        Of colours, the mean of red, green and blue.
+
         Raises:
           ValueError: they are not those of a square.
         """
-        image = np.empty(self.side**2, np.asarray(inputs).dtype)
-        image[_order(image.size, self.permutation_seed)] = np.ravel(inputs)
+        pixels = np.asarray(inputs).reshape(-1, self.input_size).mean(axis=1)
+        image = np.empty_like(pixels, shape=self.side**2)
+        image[_order(image.size, self.permutation_seed)] = pixels
         return image.reshape(self.side, self.side)
 
     def train_batch(self, data: Data, key: Array, step: Array, delay: int) -> Batch:
@@ -140,8 +147,8 @@ class Images(BaseTask):
         return {name: sums[name] for name in ("loss", "accuracy")}
 
     def sequences(self, pixels: Array) -> Array:
-        """Inputs [T, B, 1] of images [B, T]."""
-        return pixels.T[:, :, None]
+        """Inputs [T, B, 1] of images [B, T], or [T, B, 3] of colours [B, T, 3]."""
+        return pixels.reshape(*pixels.shape[:2], -1).swapaxes(0, 1)
 
     def _gather(self, data: Data, split: str, index: Array, mask: Array) -> Batch:
         images = jnp.asarray(data[split]["images"])[index].astype(jnp.float32)  # [B, T]
@@ -220,7 +227,7 @@ def from_arrays(
     valid_fraction: float = 0.1,
     permutation_seed: int | None = None,
 ) -> Images:
-    """A task from images uint8 [N, H, W] and labels int32 [N] (0 to 9); see `load`.
+    """A task from images uint8 [N, H, W(, 3)] and labels int32 [N] (0 to 9); see `load`.
 
     Raises:
       ValueError: a setting is out of range, images and labels do not match, or all training pixels
@@ -246,9 +253,13 @@ def from_arrays(
         "valid": (images[order[:held_out]], labels[order[:held_out]]),
         "test": test,
     }
-    pixels = _order(images[0].size, permutation_seed)
+    (H, W), colours = images.shape[1:3], images.shape[3:]
+    pixels = _order(H * W, permutation_seed)
     data = {
-        split: {"images": images.reshape(len(labels), -1).take(pixels, axis=1), "labels": labels}
+        split: {
+            "images": images.reshape(len(labels), H * W, *colours).take(pixels, axis=1),
+            "labels": labels,
+        }
         for split, (images, labels) in parts.items()
     }
     mean, std = data["train"]["images"].mean(), data["train"]["images"].std()

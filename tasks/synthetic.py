@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tlstm_jax.tasks.base import BaseTask
+from tlstm_jax.tasks.words import letters
 from tlstm_jax.typing import Array, Batch, PyTree
 
 _SAMPLES = 64  # that show which places are scored always or sometimes; more than enough
@@ -154,23 +155,21 @@ class Synthetic(BaseTask):
         return jax.tree.map(np.asarray, self._some())
 
 
+_Kind = TypeVar("_Kind", bound=Synthetic)
+
+
 def of_symbols(
     name: str,
     sample: Callable[[Array, int, int, int], Batch],
     num_symbols: int,
     alphabet_size: int,
     *sizes_and_curriculum: Any,
-) -> Synthetic:
+    kind: type[_Kind] = Synthetic,
+) -> _Kind:
     """The task on `num_symbols` symbols out of `alphabet_size`, and a blank; see `Synthetic`."""
     check_sizes(num_symbols=num_symbols, alphabet_size=alphabet_size)
     alphabet = (*letters(alphabet_size), "-")
-    return Synthetic(name, sample, num_symbols, alphabet, *sizes_and_curriculum)
-
-
-def letters(number: int) -> tuple[str, ...]:
-    """How so many symbols are written: a, b, c .. if these do, else <0>, <1>, .."""
-    names = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/"
-    return tuple(names[:number]) if number <= len(names) else tuple(f"<{n}>" for n in range(number))
+    return kind(name, sample, num_symbols, alphabet, *sizes_and_curriculum)
 
 
 def check_sizes(**sizes: int) -> None:

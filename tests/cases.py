@@ -31,11 +31,13 @@ from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
 from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.para import ParaGRU, ParaLSTM
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.slstm import SLSTM
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
 
@@ -100,6 +102,10 @@ ZOO = [
     _conv_lstm("conv", (), peepholes=True),
     Case("lstm-1997", LSTM1997(M), zoo_oracles.lstm_1997),
     Case("peephole", PeepholeLSTM(M), zoo_oracles.peephole_lstm),
+    Case("slstm", SLSTM(M), zoo_oracles.slstm),
+    Case("slstm-heads", SLSTM(2 * M, num_heads=2), zoo_oracles.slstm),
+    Case("para-gru", ParaGRU(M), zoo_oracles.para_gru),
+    Case("para-lstm", ParaLSTM(M), zoo_oracles.para_lstm),
     Case("irnn", IRNN(M), zoo_oracles.irnn),
     Case("layer-norm", LayerNormLSTM(M), zoo_oracles.layer_norm_lstm),
     Case("gate-norm", GateNormLSTM(M), zoo_oracles.gate_norm_lstm),
@@ -230,6 +236,8 @@ def random_params(init, seed=0):
                 return value / np.sqrt(np.prod(leaf.shape[:-1]))
             case "scale" | "alpha" | "beta_h" | "beta_x":
                 return 1.0 + 0.3 * value
+            case "nu" | "theta" | "log_gamma" | "log_a" | "log_rate" | "log_step" | "frequency":
+                return 0.5 * value
             case "bias" | "hidden" | "memory":  # the last two: of a learned carry
                 return 0.5 * value
             case name:

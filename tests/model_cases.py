@@ -9,10 +9,12 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import matrix_oracles
 import model_oracles
 import numpy as np
 import oracles
 import pytest
+import state_space_oracles
 import zoo_oracles
 from cases import MAPS, ZOO, B, I, M, assert_close, jit, on_device, random_params, vectors
 
@@ -25,16 +27,31 @@ from tlstm_jax.cells.zoneout import Zoneout
 from tlstm_jax.models.adaptive_computation import AdaptiveComputation
 from tlstm_jax.models.annealed_hm_lstm import AnnealedHMLSTM
 from tlstm_jax.models.bidirectional import Bidirectional
+from tlstm_jax.models.block import Block
 from tlstm_jax.models.chain import Chain
+from tlstm_jax.models.delta_net import DeltaNet
 from tlstm_jax.models.dilated import Dilated, dilated_stack
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.gla import GLA
+from tlstm_jax.models.hgrn2 import HGRN2
 from tlstm_jax.models.learned_carry import LearnedCarry
+from tlstm_jax.models.lru import LRU
+from tlstm_jax.models.mamba import Mamba
+from tlstm_jax.models.mamba2 import Mamba2
+from tlstm_jax.models.matrix_lstm import MatrixLSTM
+from tlstm_jax.models.min_gru import MinGRU
+from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.residual import Residual
+from tlstm_jax.models.retnet import RetNet
+from tlstm_jax.models.rg_lru import RGLRU
+from tlstm_jax.models.rwkv7 import RWKV7
+from tlstm_jax.models.s4d import S4D
+from tlstm_jax.models.s5 import S5
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.skip_connections import SkipConnections
 from tlstm_jax.models.sru import SRU
@@ -68,7 +85,7 @@ class ModelCase:
         bottom = self.model
         while isinstance(bottom, Chain | Stacked):
             bottom = bottom.layers[0] if isinstance(bottom, Chain) else bottom.cell
-        return not isinstance(bottom, Residual)
+        return not isinstance(bottom, Residual) and getattr(bottom, "embed", True)
 
 
 def _ys(cell_oracle, **settings):
@@ -148,6 +165,12 @@ ALPHA = 1.5
 def _qrnn(pooling, width):
     oracle = _of(model_oracles.qrnn, pooling=pooling, width=width)
     return ModelCase(f"qrnn-{pooling}-{width}", QRNN(M, pooling=pooling, width=width), oracle)
+
+
+def _min_rnn(model, gates, positive):
+    name = f"min-{'lstm' if gates == 2 else 'gru'}{'' if positive else '-signed'}"
+    oracle = _of(model_oracles.min_rnn, gates=gates, positive=positive)
+    return ModelCase(name, model(M, positive=positive), oracle)
 
 
 def _sru(version, size):
@@ -260,6 +283,51 @@ SKIPPING = [
     ),
 ]
 
+
+def _of_heads(name, model, **settings):
+    """A model of two heads of two features, their keys of three, in chunks of four steps."""
+    made = model(4, key_features=3, chunk_size=4, **settings)
+    known = {"lower": settings.get("lower_bound")} if "lower_bound" in settings else settings
+    return ModelCase(
+        name, made, _of(getattr(matrix_oracles, name.split("-")[0]), num_heads=2, size=2, **known)
+    )
+
+
+HEADS = [
+    _of_heads("gla", GLA),
+    _of_heads("retnet", RetNet),
+    _of_heads("hgrn2", HGRN2, lower_bound=0.2),
+    _of_heads("delta_net", DeltaNet, gated=False, beta_range=1.0),
+    _of_heads("delta_net-gated", DeltaNet, gated=True, beta_range=2.0),
+    _of_heads("mamba2", Mamba2),
+    _of_heads("rwkv7", RWKV7),
+    _of_heads("matrix_lstm", MatrixLSTM),
+]
+
+
+def _block(inner, *, heads=1, **settings):
+    """The equations of `models.block`."""
+
+    def oracle(params, xs):
+        return matrix_oracles.block(params, xs, inner, heads=heads, **settings)
+
+    return oracle
+
+
+BLOCKS = [
+    ModelCase("block", Block(MinGRU(4), M), _block(_of(model_oracles.min_rnn))),
+    ModelCase("block-same", Block(L, M, embed=False, conv_size=2), _block(lstm, conv_size=2), M),
+    ModelCase("block-bare", Block(L, M, normalize=False, conv_size=1, gate=False), _block(lstm)),
+    ModelCase(
+        "block-heads",
+        Chain((Block(GLA(4, chunk_size=2), M), Block(RGLRU(4), M, embed=False))),
+        _chain(
+            _block(_of(matrix_oracles.gla, num_heads=2, size=2), heads=2),
+            _block(_of(state_space_oracles.rg_lru, num_heads=1)),
+        ),
+    ),
+]
+
 MODELS = [
     ModelCase("stacked", Stacked(L, 2), _chain(lstm, lstm)),
     ModelCase("stacked-tlstm", Stacked(TLSTM, 2), _chain(tlstm, tlstm)),
@@ -306,6 +374,16 @@ MODELS = [
         state={"steps": np.float32(5000)},
     ),
     *(_sru(version, size) for version in (2017, 2018) for size in (M, I)),
+    *(
+        _min_rnn(model, gates, positive)
+        for model, gates in ((MinGRU, 1), (MinLSTM, 2))
+        for positive in (True, False)
+    ),
+    ModelCase("lru", LRU(M, state_features=3), model_oracles.lru),
+    ModelCase("s5", S5(M, state_features=2), state_space_oracles.s5),
+    ModelCase("s4d", S4D(M, state_features=2), state_space_oracles.s4d),
+    ModelCase("mamba", Mamba(M, state_features=2, step_rank=2), state_space_oracles.mamba),
+    ModelCase("rg_lru", RGLRU(4, num_heads=2), _of(state_space_oracles.rg_lru, num_heads=2)),
     *(_qrnn(*settings) for settings in [("f", 1), ("fo", 2), ("ifo", 3)]),
     ModelCase("pyramid", PyramidLSTM(M, hidden=2), model_oracles.pyramid_lstm),
     ModelCase(
@@ -340,6 +418,8 @@ MODELS = [
         _chain(_residual(_zoneout(0.2, 0.3)), _residual(_zoneout(0.2, 0.3))),
         M,
     ),
+    *HEADS,
+    *BLOCKS,
     *ON_MAPS,
     *MD,
     # Everything that has a state of its own, behind a delay: each starts when its first input

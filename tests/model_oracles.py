@@ -64,6 +64,34 @@ def sru(params, xs, *, version=2017, alpha=1.0):
     return np.stack(ys)
 
 
+def min_rnn(params, xs, *, gates=1, positive=True):
+    """h' = (1 - z) h + z n, one gate; h' = (f h + i n) / (f + i), two; n = g(x W_n)."""
+    M = len(params["input"]["bias"]) // (gates + 1)
+    h, ys = zeros(xs, M), []
+    for x in xs:
+        *sums, n = blocks(project(params["input"], x), gates + 1)
+        if positive:
+            n = np.where(n >= 0, n + 0.5, sigmoid(n))
+        sums = [sigmoid(a) for a in sums]
+        keep, new = sums if gates == 2 else (1 - sums[0], sums[0])
+        h = (keep * h + new * n) / (keep + new)
+        ys.append(h)
+    return np.stack(ys)
+
+
+def lru(params, xs):
+    """h' = e^(-e^nu + i e^theta) h + e^log_gamma x B, complex; y = Re(h' C) + x D."""
+    at = params["transition"]
+    transition = np.exp(-np.exp(at["nu"]) + 1j * np.exp(at["theta"]))
+    N, C = len(transition), params["output"]["kernel"]
+    h, ys = 0.0, []
+    for x in xs:
+        xB = project(params["input"], x)
+        h = transition * h + np.exp(at["log_gamma"]) * (xB[:, :N] + 1j * xB[:, N:])
+        ys.append((h @ (C[:N] - 1j * C[N:])).real + project(params["skip"], x))
+    return np.stack(ys)
+
+
 def wavenet(params, xs, *, dilations):
     """z_t = tanh(F) s(G), both of x_{t-d} and x_t; x' = x + z W_res + b.
 

@@ -15,6 +15,7 @@ import numpy as np
 import own_tasks
 
 from tlstm_jax.tasks.catalogue import TASKS
+from tlstm_jax.tasks.data.cifar import FILES
 
 KEY = jax.random.key(3)
 SPLITS = ("valid", "test")
@@ -70,6 +71,13 @@ CASES = [
     _drawn("duplication", num_symbols=6, alphabet_size=5),
     _drawn("reversal", num_symbols=6, alphabet_size=5),
     _drawn("associative_recall", num_pairs=3),
+    _drawn("multi_query_recall", num_pairs=3, num_keys=24, num_values=5),
+    _drawn("induction_copy", num_symbols=6, alphabet_size=5),
+    _drawn("state_tracking", group="a4", sequence_length=9),
+    _drawn("parity", sequence_length=40),
+    _drawn("modular_counter", modulus=3, sequence_length=30),
+    _drawn("dyck", num_kinds=3, max_depth=3, sequence_length=30),
+    _drawn("balanced_brackets", sequence_length=30),
     _drawn("adding", sequence_length=9),
     *(
         _images(name, (4, 8), 36 // 8, batch_size=8)
@@ -80,6 +88,8 @@ CASES = [
         _images(name, (4, 8), 36 // 8, batch_size=8)
         for name in ("rows_mnist", "prows_mnist", "rows_fashion_mnist", "prows_fashion_mnist")
     ),
+    _images("cifar10", (4, 8), 36 // 8, batch_size=8, colour=True),
+    _images("pcifar10", (4, 8), 36 // 8, batch_size=8),
     _images("pixels_mnist", (4, 8), 36 // 8, batch_size=8),
     *(
         _images(name, (144, 360), 1293 // 100, batch_size=100)
@@ -112,8 +122,13 @@ def function_of(task: Any) -> Any:
 
 
 def write_data(folder: pathlib.Path) -> None:
-    """The files that tasks read: 40 training and 8 test images as IDX, 1000 letters of text."""
+    """The files that tasks read: 40 training and 8 test images of each kind, 1000 letters of text."""
     rng = np.random.default_rng(0)
+    for files in FILES.values():
+        for n, file in enumerate(files):
+            records = rng.integers(0, 256, (8, 3073), np.uint8)
+            records[:, 0] = (n + np.arange(8)) % 10
+            (folder / file).write_bytes(records.tobytes())
     for stem, n in (("train", 40), ("t10k", 8)):
         arrays = rng.integers(0, 256, (n, 28, 28), np.uint8), np.arange(n, dtype=np.uint8) % 10
         for kind, array in zip(("images-idx3", "labels-idx1"), arrays, strict=True):

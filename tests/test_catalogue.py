@@ -64,6 +64,7 @@ AROUND |= {
     "dilated_stack",
     "last_output",
     "SkipConnections",
+    "Block",
 }
 PARTS = {"ResetBeforeGRU": "gru", "SRUCell": "sru"}
 
@@ -89,7 +90,17 @@ def test_kinds():
     assert kinds["bn_lstm"] == "sequential"
     of = {kind: {name for name, k in kinds.items() if k == kind} for kind in KINDS}
     assert of["composed"] >= {"stacked_lstm", "hm_lstm", "dilated"}
-    assert of["parallel"] >= {"wavenet", "qrnn", "sru"}
+    assert of["parallel"] >= {"wavenet", "qrnn", "sru", "min_gru", "min_lstm", "lru"}
+    assert of["parallel"] >= {"s4d", "s5", "mamba", "rg_lru"}
+    assert of["chunked"] >= {
+        "gla",
+        "retnet",
+        "hgrn2",
+        "mamba2",
+        "matrix_lstm",
+        "delta_net",
+        "rwkv7",
+    }
     assert {"fs_lstm", "grid_lstm", "tlstm", "lstm"} <= of["cell"]
 
 

@@ -40,7 +40,7 @@ def test_help_of_a_reading_program_has_its_own_flags_and_the_platform(program):
     told = program("evaluate", "--help", code=1).stdout
     names = {"workdir", "split", "checkpoint", "eval_seed", "data_dir", "data_path", "platform"}
     names |= {"model", "task", "eval_samples", "num_digits", "num_symbols", "delay", "num_pairs"}
-    names |= {"sequence_length"}
+    names |= {"sequence_length", "max_depth"}
     assert set(re.findall(r"^  --(\w+):", told, re.MULTILINE)) == names
 
 

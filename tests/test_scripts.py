@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tlstm_jax.runs.directory import RunDirectory
+from tlstm_jax.tasks.data.cifar import FILES
 from tlstm_jax.training import checkpointing
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -24,7 +25,7 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def idx(tmp_path_factory):
-    """A tiny MNIST: 40 training and 8 test images."""
+    """A tiny MNIST, and a tiny CIFAR-10: 40 training and 8 test images."""
     path, rng = tmp_path_factory.mktemp("idx"), np.random.default_rng(0)
     for stem, n in (("train", 40), ("t10k", 8)):
         for kind, array in (
@@ -35,6 +36,9 @@ def idx(tmp_path_factory):
                 ">" + "I" * array.ndim, *array.shape
             )
             (path / f"{stem}-{kind}-ubyte").write_bytes(header + array.tobytes())
+    for name in (name for files in FILES.values() for name in files):
+        records = rng.integers(0, 10, (8, 3073), np.uint8)
+        (path / name).write_bytes(records.tobytes())
     return path
 
 
@@ -45,9 +49,34 @@ TASKS = {
     "duplication": ("--num_symbols=2", "--eval_samples=20", "--model=lstm"),
     "reversal": ("--num_symbols=2", "--alphabet_size=3", "--eval_samples=20", "--model=gru"),
     "associative_recall": ("--num_pairs=3", "--eval_samples=20", "--model=fast_weights"),
+    "multi_query_recall": (
+        "--num_pairs=2",
+        "--num_keys=16",
+        "--num_values=3",
+        "--eval_samples=20",
+        "--model=lstm",
+    ),
+    "induction_copy": ("--num_symbols=3", "--eval_samples=20", "--model=gru"),
+    "state_tracking": ("--group=s3", "--sequence_length=5", "--eval_samples=20", "--model=elman"),
+    "parity": ("--sequence_length=5", "--eval_samples=20", "--model=lstm"),
+    "modular_counter": (
+        "--modulus=3",
+        "--sequence_length=5",
+        "--eval_samples=20",
+        "--model=lstm",
+    ),
+    "dyck": (
+        "--num_kinds=3",
+        "--max_depth=2",
+        "--sequence_length=5",
+        "--eval_samples=20",
+        "--model=lstm",
+    ),
+    "balanced_brackets": ("--sequence_length=6", "--eval_samples=20", "--model=lstm"),
     "adding": ("--sequence_length=5", "--eval_samples=20", "--model=irnn"),
     "pdigits": ("--model=gru", "--batch_size=5"),
     "mnist": ("--model=elman", "--batch_size=5", "--data_dir={idx}"),
+    "cifar10": ("--model=lstm", "--batch_size=5", "--data_dir={idx}", "--colour"),
     "prows_mnist": ("--model=conv_lstm", "--batch_size=5", "--data_dir={idx}"),
     "moving_digits": (
         "--model=conv_lstm",
@@ -63,6 +92,11 @@ TASKS = {
         "--segment_length=9",
         "--eval_batch_size=2",
     ),
+}
+
+LONGER = {  # tested on longer sequences as well
+    *("multi_query_recall", "induction_copy", "state_tracking", "parity", "modular_counter"),
+    *("dyck", "balanced_brackets"),
 }
 
 
@@ -87,6 +121,13 @@ def test_every_task_trains_resumes_and_evaluates(task, program, text, idx, tmp_p
     metrics = json.loads(program("evaluate", f"--workdir={workdir}").stdout)
     assert metrics["task"] == task and metrics["step"] == results["best_step"]
     assert metrics["loss"] == pytest.approx(results["test"]["loss"], rel=1e-5)
+    assert ("longer" in results) == (task in LONGER)
+    if task in LONGER:
+        assert "on sequences 8 times as long: accuracy" in out
+        assert list(results["longer"]) == ["2", "4", "8"]
+        for times, longer in results["longer"].items():
+            assert longer == pytest.approx(metrics["longer"][times], rel=1e-5)
+            assert longer["loss"] != results["test"]["loss"]
     if task == "char_lm" or "digits" in task or "mnist" in task:  # whose test part is fixed
         ran = program("evaluate", f"--workdir={workdir}", "--eval_seed=1", code=1)
         assert "eval_seed is 1; accepted for task" in ran.stderr

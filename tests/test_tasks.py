@@ -280,6 +280,19 @@ def test_an_answer_is_in_the_words_of_the_task(task):
     )
 
 
+@pytest.mark.slow(but=["parity", "induction_copy"])
+def test_longer_sequences_are_of_the_same_network(task):
+    if task.length_setting is None:
+        with pytest.raises(ValueError, match=f"task {task.name} has no length_setting; accepted"):
+            task.longer(2)
+        return
+    longer = task.longer(3)
+    steps, more = (len(evaluation(t, "test")[0].inputs) for t in (task, longer))
+    assert more == 3 * steps and longer.eval_batch_size == -(-task.eval_batch_size // 3)
+    assert task_sizes(longer) == task_sizes(task) and type(longer) is type(task)
+    assert longer.num_examples("test") == task.num_examples("test")
+
+
 def test_a_field_of_a_task_has_no_default_but_its_own():
     @dataclasses.dataclass(frozen=True)
     class Own(base.BaseTask):

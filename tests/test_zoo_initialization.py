@@ -24,18 +24,34 @@ from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
 from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.para import ParaGRU, ParaLSTM
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.slstm import SLSTM
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.delta_net import DeltaNet
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.gla import GLA
+from tlstm_jax.models.hgrn2 import HGRN2
+from tlstm_jax.models.lru import LRU
+from tlstm_jax.models.mamba import Mamba
+from tlstm_jax.models.mamba2 import Mamba2
+from tlstm_jax.models.matrix_lstm import MatrixLSTM
+from tlstm_jax.models.min_gru import MinGRU
+from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import DIRECTIONS, MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
+from tlstm_jax.models.retnet import RetNet
+from tlstm_jax.models.rg_lru import RGLRU
+from tlstm_jax.models.rwkv7 import RWKV7
+from tlstm_jax.models.s4d import S4D
+from tlstm_jax.models.s5 import S5
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
@@ -82,13 +98,19 @@ FAST_SLOW_PARTS = ("fast_0", "fast_1", "fast_2", "slow")
 Z = slice(4 * WIDE, None)  # an HM layer's boundary
 
 # (model, leaf, its standard deviation, which rows, which columns).
+HEADS = [model(WIDE) for model in (GLA, RetNet, HGRN2, Mamba2, MatrixLSTM, RWKV7)]
+HEADS += [DeltaNet(WIDE, gated=gated) for gated in (False, True)]
+
 NORMAL = [
     *((cell(WIDE), "input/kernel", 50**-0.5) for cell in (LSTM1997, PeepholeLSTM, LayerNormLSTM)),
     *((cell(WIDE), "input/kernel", 50**-0.5) for cell in (MILSTM, MultiplicativeLSTM, SkipRNN)),
     *((MUT(WIDE, variant=n), "input/kernel", 50**-0.5) for n in (1, 2, 3)),
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (LSTM1997, PeepholeLSTM, SkipRNN)),
     *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (LayerNormLSTM, MILSTM, MUT)),
-    *((cell(WIDE, **SCALED), "input/kernel", 0.5) for cell in (UnitaryRNN, SRU, QRNN, WaveNet)),
+    *(
+        (cell(WIDE, **SCALED), "input/kernel", 0.5)
+        for cell in (UnitaryRNN, SRU, QRNN, MinGRU, MinLSTM, WaveNet)
+    ),
     (CONV, "input/kernel", 150**-0.5),
     (CONV, "peephole/kernel", 0.1),
     (dataclasses.replace(CONV, **SCALED, peephole_scale=0.3), "input/kernel", 0.5),
@@ -159,6 +181,20 @@ NORMAL = [
     (MultidimensionalLSTM(WIDE, **SCALED), "up_left/input/kernel", 0.5),
     (SRU(WIDE), "input/kernel", 50**-0.5),
     (SRU(WIDE), "peephole/kernel", 40**-0.5),
+    (LRU(WIDE), "input/kernel", 100**-0.5),
+    (LRU(WIDE), "output/kernel", 40**-0.5),
+    (LRU(WIDE), "skip/kernel", 50**-0.5),
+    (MinGRU(WIDE), "input/kernel", 50**-0.5),
+    *((model, "query/kernel", 50**-0.5) for model in HEADS),
+    *((model(WIDE), "input/kernel", 50**-0.5) for model in (SLSTM, ParaGRU, ParaLSTM)),
+    *((model(WIDE), "recurrent/kernel", 0.5) for model in (ParaGRU, ParaLSTM)),
+    (S5(WIDE), "input/kernel", 100**-0.5),
+    (S5(WIDE), "output/kernel", 40**-0.5),
+    (S4D(WIDE), "input/kernel", 50**-0.5),
+    (S4D(WIDE), "output/real", 0.5**0.5),
+    (Mamba(WIDE), "selection/kernel", 40**-0.5),
+    (RGLRU(WIDE, num_heads=2), "gates/kernel", 20**-0.5),
+    (MinLSTM(WIDE), "input/kernel", 50**-0.5),
     (QRNN(WIDE), "input/kernel", 100**-0.5),
     (QRNN(WIDE, pooling="ifo", width=3), "input/kernel", 150**-0.5),
     (WAVENET, "input/kernel", 50**-0.5),
@@ -271,13 +307,15 @@ DRAWN = [
     PYRAMID,
 ]
 DRAWN += [FEEDBACK["lstm"], MD]
-DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), WAVENET]
+DRAWN += [*HEADS, S5(WIDE), S4D(WIDE), Mamba(WIDE), RGLRU(WIDE)]
+DRAWN += [FAST_SLOW_NONE, GRID, HM, UnitaryRNN(WIDE), SRU(WIDE), LRU(WIDE), WAVENET]
 
 
 @pytest.mark.slow(but=["WaveNet", "ConvLSTM", "TTLSTM"])
 @pytest.mark.parametrize("model", DRAWN, ids=name_of)
 def test_no_two_kernels_come_of_one_draw(model):
     drawn = {name: x for name, x in starts(model).items() if len(np.unique(x[0])) > 20}
+    drawn.pop("transition/log_gamma", None)  # follows from nu
     if model == HM:
         drawn |= {f"{name}, boundary": x[..., Z] for name, x in drawn.items() if x[..., Z].size}
     assert len(drawn) > 1
@@ -293,6 +331,35 @@ def test_phases_and_reflections_are_uniform():
         assert np.abs(values).max() <= 1
         quarters = np.histogram(values, 4, (-1, 1))[0] / values.size
         assert np.abs(quarters - 0.25).max() < 0.05
+
+
+def test_the_transitions_of_an_lru_are_uniform_on_their_ring():
+    drawn = starts(LRU(WIDE, min_radius=0.6, max_radius=0.9, max_phase=1.0))
+    nu, theta, log_gamma = (drawn[f"transition/{n}"] for n in ("nu", "theta", "log_gamma"))
+    radius = np.exp(-np.exp(nu))
+    np.testing.assert_allclose(np.exp(2 * log_gamma), 1 - radius**2, rtol=1e-4)
+    shares = ((radius**2 - 0.36) / (0.81 - 0.36), np.exp(theta))
+    for share in shares:
+        assert share.min() > -1e-4 and share.max() < 1 + 1e-4
+        quarters = np.histogram(share, 4, (0, 1))[0] / share.size
+        assert np.abs(quarters - 0.25).max() < 0.1
+
+
+def test_the_decays_of_mamba_start_in_their_ranges():
+    drawn = starts(Mamba2(400, num_heads=400))
+    step = np.log1p(np.exp(drawn["decay/bias"]))
+    share = np.log(step / 1e-3) / np.log(100)
+    assert -1e-4 < share.min() < 0.05 and 0.95 < share.max() < 1 + 1e-4
+    assert abs(share.mean() - 0.5) < 0.06
+    rate = np.exp(drawn["decay/log_a"])
+    assert 1 <= rate.min() < 2 and 15 < rate.max() <= 16 and abs(rate.mean() - 8.5) < 0.9
+
+
+def test_the_gates_of_a_matrix_lstm_start_open():
+    i, f = np.split(starts(MatrixLSTM(400, num_heads=400))["gates/bias"], 2, axis=-1)
+    assert abs(i.std() - 0.1) < 0.02 and abs(i.mean()) < 0.02
+    np.testing.assert_allclose(f.ravel()[[0, -1]], [3, 6], rtol=1e-5)
+    assert (np.diff(f) > 0).all()
 
 
 def test_full_capacity_starts_unitary():
@@ -312,7 +379,7 @@ def forget(size, value=1.0, blocks=4, at=1):
 # here; None says that they are drawn).
 F = forget(WIDE)
 CONSTANT = [
-    *((cell(WIDE), {}) for cell in (LSTM1997, SkipRNN, UnitaryRNN, SRU, QRNN)),
+    *((cell(WIDE), {}) for cell in (LSTM1997, SkipRNN, UnitaryRNN, SRU, QRNN, MinGRU, MinLSTM)),
     *((MUT(WIDE, variant=n), {}) for n in (1, 2, 3)),
     *((cell(WIDE), {"recurrent/bias": F}) for cell in (ConvLSTM, PeepholeLSTM, MultiplicativeLSTM)),
     (dataclasses.replace(CONV, forget_bias=-3.0), {"recurrent/bias": -3 * F}),
@@ -394,6 +461,22 @@ CONSTANT = [
         {"down_right/recurrent/bias": forget(WIDE, 2.0, 5)},
     ),
     (SRU(WIDE, highway_bias=-3.0), {"input/bias": forget(WIDE, -3.0, 2)}),
+    (LRU(WIDE), {f"transition/{name}": None for name in ("nu", "theta", "log_gamma")}),
+    *(
+        (model(WIDE), {"transition/log_rate": np.log(0.5), "transition/log_step": None})
+        for model in (S5, S4D)
+    ),
+    (SLSTM(WIDE, forget_bias=2.0), {"recurrent/bias": forget(WIDE, 2.0, 4)}),
+    (ParaGRU(WIDE), {}),
+    (ParaLSTM(WIDE, forget_bias=2.0), {"input/bias": forget(WIDE, 2.0, 3, 0)}),
+    (Mamba(WIDE), {"step/bias": None}),
+    (RGLRU(WIDE), {"decay/bias": None}),
+    *((model, {}) for model in (GLA(WIDE), RetNet(WIDE), HGRN2(WIDE), DeltaNet(WIDE))),
+    (DeltaNet(WIDE, gated=True), {"decay/bias": None, "decay/log_a": None}),
+    (Mamba2(WIDE), {"decay/bias": None, "decay/log_a": None}),
+    (RWKV7(WIDE), {"removed/scale": 0.85, "bonus/scale": 0.0}),
+    (MatrixLSTM(WIDE), {"gates/bias": None}),
+    (MinLSTM(WIDE, forget_bias=2.0), {"input/bias": forget(WIDE, 2.0, 3, 0)}),
     (QRNN(WIDE, pooling="ifo", forget_bias=2.0), {"input/bias": forget(WIDE, 2.0)}),
     (WAVENET, {}),
     (NeuralGPU(WIDE), {f"layer_{n}/gates/bias": 1.0 for n in (0, 1)}),

@@ -1,4 +1,4 @@
-"""QRNN, SRU and WaveNet, in parallel over time: what they are identical to and depend on."""
+"""QRNN, SRU, minGRU, minLSTM and WaveNet, in parallel over time: what they are identical to and depend on."""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,8 @@ from cases import B, I, M, T, assert_close, cell_params, jit, on_device, random_
 
 from tlstm_jax import LSTM
 from tlstm_jax.cells.sru import SRUCell
+from tlstm_jax.models.min_gru import MinGRU
+from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.qrnn import QRNN
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
@@ -147,3 +149,30 @@ def test_wavenets_layers_commute_where_none_adds_to_the_input(x64):
         params[f"layer_{n}"]["residual"] = {"kernel": np.zeros((M, M)), "bias": np.zeros(M)}
     swapped = params | {"layer_0": params["layer_1"], "layer_1": params["layer_0"]}
     assert_close(outputs(forth, params, vectors())[1], outputs(back, swapped, vectors())[1])
+
+
+def test_a_min_lstm_whose_gates_are_coupled_is_a_min_gru(x64):
+    for positive in (True, False):
+        gru, lstm = MinGRU(M, positive=positive), MinLSTM(M, positive=positive)
+        params, xs = model_params(gru)["input"], vectors()
+
+        def coupled(leaf):  # 1 - sigm(a) = sigm(-a)
+            z, n = np.split(leaf, 2, axis=-1)
+            return np.concatenate([-z, z, n], axis=-1)
+
+        both = {"input": {name: coupled(leaf) for name, leaf in params.items()}}
+        (carry, ys), (other, other_ys) = (
+            outputs(gru, {"input": params}, xs),
+            outputs(lstm, both, xs),
+        )
+        assert_close((other_ys, other.hidden), (ys, carry.hidden))
+
+
+def test_a_min_lstm_whose_gates_are_both_shut_still_averages(x64):
+    """f / (f + i) of numbers that are 0 in float32 would be 0 / 0."""
+    model, xs = MinLSTM(M), vectors().astype(np.float32)
+    params = {"input": {"kernel": np.zeros((I, 3 * M), np.float32)}}
+    params["input"]["bias"] = np.repeat(np.float32([-200.0, -200.0, 1.0]), M)
+    _, ys, *_ = model.apply(params, (), model.init_carry(B), jnp.asarray(xs))
+    halves = 1.5 * (1 - 0.5 ** np.arange(1, T + 1))
+    assert_close(ys, np.broadcast_to(halves[:, None, None], (T, B, M)), 1e-6)

@@ -25,19 +25,35 @@ from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
 from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.para import ParaGRU, ParaLSTM
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.shapes import spatial_shape
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.slstm import SLSTM
 from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.tt_lstm import TTLSTM
 from tlstm_jax.cells.unitary import FullCapacityURNN, UnitaryRNN
+from tlstm_jax.models.delta_net import DeltaNet
 from tlstm_jax.models.extended_neural_gpu import ExtendedNeuralGPU
+from tlstm_jax.models.gla import GLA
+from tlstm_jax.models.hgrn2 import HGRN2
+from tlstm_jax.models.lru import LRU
+from tlstm_jax.models.mamba import Mamba
+from tlstm_jax.models.mamba2 import Mamba2
+from tlstm_jax.models.matrix_lstm import MatrixLSTM
+from tlstm_jax.models.min_gru import MinGRU
+from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.multidimensional_lstm import MultidimensionalLSTM
 from tlstm_jax.models.neural_gpu import NeuralGPU
 from tlstm_jax.models.pyramid_lstm import PyramidLSTM
 from tlstm_jax.models.qrnn import QRNN
+from tlstm_jax.models.retnet import RetNet
+from tlstm_jax.models.rg_lru import RGLRU
+from tlstm_jax.models.rwkv7 import RWKV7
+from tlstm_jax.models.s4d import S4D
+from tlstm_jax.models.s5 import S5
 from tlstm_jax.models.sequence import as_sequence
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
@@ -162,6 +178,25 @@ COUNTS = [
     (FullCapacityURNN(2 * M), 2 * J * M + 2 * M * M + M),
     *((MultidimensionalLSTM(M, directions=n), n * 5 * M * (J + 2 * M + 1)) for n in (1, 2, 4)),
     (MultidimensionalLSTM(4 * M, merge="concatenate"), 4 * 5 * M * (J + 2 * M + 1)),
+    (LRU(M, state_features=N), 3 * N + 2 * J * N + 2 * N * M + J * M),
+    (MinGRU(M), 2 * M * (J + 1)),
+    (MinLSTM(M), 3 * M * (J + 1)),
+    (S5(M, state_features=N), 3 * N + 2 * J * N + 2 * N * M + J * M),
+    (S4D(M, state_features=N), J * M + 3 * M + 4 * N * M),
+    (Mamba(M, state_features=N, step_rank=L), J * M + M * (2 * L + 2 * N + 2) + N * M),
+    (RGLRU(2 * M, num_heads=2), 2 * M * (J + 1) + 4 * M * M + 4 * M + 2 * M),
+    (SLSTM(2 * M, num_heads=2), 8 * M * (J + 1) + 8 * M * M),
+    (ParaGRU(M), 3 * M * (J + 2)),
+    (ParaLSTM(M), 3 * M * (J + 2) + 2 * M),
+    # Two heads, of keys of N.
+    (GLA(2 * M, key_features=N), 2 * J * (3 * N + M) + 2 * N),
+    (RetNet(2 * M, key_features=N), 2 * J * (2 * N + M)),
+    (HGRN2(2 * M, key_features=N), 2 * J * (2 * N + M) + 2 * N),
+    (Mamba2(2 * M, key_features=N), 2 * J * (M + N + 1) + 6),
+    (MatrixLSTM(2 * M, key_features=N), 2 * J * (2 * N + 2 * M + 2) + 4 + 2 * M),
+    (DeltaNet(2 * M, key_features=N), 2 * J * (2 * N + M + 1) + 2),
+    (DeltaNet(2 * M, key_features=N, gated=True), 2 * J * (2 * N + M + 2) + 6),
+    (RWKV7(2 * M, key_features=N), 2 * J * (4 * N + M) + 10 * N),
     (SRU(M, version=2017), 4 * J * M + 2 * M),
     (SRU(M), 4 * J * M + 4 * M),
     (SRU(J), 3 * J * J + 4 * J),  # as wide as its input, which then needs no matrix

@@ -33,6 +33,9 @@ REFERENCES = {
     "sru_2017_square": (("sru",), {"version": 2017}),  # as many inputs as features: no fourth block
     "sru_2018": (("sru",), {"version": 2018, "scale": 1.0}),
     "sru_2018_square": (("sru",), {"version": 2018, "scale": 3**0.5}),
+    "lru": (("lru-pytorch",), {"state_features": 3}),
+    "min_gru": (("minGRU-pytorch",), {}),
+    "min_lstm": (("minGRU-pytorch",), {}),
     "wavenet": (("wavenet-vocoder",), {"skip_features": 5, "dilations": (1, 2)}),
 }
 MODELS = {
@@ -47,6 +50,9 @@ MODELS = {
     "rhn": ("cells.rhn", "RHN"),
     "mut": ("cells.mut", "MUT"),
     "sru": ("models.sru", "SRU"),
+    "lru": ("models.lru", "LRU"),
+    "min_gru": ("models.min_gru", "MinGRU"),
+    "min_lstm": ("models.min_lstm", "MinLSTM"),
     "wavenet": ("models.wavenet", "WaveNet"),
 }
 # Of float64 and float32 runs, relative to an array's largest number: how much two orders of the

@@ -113,6 +113,55 @@ def lstm_1997(params, xs):
     return run(states)
 
 
+def slstm(params, xs):
+    """Without the stabilizer: c' = s(f) c + e^i tanh(z), n' = s(f) n + e^i, h' = s(o) c' / n'."""
+    kernel, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]
+    H, width, _ = kernel.shape
+    M = H * width
+    U = np.zeros((M, 4 * M))
+    for n in range(H):
+        rows = slice(n * width, (n + 1) * width)
+        for gate, block in enumerate(np.split(kernel[n], 4, axis=-1)):
+            U[rows, gate * M + n * width : gate * M + (n + 1) * width] = block
+    h = c = n = zeros(xs, M)
+    m, states = np.full_like(h, -np.inf), []
+    for x in xs:
+        i, f, z, o = blocks(project(params["input"], x) + h @ U + b, 4)
+        c = sigmoid(f) * c + np.exp(i) * np.tanh(z)
+        n = sigmoid(f) * n + np.exp(i)
+        m = np.maximum(np.log(sigmoid(f)) + m, i)
+        h = sigmoid(o) * c / n
+        states.append((h, np.concatenate([c * np.exp(-m), n * np.exp(-m), m], axis=-1)))
+    return run(states)
+
+
+def para_gru(params, xs):
+    """A GRU, reset before, whose U are diagonal matrices."""
+    U_z, U_r, U_n = map(np.diag, params["recurrent"]["kernel"])
+    h, states = zeros(xs, len(U_z)), []
+    for x in xs:
+        z, r, n = blocks(project(params["input"], x), 3)
+        z, r = sigmoid(z + h @ U_z), sigmoid(r + h @ U_r)
+        h = (1 - z) * h + z * np.tanh(n + (r * h) @ U_n)
+        states.append((h,))
+    return run(states)
+
+
+def para_lstm(params, xs):
+    """f = s(.. + p_f c), c' = f c + (1 - f) g, o = s(.. + p_o c'), h' = o tanh(c'); diagonal U."""
+    U_f, U_g, U_o = map(np.diag, params["recurrent"]["kernel"])
+    p_f, p_o = params["peephole"]["kernel"]
+    h = c = zeros(xs, len(p_f))
+    states = []
+    for x in xs:
+        f, g, o = blocks(project(params["input"], x), 3)
+        f, g = sigmoid(f + h @ U_f + p_f * c), np.tanh(g + h @ U_g)
+        c = f * c + (1 - f) * g
+        h = sigmoid(o + h @ U_o + p_o * c) * np.tanh(c)
+        states.append((h, c))
+    return run(states)
+
+
 def peephole_lstm(params, xs):
     """i = s(.. + p_i c), f = s(.. + p_f c), c' = f c + i g, o = s(.. + p_o c'), h' = o tanh(c')."""
     U, b = params["recurrent"]["kernel"], params["recurrent"]["bias"]

@@ -12,7 +12,7 @@ number of spatial axes [T, B, ..spatial.., I].
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import jax
 import numpy as np
@@ -226,6 +226,12 @@ class Task(Protocol):
     class_names: Sequence[str]  # names of the outputs
     metric_labels: Mapping[str, str]  # of metrics on learning curves, in place of their names
     about: str  # a line on its data, for the screen; "" for none
+    length_setting: (
+        str | None
+    )  # in which the length of a sequence is, if it is tried on longer ones
+
+    def longer(self, times: int) -> Self:
+        """The task whose sequences are so many times as long, where it has a `length_setting`."""
 
     def notes(self, split: str) -> Mapping[str, int | float | str]:
         """What to show beside the metrics of `split`, by name: what they leave out, say."""

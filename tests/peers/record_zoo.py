@@ -38,11 +38,15 @@ FUNCTIONS = {
     "sru_2017_square": zoo_special.sru,
     "sru_2018": zoo_special.sru,
     "sru_2018_square": zoo_special.sru,
+    "lru": zoo_special.lru,
+    "min_gru": zoo_special.min_gru,
+    "min_lstm": zoo_special.min_lstm,
     "wavenet": zoo_special.wavenet,
 }
 # Biases that keep most units in front of wavenet's rectifiers alive, but not all.
 BEFORE_RELU = ("skip/bias", "post/bias")
-FLOAT32_ONLY = ("gru_before",)  # Keras' matmul makes float32 of float64
+# Keras' matmul makes float32 of float64; lru-pytorch keeps its outputs in float32.
+FLOAT32_ONLY = ("gru_before", "lru")
 
 
 def run_reference(name, *, steps=6, batch=2, inputs=3, features=4, dtype=torch.float64, seed=0):

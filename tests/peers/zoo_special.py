@@ -1,4 +1,4 @@
-"""References that are written each in its own way: haste, labml, sru and wavenet_vocoder."""
+"""References that are written each in its own way: haste, labml, sru, minGRU and others."""
 
 import os
 import pathlib
@@ -137,6 +137,68 @@ def sru(I, M, dtype, version, scale=1.0):
     if not old:
         shapes["peephole/kernel"] = (2, M)
     return shapes, (M,), run
+
+
+def lru(I, M, dtype, state_features):
+    """It returns outputs alone; states are read by one that has them as its outputs."""
+    N, module = state_features, load("LRU_pytorch.LRU").LRU
+
+    def run(p, xs, states):
+        weights = {
+            "nu_log": p["transition/nu"],
+            "theta_log": p["transition/theta"],
+            "gamma_log": p["transition/log_gamma"],
+            "B": torch.complex(*p["input/kernel"].T.reshape(2, N, I)),
+        }
+        C, unit = p["output/kernel"], torch.eye(N, dtype=dtype)
+        zero = torch.zeros_like(unit)
+        reads = torch.complex(torch.cat([unit, zero]), torch.cat([zero, -unit]))  # Re h, Im h
+        of_y = weights | {"C": torch.complex(C[:N].T, -C[N:].T), "D": p["skip/kernel"].T}
+        of_h = weights | {"C": reads, "D": torch.zeros(2 * N, I, dtype=dtype)}
+
+        def of_example(module, weights):
+            each = zip(xs.unbind(1), states[0], strict=True)  # it resets between examples
+            return torch.stack(
+                [call(module, weights, x, torch.complex(*h.chunk(2))) for x, h in each], 1
+            )
+
+        ys, hs = (
+            of_example(module(I, size, N), weights) for size, weights in ((M, of_y), (2 * N, of_h))
+        )
+        return ys, (hs[-1],)
+
+    transition = {f"transition/{name}": (N,) for name in ("nu", "theta", "log_gamma")}
+    kernels = {"input/kernel": (I, 2 * N), "output/kernel": (2 * N, M), "skip/kernel": (I, M)}
+    return transition | kernels, (2 * N,), run
+
+
+def min_gru(I, M, dtype):
+    return _minimal("minGRU", "to_hidden_and_gate", (1, 0), I, M, dtype)
+
+
+def min_lstm(I, M, dtype):
+    return _minimal("minLSTM", "to_hidden_and_f_i_gate", (2, 0, 1), I, M, dtype)
+
+
+def _minimal(name, layer, order, I, M, dtype):
+    """One step a call, since in several the package takes logarithms of states: positive ones only.
+
+    Its linear layer has no bias, and gets one here.
+    """
+    made = getattr(load(f"minGRU_pytorch.{name}"), name)
+    module = made(I, expansion_factor=M / I, proj_out=False)
+    setattr(module, layer, torch.nn.Linear(I, len(order) * M))
+    module = module.to(dtype)
+
+    def step(p, x, states):
+        weights = {
+            f"{layer}.weight": reorder(p["input/kernel"], order).T,
+            f"{layer}.bias": reorder(p["input/bias"], order),
+        }
+        return (call(module, weights, x[:, None], states[0][:, None])[:, 0],)
+
+    G = len(order) * M
+    return {"input/kernel": (I, G), "input/bias": (G,)}, (M,), over_time(step)
 
 
 def wavenet(I, M, dtype, skip_features, dilations):

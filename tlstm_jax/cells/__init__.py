@@ -17,11 +17,13 @@ from tlstm_jax.cells.mi_lstm import MILSTM
 from tlstm_jax.cells.multiplicative_lstm import MultiplicativeLSTM
 from tlstm_jax.cells.multiplicative_rnn import MultiplicativeRNN
 from tlstm_jax.cells.mut import MUT
+from tlstm_jax.cells.para import ParaGRU, ParaLSTM
 from tlstm_jax.cells.peephole_lstm import PeepholeLSTM
 from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
 from tlstm_jax.cells.rhn import RHN
 from tlstm_jax.cells.row_lstm import RowLSTM
 from tlstm_jax.cells.skip_rnn import SkipRNN
+from tlstm_jax.cells.slstm import SLSTM
 from tlstm_jax.cells.sru import SRUCell
 from tlstm_jax.cells.tensorized import TensorizedLSTM, TensorizedRNN
 from tlstm_jax.cells.tt_lstm import TTLSTM
@@ -37,6 +39,7 @@ __all__ = [
     "MILSTM",
     "MUT",
     "RHN",
+    "SLSTM",
     "TTLSTM",
     "ConvLSTM",
     "Elman",
@@ -50,6 +53,8 @@ __all__ = [
     "LayerNormLSTM",
     "MultiplicativeLSTM",
     "MultiplicativeRNN",
+    "ParaGRU",
+    "ParaLSTM",
     "PeepholeLSTM",
     "RecurrentDropout",
     "ResetBeforeGRU",

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from tlstm_jax.devices import layout
+from tlstm_jax.recurrence import parallel
 from tlstm_jax.recurrence.deferred import deferred
 from tlstm_jax.recurrence.fused import loop as fused
 from tlstm_jax.recurrence.loop import Inputs, is_split, scan
 from tlstm_jax.typing import Array, Carry, Cell, Observe, Params, PyTree
 
-ENGINES = ("auto", "deferred", "cudnn", "fused", "scan")
+ENGINES = ("auto", "deferred", "cudnn", "fused", "parallel", "scan")
 
 
 def check_engine(engine: str) -> None:
@@ -46,9 +47,10 @@ def run(
     separate = plain and observe is None and not _couples_examples(cell)
     is_deferred = engine == "deferred" and separate and inputs.noise is None and is_split(cell)
     shards = layout.num_shards(inputs.xs.shape[1]) if separate else 1
-    if engine == "fused" and (not separate or inputs.noise is not None or shards > 1):
+    alone = not separate or inputs.noise is not None or shards > 1
+    if engine in ("fused", "parallel") and alone:
         raise ValueError(
-            "engine is 'fused', which takes no noise, observe, several devices, reset with "
+            f"engine is {engine!r}, which takes no noise, observe, several devices, reset with "
             "initial, nor cells that couple examples; accepted with these are auto, deferred, scan"
         )
 
@@ -56,6 +58,9 @@ def run(
         def steps(carry: Carry, inputs: Inputs) -> tuple[Carry, tuple]:
             if engine == "fused":
                 carry, ys = fused.run(cell, params, carry, inputs)
+                return carry, (ys, None)
+            if engine == "parallel":
+                carry, ys, _ = parallel.run(cell, params, carry, inputs)
                 return carry, (ys, None)
             if is_deferred:
                 carry, ys = deferred(cell, params, carry, inputs)

@@ -10,7 +10,13 @@ from tlstm_jax.typing import Array
 
 
 def linear_recurrence(
-    f: Array, u: Array, c: Array, lengths: Array | None = None, reset: Array | None = None
+    f: Array,
+    u: Array,
+    c: Array,
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    *,
+    pairs: bool = False,
 ) -> tuple[Array, Array]:
     """c_t = f_t * c_{t-1} + u_t by an associative scan, in O(log T) sequential steps.
 
@@ -19,21 +25,30 @@ def linear_recurrence(
       c: the state before, [B, M].
       lengths: [B] int or None: beyond an example's length, its state is kept.
       reset: [T, B] bool or None: where True, c_{t-1} is 0.
+      pairs: whether all are complex numbers, [Re, Im] along M.
 
     Returns:
       (the last state [B, M], all states [T, B, M]).
     """
+    times = complex_times if pairs else jnp.multiply
     if reset is not None:
         f = select(reset, jnp.zeros_like(f), f)
     if lengths is not None:
-        f, u = select(sequence_mask(f, lengths), (f, u), (jnp.ones_like(f), jnp.zeros_like(u)))
+        unit = jnp.ones_like(f).at[..., f.shape[-1] // 2 :].set(0) if pairs else jnp.ones_like(f)
+        f, u = select(sequence_mask(f, lengths), (f, u), (unit, jnp.zeros_like(u)))
 
     def compose(first: tuple[Array, Array], then: tuple[Array, Array]) -> tuple[Array, Array]:
-        return first[0] * then[0], first[1] * then[0] + then[1]
+        return times(first[0], then[0]), times(first[1], then[0]) + then[1]
 
     decay, driven = lax.associative_scan(compose, (f, u))
-    cs = decay * jnp.broadcast_to(c[None], decay.shape) + driven
+    cs = times(decay, jnp.broadcast_to(c[None], decay.shape)) + driven
     return cs[-1], cs
+
+
+def complex_times(a: Array, b: Array) -> Array:
+    """The products of complex numbers, [Re, Im] along the last axis."""
+    (a, a_imag), (b, b_imag) = (jnp.split(x, 2, axis=-1) for x in (a, b))
+    return jnp.concatenate([a * b - a_imag * b_imag, a * b_imag + a_imag * b], axis=-1)
 
 
 def segment_ids(reset: Array | None, lengths: Array | None) -> Array | None:

@@ -70,7 +70,9 @@ def unroll(
         `noise`, `observe`, and `reset` with `initial` run on. "cudnn" (`recurrence.cudnn`) is
         cuDNN's LSTM, on one NVIDIA device: for `LSTM` in float32 with vectors, or tokens of a
         vocabulary up to 1,024, and lengths, without reset, noise, observe and remat_every. "fused"
-        (`recurrence.fused`) is one Pallas kernel for all steps, for some cells, on CUDA. "auto" is
+        (`recurrence.fused`) is one Pallas kernel for all steps, for some cells, on CUDA. "parallel"
+        (`recurrence.parallel`) solves for all steps at once, for small or elementwise states, and
+        falls back to the loop; `unroll_parallel` also returns how it went. "auto" is
         cuDNN where that applies, and the deferred engine elsewhere, under vmap, and in programs
         compiled by a process without an NVIDIA device. Where arrays are sharded only by the
         `in_shardings` of a jit, choose "deferred": cuDNN would compute the full batch on each

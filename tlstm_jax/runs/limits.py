@@ -15,7 +15,7 @@ _MOST_COPIES = 256  # of what is traced once for each
 _MOST_AXES = 5  # the kernel and the unrolled locations grow exponentially with them
 _MOST_CORES = 20  # of a tensor train; 2^20 has no more factors
 
-_COPIES = ("num_layers", "depth", "num_fast", "width", "relaxation")
+_COPIES = ("num_layers", "depth", "num_fast", "width", "relaxation", "num_heads", "block_conv_size")
 _MOST_LENGTHS = {"tensor_shape": _MOST_AXES}
 _MOST_LENGTHS |= dict.fromkeys(("tt_shape", "tt_input_shape"), _MOST_CORES)
 _LEAST = {"seed": -(2**31)}  # where it is not 1

@@ -1,8 +1,9 @@
 """The outcome of a run: the checkpoint to resume from, and the results at its end."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,6 +17,22 @@ from tlstm_jax.training import checkpointing
 from tlstm_jax.training.progress import finished
 from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
+
+TIMES = (2, 4, 8)  # the trained length, on which tasks with a `length_setting` are tested as well
+
+
+def of_longer(task: Task, evaluate: Callable[[Task], Mapping[str, float]]) -> dict[str, Any]:
+    """{"longer": {"2": metrics, ..}} of sequences of 2, 4, 8 times the length; else {}.
+
+    What the task does not have, more pairs than there are keys say, is left out.
+    """
+    if task.length_setting is None:
+        return {}
+    found = {}
+    for times in TIMES:
+        with contextlib.suppress(ValueError):
+            found[str(times)] = task.longer(times)
+    return {"longer": {times: or_none(evaluate(longer)) for times, longer in found.items()}}
 
 
 def or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
@@ -40,16 +57,20 @@ def write_results(
     like = training.abstract_state(network, task, train, layout)
     best = checkpointing.restore(directory.checkpoints, like, step="best")
     last = checkpointing.restore(directory.checkpoints, like).progress
-    test = training.evaluate(
-        network,
-        task,
-        best.state.params,
-        best.state.model_state,
-        jax.device_put(task.data) if layout is None else layout.put(task.data),
-        split="test",
-        key=training.eval_key(best.state),
-        layout=layout,
-    )
+    data = jax.device_put(task.data) if layout is None else layout.put(task.data)
+
+    def evaluate(task: Task) -> dict[str, float]:
+        return training.evaluate(
+            network,
+            task,
+            best.state.params,
+            best.state.model_state,
+            data,
+            split="test",
+            key=training.eval_key(best.state),
+            layout=layout,
+        )
+
     records = directory.read_metrics()
     results = {
         **task.notes("test"),
@@ -57,7 +78,8 @@ def write_results(
         "seconds": records[-1]["seconds"] if records else 0.0,
         "parameters": sum(p.size for p in jax.tree.leaves(best.state.params)),
         **dataclasses.asdict(last),
-        "test": or_none(test),
+        "test": or_none(evaluate(task)),
+        **of_longer(task, evaluate),
     }
     if task.autoregressive:
         results["comparable"] = network.causal

@@ -10,6 +10,7 @@ from tlstm_jax.cells.recurrent_dropout import RecurrentDropout
 from tlstm_jax.cells.zoneout import Zoneout
 from tlstm_jax.models.adaptive_computation import AdaptiveComputation, check_cost
 from tlstm_jax.models.bidirectional import Bidirectional
+from tlstm_jax.models.block import Block
 from tlstm_jax.models.chain import Chain
 from tlstm_jax.models.dropout import Dropout
 from tlstm_jax.models.learned_carry import LearnedCarry
@@ -29,6 +30,11 @@ class Wrapping:
       bidirectional: whether every layer runs in both directions of time; not causal.
       residual: whether there are residual connections around all layers but the first.
       skip_connections: whether all layers see the input, and all are read out.
+      block: whether every layer is in a block, with a residual connection around it.
+      block_features: the width of a block's outputs; None: as many as the model has.
+      block_normalize: whether a block's inputs and its model's outputs are normalized.
+      block_conv_size: steps that a block's convolution before the model sees; 1: there is none.
+      block_gate: whether a block's outputs are gated.
       input_dropout: rate of dropout on inputs.
       dropout: rate of dropout on the outputs of every layer.
       variational_dropout: whether these masks are the same for all time steps.
@@ -44,13 +50,19 @@ class Wrapping:
       ponder_cost: the cost of each time, added to the loss; None: 0.01.
       ponder_epsilon: by how much the halting probabilities of an input may miss 1.
       remat_every: save a cell's carry only every so many steps, recompute the rest; None: save all.
-      engine: what runs a cell over time, with which gradient: auto, deferred, cudnn, fused or scan.
+      engine: what runs a cell over time, with which gradient: auto, deferred, cudnn, fused,
+        parallel or scan.
     """
 
     num_layers: int = 1
     bidirectional: bool = False
     residual: bool = False
     skip_connections: bool = False
+    block: bool = False
+    block_features: int | None = None
+    block_normalize: bool = True
+    block_conv_size: int = 4
+    block_gate: bool = True
     input_dropout: float = 0.0
     dropout: float = 0.0
     variational_dropout: bool = False
@@ -78,6 +90,11 @@ class Wrapping:
             raise ValueError(
                 f"ponder_epsilon is {self.ponder_epsilon}; accepted are numbers in [0, 1)"
             )
+        check_size("block_conv_size", self.block_conv_size)
+        if self.block_features is not None:
+            check_size("block_features", self.block_features)
+        if self.block and self.residual:
+            raise ValueError("residual is True; accepted with block is False")
         if self.skip_connections and self.residual:
             raise ValueError("residual is True; accepted with skip_connections is False")
         if self.max_ponder and self.learned_carry:
@@ -147,6 +164,16 @@ class Wrapping:
         if self.bidirectional:
             model = Bidirectional(model, model)
         skips = self.skip_connections and self.num_layers > 1
+        if self.block:
+            with _naming("block", True):
+                model = Block(
+                    model,
+                    self.block_features or model.features,
+                    embed=n == 0 or skips,
+                    normalize=self.block_normalize,
+                    conv_size=self.block_conv_size,
+                    gate=self.block_gate,
+                )
         model = self._dropout(model, 0.0 if n or skips else self.input_dropout, self.dropout)
         return Residual(model) if self.residual and n else model
 

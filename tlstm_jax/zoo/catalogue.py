@@ -35,6 +35,7 @@ from tlstm_jax.names import accepted, find, is_own
 from tlstm_jax.typing import Cell, SequenceModel
 from tlstm_jax.zoo.entries import Entry
 from tlstm_jax.zoo.makers import dilated, gru, hm_lstm, row_lstm, stacked_lstm, tlstm, trnn
+from tlstm_jax.zoo.modern import MODERN
 
 _TENSORIZED = (
     'He et al., "Wider and Deeper, Cheaper and Faster: Tensorized LSTMs for Sequence Learning", '
@@ -277,6 +278,7 @@ MODELS: Mapping[str, Entry] = {
         "ICML 2015",
         checked="torchrecurrent",
     ),
+    **MODERN,
 }
 
 

@@ -14,6 +14,7 @@ KINDS = {
     "cell": "one step at a time, each example on its own",
     "composed": "of cells or models",
     "parallel": "all time steps at once, without matrix products in a loop over time",
+    "chunked": "some time steps at once, and a loop over such chunks",
     "sequential": "its own loop over time, for the entire batch",
 }
 _LOOPS = ("scan", "while")
@@ -25,6 +26,8 @@ def kind_of(model: Cell | SequenceModel) -> str:
         return "cell"
     if any(hasattr(part, "step") or hasattr(part, "apply") for part in _fields(model)):
         return "composed"
+    if hasattr(model, "chunk_size"):
+        return "chunked"
     return "sequential" if _multiplies_in_a_loop(model) else "parallel"
 
 

@@ -173,6 +173,9 @@ def idle_settings(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any
     nothing = (None, 0.0, known["carry_scale"])  # 0.0: what runs were written with by default
     if s["carry_scale"] not in nothing and not s["learned_carry"]:
         idle["carry_scale"] = (known["carry_scale"], "without learned_carry")
+    for of_block in ("features", "normalize", "conv_size", "gate"):
+        if not s["block"] and s[f"block_{of_block}"] != known[f"block_{of_block}"]:
+            idle[f"block_{of_block}"] = (known[f"block_{of_block}"], "without block")
     for of_pondering in ("ponder_cost", "ponder_epsilon"):  # of one inner step, N and R are 1
         if s["max_ponder"] in (0, 1) and s[of_pondering] != known[of_pondering]:
             idle[of_pondering] = (known[of_pondering], "without max_ponder of 2 or more")
