@@ -9,12 +9,19 @@ import pytest
 from tlstm_jax import training, zoo
 from tlstm_jax.scripts.compare import members as compare
 from tlstm_jax.scripts.compare import rows as program
-from tlstm_jax.scripts.compare.pictures import plot_row
+from tlstm_jax.scripts.compare.page import render
+from tlstm_jax.scripts.compare.pictures import plot_rows
 from tlstm_jax.tasks.catalogue import TASKS
 from tlstm_jax.tasks.memorization import memorization
 from tlstm_jax.training.settings import TrainSettings
 
 TASK = {"num_symbols": 2, "alphabet_size": 3, "batch_size": 4, "eval_samples": 250}
+ROW = {
+    **{"features": 4, "parameters": 9, "seconds": 1.0, "device": "cpu", "commit": "a"},
+    **{"metric": "accuracy", "settings": {"learning_rate": 0.1}, "units": [40, 80]},
+    **{"valid": [[0.5, 0.6], [0.4, 0.7]], "test": [0.5, 0.6], "longer": {}},
+}
+TIMES = {"milliseconds": 2.0, "times_lstm": 0.5, "tokens_per_second": 1234.5}
 COLUMN = compare.Column("two of three", "memorization", TASK, 20)
 
 
@@ -85,22 +92,25 @@ def test_a_training_has_up_to_twelve_evaluations(num_steps, every, number):
 @pytest.mark.slow
 def test_rows_are_written_once_and_make_the_table(small, tmp_path, capsys, monkeypatch):
     for name in ("elman", "gru"):
-        assert compare.train_row(tmp_path / f"{name}.json", [COLUMN], 500, 1.0) == name
+        path = program.Folder(tmp_path).row("memorization", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert compare.train_row(path, COLUMN, 500, 1.0) == f"{name}, two of three"
     monkeypatch.setattr(
         program, "_train", lambda paths, *_: pytest.fail(f"again: {paths}") if paths else None
     )
-    monkeypatch.setattr(compare, "time_row", lambda *_: {"milliseconds": 2.0, "times_lstm": 0.5})
+    monkeypatch.setattr(compare, "time_row", lambda *_: TIMES)
     call(tmp_path, "gru", "elman")
     table = (tmp_path / "comparison.md").read_text()
-    assert table.startswith("# All models with one budget: two of three\n")
-    assert "\n    python -m scripts.compare --tasks=memorization\n" in table
+    assert table.startswith("# All models with one budget\n")
+    assert "\n    python -m scripts.compare\n" in table
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert [row.split("`")[1] for row in rows] == ["elman", "gru"]
     for name, row in zip(("elman", "gru"), rows, strict=True):
-        written = json.loads((tmp_path / f"{name}.json").read_text())
-        tests = [100 * value for value in written["columns"]["two of three"]["test"]]
-        assert f"{sum(tests) / 3:.1f} ±" in row and "2.0 (0.5)" in row
-        assert written["milliseconds"] == 2.0
+        written = json.loads(program.Folder(tmp_path).row("memorization", name).read_text())
+        tests = [100 * value for value in written["test"]]
+        assert f"{sum(tests) / 3:.1f} ±" in row and "| 2.0 (0.5) | 1,200 |" in row
+        assert written["longer"] == {} and written["device"] == "cpu"
+        assert json.loads(program.Folder(tmp_path).time(name).read_text()) == TIMES
     assert "80 samples of two of three" in " ".join(table.split())
     printed = capsys.readouterr().out
     assert str(tmp_path / "comparison.md") in printed and str(tmp_path / "curves") in printed
@@ -111,49 +121,77 @@ def test_rows_are_written_once_and_make_the_table(small, tmp_path, capsys, monke
 
 def test_refuses_other_conditions_and_unknown_models(small, tmp_path, monkeypatch):
     monkeypatch.setattr(program, "_train", lambda *_: None)
+    monkeypatch.setattr(program, "render", lambda *_: "")
+    call(tmp_path, "elman")
     with pytest.raises(ValueError, match="model is 'no'; accepted are"):
         call(tmp_path, "no")
     with pytest.raises(ValueError, match="model is ''; accepted are"):
         call(tmp_path)
     with pytest.raises(ValueError, match="task is 'pdigits'; accepted are memorization"):
         call(tmp_path, "elman", tasks=("pdigits",))
-    (tmp_path / "conditions.json").write_text('{"parameters": 1}')
+    conditions = program.Folder(tmp_path).conditions("memorization")
+    conditions.write_text('{"parameters": 1}')
     with pytest.raises(ValueError, match=r"holds rows made under {'parameters': 1}; accepted"):
         call(tmp_path, "elman")
 
 
-def test_the_chosen_tasks_are_the_columns_and_a_folder_has_one_choice(tmp_path, monkeypatch):
+def test_only_what_is_missing_is_trained_of_models_that_a_task_is_for(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(program, "_train", lambda paths, columns, *_: asked.extend(columns))
-    for tasks in (["pdigits", "addition"], ["pdigits"]):
-        with pytest.raises((FileNotFoundError, ValueError)) as refused:
-            call(tmp_path, "elman", tasks=tasks)
-    assert [column.task for column in asked] == ["addition", "pdigits"]
-    assert "holds rows made under {'tasks': ['addition', 'pdigits']," in str(refused.value)
+    monkeypatch.setattr(program, "_train", lambda missing, *_: asked.extend(missing))
+    monkeypatch.setattr(program, "render", lambda *_: "")
+    there = program.Folder(tmp_path).row("pdigits", "gru")
+    there.parent.mkdir(parents=True)
+    there.write_text(json.dumps(ROW))
+    monkeypatch.setattr(compare, "time_row", lambda *_: TIMES)
+    call(
+        tmp_path,
+        "gru",
+        "conv_lstm",
+        "neural_gpu",
+        tasks=("rows_digits", "pdigits", "multi_query_recall"),
+    )
+    assert [(c.task, path.stem) for path, c in asked] == [
+        ("multi_query_recall", "gru"),
+        ("multi_query_recall", "neural_gpu"),
+        ("rows_digits", "conv_lstm"),
+    ]
+    with pytest.raises(ValueError, match="model is conv_lstm; accepted on pdigits are"):
+        call(tmp_path, "conv_lstm", tasks=("pdigits",))
 
 
 @pytest.mark.parametrize(
-    ("title", "units", "valid"),
+    "wrong",
     [
-        ("two of three", 80, [0.5, 0.6]),  # of before there were curves
-        ("two of three", [40, 80], [[0.5], [0.6]]),
-        ("another", [80], [[0.5], [0.6]]),
+        {"units": 80, "valid": [0.5, 0.6]},
+        {"valid": [[0.5], [0.6]]},
+        {"test": None},
+        {"features": "many"},
     ],
 )
-def test_a_row_without_its_curves(title, units, valid, small, tmp_path):
-    column = {"metric": "accuracy", "units": units, "valid": valid, "test": [0.5, 0.6]}
-    row = {"features": 4, "parameters": 9, "seconds": 1, "columns": {title: column}}
-    (tmp_path / "lstm.json").write_text(json.dumps(row))
-    with pytest.raises(ValueError, match=r"lstm\.json is damaged; accepted is a row"):
-        call(tmp_path, "lstm")
-    assert json.loads((tmp_path / "lstm.json").read_text()) == row
+def test_a_row_that_is_damaged(wrong, small, tmp_path):
+    path = program.Folder(tmp_path).row("memorization", "lstm")
+    path.parent.mkdir(parents=True)
+    for row in (ROW | wrong, [], {}):
+        path.write_text(json.dumps(row))
+        with pytest.raises(ValueError, match=r"lstm\.json is damaged; accepted is a row"):
+            call(tmp_path, "lstm")
+        assert json.loads(path.read_text()) == row
 
 
-@pytest.mark.parametrize("row", ["[]", "{}", '{"channels": 4, "columns": {"a": 1}, "seconds": 1}'])
-def test_a_file_that_is_no_row(row, small, tmp_path):
-    (tmp_path / "lstm.json").write_text(row)
-    with pytest.raises(ValueError, match=r"lstm\.json is damaged; accepted is a row"):
-        call(tmp_path, "lstm")
+def test_the_page_has_both_lengths_and_says_what_diverged_and_what_is_not_there():
+    longer = ROW | {"longer": {"2": [1.0, 1.0], "8": [0.25, 0.75]}}
+    rows = {"lstm": {"state_tracking": longer, "pdigits": ROW | {"test": [0.5, None]}}}
+    rows["gru"] = {"pdigits": ROW}
+    times = {"lstm": TIMES, "gru": TIMES | {"tokens_per_second": None}}
+    columns = {c.task: c for c in compare.COLUMNS}
+    shared = {"parameters": 500, "seeds": [0, 1], "search": {"learning_rate": [0.1]}}
+    shared |= {"rungs": [10], "evaluations": 12}
+    page = render(rows, times, {"state_tracking": shared, "pdigits": shared})
+    head, _, lstm, gru = [line for line in page.splitlines() if line.startswith("|")]
+    assert head.endswith(f"| {columns['state_tracking'].title}: % | permuted 8x8 digits: % |")
+    assert lstm.endswith("| 2.0 (0.5) | 1,200 | 55.0 ± 7.1; 50.0 ± 35.4 | diverged (1 of 2) |")
+    assert gru.endswith("| 2.0 (0.5) |  |  | 55.0 ± 7.1 |")
+    assert "of sequences 8 times as long" in " ".join(page.split())
 
 
 @pytest.mark.slow
@@ -176,13 +214,13 @@ def test_all_models_get_the_same_search():
 
 
 def row_of(*curves, units=(40, 80), metric="accuracy"):
-    column = {"metric": metric, "units": list(units), "valid": list(map(list, curves))}
-    return {"columns": {"two of three": column}}
+    row = {"metric": metric, "units": list(units), "valid": list(map(list, curves))}
+    return {"pdigits": row}
 
 
 def test_the_picture_has_a_line_of_each_seed_their_mean_and_that_of_the_lstm():
     row, lstm = row_of((0.2, 0.6), (0.4, 0.8)), row_of((0.1, 0.1), (0.3, 0.5))
-    figure = plot_row(row, title="GRU", reference=lstm)
+    figure = plot_rows(row, title="GRU", reference=lstm)
     (axis,) = figure.axes
     drawn = [line.get_ydata().tolist() for line in axis.lines]
     assert [np.round(line, 3).tolist() for line in drawn] == [
@@ -194,20 +232,12 @@ def test_the_picture_has_a_line_of_each_seed_their_mean_and_that_of_the_lstm():
     assert all(line.get_xdata().tolist() == [40, 80] for line in axis.lines)
     legend = [text.get_text() for text in axis.get_legend().get_texts()]
     assert legend == ["LSTM, mean", "a seed", "mean"]
-    assert (axis.get_xlabel(), axis.get_title()) == ("samples seen", "two of three")
-    assert len(plot_row(row, title="LSTM").axes[0].lines) == 3
+    assert (axis.get_xlabel(), axis.get_title()) == ("samples seen", "permuted 8x8 digits")
+    assert len(plot_rows(row, title="LSTM").axes[0].lines) == 3
 
 
 def test_the_mean_ends_where_a_seed_has_diverged():
-    figure = plot_row(row_of((2.5, None), (2.4, 2.3), metric="bpc"), title="IRNN")
+    figure = plot_rows(row_of((2.5, None), (2.4, 2.3), metric="bpc"), title="IRNN")
     *_, mean = figure.axes[0].lines
     assert mean.get_ydata().tolist() == pytest.approx([2.45, np.nan], nan_ok=True)
     assert figure.axes[0].get_xlabel() == "characters seen"
-
-
-def test_accuracies_of_the_algorithmic_tasks_are_of_symbols():
-    row = row_of((0.2, 0.6))
-    columns = {c.title: row["columns"]["two of three"] for c in compare.COLUMNS[:3]}
-    labels = [axis.get_ylabel() for axis in plot_row({"columns": columns}, title="GRU").axes]
-    of_symbols = "accuracy of symbols, validation"
-    assert labels == [of_symbols, of_symbols, "accuracy, validation"]

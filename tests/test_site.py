@@ -10,6 +10,7 @@ import pytest
 
 import tlstm_jax
 from tlstm_jax import zoo
+from tlstm_jax.scripts.compare.members import COLUMNS
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 PACKAGES = ("cells", "models", "recurrence", "training", "sweeps", "devices", "zoo", "runs")
@@ -43,7 +44,7 @@ def test_the_gallery_has_a_page_of_each_model(name, pages):
     )
     assert all(f"| `{setting}` | `" in page for setting in zoo.own_settings(name))
     learned = page.partition("## What it learned")[2]
-    compared = f"| `{name}` |" in (DOCS / "comparison.md").read_text()
+    compared = f"| `{name}` |" in (DOCS / "results" / "zoo" / "comparison.md").read_text()
     assert (f"| `{name}` |" if compared else "no row in") in learned
     assert len({line.count("|") for line in learned.splitlines() if line.startswith("|")}) <= 1
     assert f"[`{name}`]({name}.md)" in pages["gallery/index.md"]
@@ -60,23 +61,26 @@ def test_the_class_of_each_model_is_exported():
 def test_each_models_page_shows_its_learning_curve(name, pages):
     learned = pages[f"gallery/{name}.md"].partition("## What it learned")[2]
     shown = re.findall(r"!\[[^\]]+\]\(\.\./(results/zoo/[^)]+)\)\n\n\*([^*]+)\*\n", learned)
-    command = "python -m scripts.compare --tasks=pdigits --workdir=docs/results/zoo/pdigits"
+    command = f"python -m scripts.compare --models={name} --workdir=docs/results/zoo"
     assert shown, f"no learning curve of {name}; {command} trains what is missing there"
     for path, caption in shown:
         picture = DOCS / path
         assert picture.name == f"{name}.png"
         assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size <= 40_000
-        row = json.loads((picture.parent.parent / f"{name}.json").read_text())
-        assert f" {row['parameters']:,} parameters (M = {row['features']})" in caption
-        for title, column in row["columns"].items():
-            of = " of symbols" if title.startswith("memorization") else ""
-            assert f"{title[1:]}: accuracy{of} on the validation split over" in caption
-            assert f" over {column['units'][-1]:,} samples, " in caption
-            assert f" {len(column['valid'])} seeds" in caption
-            rate = f"{column['settings']['learning_rate']:g}"
-            assert f" at the learning rate {rate};" in caption
-            assert rate in caption.partition("searched: ")[2].partition(". `")[0].split(", ")
-        assert "`python -m scripts.compare --tasks=" in caption
+        trained = 0
+        for column in COLUMNS:
+            path = picture.parent.parent / "rows" / column.task / f"{name}.json"
+            if not path.exists():
+                continue
+            row, trained = json.loads(path.read_text()), trained + 1
+            assert f" {row['parameters']:,} parameters on digits (M = {row['features']})" in caption
+            metric = "bits per character" if row["metric"] == "bpc" else "accuracy"
+            assert f"{column.title[1:]}: {metric} on the validation split over" in caption
+            seen = "characters" if row["metric"] == "bpc" else "samples"
+            assert f" over {row['units'][-1]:,} {seen}, " in caption
+            assert f" {len(row['valid'])} seeds" in caption
+            assert f" at the learning rate {row['settings']['learning_rate']:g}" in caption
+        assert trained and f"`python -m scripts.compare --models={name}`" in caption
 
 
 def test_a_models_curves_are_those_of_the_results(site, pages):

@@ -1,7 +1,7 @@
 """Pages generated when the site is built: the gallery of models, and the API reference.
 
 A page for each entry of `zoo.MODELS`, from the entry, its module's docstring, its settings, its row
-of docs/comparison.md and its learning curves (`zoo_curves`); a page for each public module, with
+of docs/results/zoo/comparison.md and its learning curves (`zoo_curves`); a page for each public module, with
 all its names.
 """
 
@@ -195,8 +195,8 @@ def _settings(name: str, parts: list[type]) -> list[str]:
 
 @functools.cache
 def comparison() -> tuple[list[str], dict[str, str]]:
-    """The head of the first table of docs/comparison.md, and its rows by model."""
-    page = (DOCS / "comparison.md").read_text("utf-8")
+    """The head of the table of all models with one budget, and its rows by model."""
+    page = (DOCS / zoo_curves.COMPARISON / "comparison.md").read_text("utf-8")
     rows = re.search(r"(?:^\|.*\n)+", page, re.MULTILINE)[0].splitlines()
     return rows[:2], {m[1]: row for row in rows[2:] if (m := re.match(r"\| `(\w+)`", row))}
 
@@ -247,9 +247,14 @@ def gallery_page(name: str) -> str:
         *("", "## What it learned", ""),
     ]
     if name in rows:
-        lines += ["From [all models with one budget](../comparison.md):", "", *head, rows[name]]
+        lines += [
+            "From [all models with one budget](../results/zoo/comparison.md):",
+            "",
+            *head,
+            rows[name],
+        ]
     else:
-        lines += ["It has no row in [the comparison of all models](../comparison.md)."]
+        lines += ["It has no row in [the comparison of all models](../results/zoo/comparison.md)."]
     lines += zoo_curves.shown(DOCS, name, entry.title)
     if name in CURVES:
         lines += ["", "Longer trainings, with commands in [the results](../results.md):"]

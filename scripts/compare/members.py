@@ -5,16 +5,19 @@ import functools
 import math
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from tlstm_jax import training, zoo
+from tlstm_jax.generation import generate
 from tlstm_jax.network import Network, task_sizes
-from tlstm_jax.pictures import label
 from tlstm_jax.runs.directory import write_json
+from tlstm_jax.runs.results import of_longer, or_none
+from tlstm_jax.runs.starts import place
 from tlstm_jax.scripts.bench.measure import Contender, in_turns
 from tlstm_jax.sweeps.groups import Curves, plan, train_groups
 from tlstm_jax.sweeps.search import Halving, grid, over_seeds, ranked
@@ -33,6 +36,7 @@ FIRST = 6  # the first rung is at about a sixth of the training
 SEEDS = (0, 1, 2)
 STEPS_PER_CALL = 50
 EVALUATIONS = 12  # of a training, at most
+WRITTEN = 200  # tokens, to time
 WHOLE_SEQUENCES = ["neural_gpu", "extended_neural_gpu"]
 
 
@@ -58,7 +62,7 @@ class Column:
     @property
     def models(self) -> tuple[str, ...]:
         """The models of the zoo that it is for."""
-        of_maps = [name for name in zoo.MODELS if "spatial_shape" in zoo.own_settings(name)]
+        of_maps = [name for name in zoo.MODELS if is_over_maps(name)]
         if self.maps:
             return ("tlstm", "lstm", *of_maps)
         left_out = of_maps + ([] if self.answers else WHOLE_SEQUENCES)
@@ -71,20 +75,23 @@ class Column:
 
 COLUMNS = (
     Column(
-        "memorization, 5 of 8",
-        "memorization",
-        {"num_symbols": 5, "alphabet_size": 8, "batch_size": 16},
+        "products in S3",
+        "state_tracking",
+        {"group": "s3", "sequence_length": 16, "batch_size": 32},
         1000,
-        answers=True,
     ),
     Column(
-        "addition, 3 digits", "addition", {"num_digits": 3, "batch_size": 16}, 1000, answers=True
+        "recall of 4 pairs",
+        "multi_query_recall",
+        {"num_pairs": 4, "num_keys": 32, "num_values": 16, "batch_size": 32},
+        1000,
+        answers=True,
     ),
     Column("permuted 8x8 digits", "pdigits", {"batch_size": 16}, 600),
     Column("text", "char_lm", {"batch_size": 16, "segment_length": 50}, 600),
     Column("8x8 digits row by row", "rows_digits", {"batch_size": 16}, 600, maps=True),
 )
-OF_SYMBOLS = tuple(c.title for c in COLUMNS if c.task in ("memorization", "addition"))
+LONGER = "8"  # times the length that was trained on, in the table
 # Where a default does not suit such short sequences, or such a short training.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "tlstm": {"normalization": "channel", "init": "spread"},
@@ -100,44 +107,66 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 WIDTHS: Mapping[str, int] = {"fast_weights_1992": 64, "tt_lstm": 256}
 
 
-def metric_label(title: str, metric: str) -> str:
-    """What a column's metric is called: an accuracy of the algorithmic tasks is of symbols."""
-    return label(metric) + (" of symbols" if title in OF_SYMBOLS else "")
-
-
-def train_row(path: pathlib.Path, columns: Sequence[Column], parameters: int, budget: float) -> str:
-    """Trains the model that a file is named after on all tasks, and writes the file; returns its name."""
+def train_row(path: pathlib.Path, column: Column, parameters: int, budget: float) -> str:
+    """Trains the model that a file is named after on a task, and writes the file; returns its name."""
     begun, name = time.monotonic(), path.stem
-    reference = _reference(columns[0])
+    reference = _reference(name)
     features = choose_features(name, parameters, reference)
-    trained = {}
-    for column in columns:
-        task = TASKS[column.task](**column.settings)
-        network, steps = _network(name, features, task), column.steps(budget)
-        trained[column.title] = train_members(name, network, task, steps)
+    task = TASKS[column.task](**column.settings)
+    network = _network(name, features, task)
     row = {
         "features": features,
         "parameters": zoo.count_parameters(_network(name, features, reference)),
-        "columns": trained,
+        **train_members(name, network, task, column.steps(budget)),
     }
-    write_json(path, row | {"seconds": time.monotonic() - begun})
-    return name
+    write_json(path, row | {"seconds": time.monotonic() - begun, **place()})
+    return f"{name}, {column.title}"
 
 
-def time_row(name: str, features: int, column: Column) -> dict[str, float]:
-    """The median time of a training step on digits, alone, and in LSTM's of as many parameters."""
-    task = _reference(column)
+def time_row(name: str, features: int) -> dict[str, float | None]:
+    """The median time of a training step on digits, alone and in LSTM's of as many parameters.
+
+    And the tokens a second that it writes on text, one sequence token by token; None where a model
+    has no such form.
+    """
+    task = _reference(name)
     network = _network(name, features, task)
     lstm = _network("lstm", choose_features("lstm", zoo.count_parameters(network), task), task)
     contenders = [_timed(network, task), _timed(lstm, task)]
     in_turns(contenders, seconds=3.0)
     ours, of_lstm = (contender.median * 1e3 for contender in contenders)
-    return {"milliseconds": ours, "times_lstm": ours / of_lstm}
+    return {
+        "milliseconds": ours,
+        "times_lstm": ours / of_lstm,
+        "tokens_per_second": None if is_over_maps(name) else _tokens_per_second(name, features),
+    }
 
 
-def _reference(column: Column) -> Task:
-    """The digits with which parameters are counted and steps timed, in the form of a column."""
-    return TASKS["rows_digits" if column.maps else "pdigits"](batch_size=16)
+def is_over_maps(name: str) -> bool:
+    """Whether a model of the zoo is for maps alone."""
+    return "spatial_shape" in zoo.own_settings(name)
+
+
+def _tokens_per_second(name: str, features: int) -> float | None:
+    task = TASKS["char_lm"]()
+    network = _network(name, features, task)
+    if not network.causal:
+        return None
+    params, state = network.init(jax.random.key(0))
+    prompt = jnp.zeros((1, 1), jnp.int32)
+    key = jax.random.key(1)
+
+    def write() -> Any:
+        return jax.block_until_ready(generate(network, params, state, prompt, WRITTEN, key=key))
+
+    contender = Contender("", write, flops=0.0)
+    in_turns([contender], seconds=2.0)
+    return WRITTEN / contender.median
+
+
+def _reference(name: str) -> Task:
+    """The digits with which a model's parameters are counted and its steps timed."""
+    return TASKS["rows_digits" if is_over_maps(name) else "pdigits"](batch_size=16)
 
 
 def _network(name: str, features: int, task: Task) -> Network:
@@ -192,8 +221,9 @@ def train_members(name: str, network: Network, task: Task, num_steps: int) -> di
 
     Returns:
       {"metric": its name, "settings": the chosen ones, "units": [n], samples or characters seen by
-      each at its evaluations, "valid": [seeds, n], the metric there, "test": [seeds], at the end}; None in
-      place of a number where a member has diverged.
+      each at its evaluations, "valid": [seeds, n], the metric there, "test": [seeds], at the end,
+      "longer": {times: [seeds]}, the same on sequences so many times as long, where the task has
+      them}; None in place of a number where a member has diverged.
     """
     every = eval_every(num_steps)
     steps = [*range(every, num_steps, every), num_steps]
@@ -221,21 +251,27 @@ def train_members(name: str, network: Network, task: Task, num_steps: int) -> di
     best = ranked(over_seeds(points, scores))[0]
     data = jax.device_put(task.data)
 
-    def test(n: int) -> float:
-        if np.isnan(scores[n]):  # it diverged
-            return float("nan")
+    def test(n: int) -> dict[str, float | None]:
+        """The metric by how many times as long sequences are."""
         state, _ = last[n]
-        metrics = training.evaluate(
-            network,
-            task,
-            state.params,
-            state.model_state,
-            data,
-            split="test",
-            key=training.eval_key(state),
-        )
-        return metrics[task.metric]
 
+        def evaluate(task: Task) -> dict[str, float]:
+            return training.evaluate(
+                network,
+                task,
+                state.params,
+                state.model_state,
+                data,
+                split="test",
+                key=training.eval_key(state),
+            )
+
+        longer = of_longer(task, evaluate).get("longer", {})
+        each = {"1": or_none(evaluate(task)), **longer}
+        return {times: None if np.isnan(scores[n]) else m[task.metric] for times, m in each.items()}
+
+    tests = [test(n) for n in best.members]
+    by_length = {times: [each[times] for each in tests] for times in tests[0]}
     return {
         "metric": task.metric,
         "settings": best.point,
@@ -243,7 +279,8 @@ def train_members(name: str, network: Network, task: Task, num_steps: int) -> di
         "valid": [
             _or_none([curves.valid[n].get(step, np.nan) for step in steps]) for n in best.members
         ],
-        "test": _or_none([test(n) for n in best.members]),
+        "test": by_length.pop("1"),
+        "longer": by_length,
     }
 
 

@@ -1,4 +1,4 @@
-"""The learning curves of a row of the comparison, as a matplotlib Figure and as a small file."""
+"""The learning curves of a model in the comparison, as a matplotlib Figure and as a small file."""
 
 import io
 import pathlib
@@ -7,50 +7,50 @@ from typing import Any
 
 import numpy as np
 
-from tlstm_jax.pictures import format_metric, format_units, make_figure
+from tlstm_jax.pictures import format_metric, format_units, label, make_figure
 from tlstm_jax.runs.files import replacing
-from tlstm_jax.scripts.compare.members import metric_label
+from tlstm_jax.scripts.compare.members import COLUMNS
 
 COLOURS = 64  # of a file
 
 
-def plot_row(
-    row: Mapping[str, Any], *, title: str, reference: Mapping[str, Any] | None = None
+def plot_rows(
+    rows: Mapping[str, Mapping[str, Any]],
+    *,
+    title: str,
+    reference: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Any:
-    """The metric on the validation split over samples or characters seen, at the chosen learning rate.
+    """The metric on the validation split over samples or characters seen, with the chosen settings.
 
     Args:
-      row: of `members.train_row`; each of its columns is a panel.
+      rows: of `members.train_row`, by task; each is a panel.
       title: of the picture.
-      reference: the row of the LSTM, with the same columns, whose mean is drawn in grey.
+      reference: the rows of the LSTM, whose mean is drawn in grey.
 
     Returns:
       A matplotlib Figure: a thin line for each seed, and their mean where no seed has diverged.
     """
-    columns = row["columns"]
-    across = min(2, len(columns))
-    down = -(-len(columns) // across)
+    titles = {column.task: column.title for column in COLUMNS}
+    across = min(2, len(rows))
+    down = -(-len(rows) // across)
     figure = make_figure((1 + 3.2 * across, 0.5 + 2.3 * down))
     axes = figure.subplots(down, across, squeeze=False).ravel()
-    for axis, (name, column) in zip(axes, columns.items(), strict=False):
-        if reference is not None:
-            other = reference["columns"][name]
-            _mean(axis, other, color="0.6", lw=3, alpha=0.8, label="LSTM, mean")
-        for n, seed in enumerate(np.array(column["valid"], float)):
-            axis.plot(
-                column["units"], seed, color="C0", lw=0.8, alpha=0.6, label=_first(n, "a seed")
-            )
-        _mean(axis, column, color="C0", lw=1.8, marker=".", label="mean")
-        axis.set_title(name, fontsize="medium")
-        axis.set_xlabel(f"{'characters' if column['metric'] == 'bpc' else 'samples'} seen")
-        axis.set_ylabel(f"{metric_label(name, column['metric'])}, validation")
+    for axis, (task, row) in zip(axes, rows.items(), strict=False):
+        if reference is not None and task in reference:
+            _mean(axis, reference[task], color="0.6", lw=3, alpha=0.8, label="LSTM, mean")
+        for n, seed in enumerate(np.array(row["valid"], float)):
+            axis.plot(row["units"], seed, color="C0", lw=0.8, alpha=0.6, label=_first(n, "a seed"))
+        _mean(axis, row, color="C0", lw=1.8, marker=".", label="mean")
+        axis.set_title(titles.get(task, task), fontsize="medium")
+        axis.set_xlabel(f"{'characters' if row['metric'] == 'bpc' else 'samples'} seen")
+        axis.set_ylabel(f"{label(row['metric'])}, validation")
         axis.set_xlim(0)
-        if column["metric"].endswith("accuracy"):
+        if row["metric"].endswith("accuracy"):
             axis.set_ylim(-0.02, 1.02)
         format_units(axis.xaxis)
-        format_metric(axis.yaxis, column["metric"])
+        format_metric(axis.yaxis, row["metric"])
         axis.grid(alpha=0.3)
-    for axis in axes[len(columns) :]:
+    for axis in axes[len(rows) :]:
         axis.remove()
     axes[0].legend(frameon=False, fontsize="small")
     figure.suptitle(title, fontsize=10)
@@ -72,8 +72,8 @@ def save_small(path: pathlib.Path, figure: Any) -> None:
         small.save(temporary, format="png", optimize=True)
 
 
-def _mean(axis: Any, column: Mapping[str, Any], **look: Any) -> None:
-    axis.plot(column["units"], np.array(column["valid"], float).mean(axis=0), **look)
+def _mean(axis: Any, row: Mapping[str, Any], **look: Any) -> None:
+    axis.plot(row["units"], np.array(row["valid"], float).mean(axis=0), **look)
 
 
 def _first(n: int, name: str) -> str | None:

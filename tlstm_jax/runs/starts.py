@@ -18,16 +18,19 @@ def note_start(directory: RunDirectory, step: int) -> None:
     Raises:
       OSError: it cannot be written.
     """
+    with directory.starts.open("a") as file:
+        file.write(json.dumps({"step": step, **place()}) + "\n")
+
+
+def place() -> dict[str, str | None]:
+    """On which device, with which JAX and by which code this process computes."""
     devices = jax.devices()
     several = f"{len(devices)} x " if len(devices) > 1 else ""
-    start = {
-        "step": step,
+    return {
         "device": several + devices[0].device_kind,
         "jax": importlib.metadata.version("jax"),
         "commit": _commit(),
     }
-    with directory.starts.open("a") as file:
-        file.write(json.dumps(start) + "\n")
 
 
 def read_starts(directory: RunDirectory) -> list[dict[str, Any]]:
