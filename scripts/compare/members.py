@@ -28,7 +28,7 @@ from tlstm_jax.training.settings import TrainSettings
 from tlstm_jax.typing import Task
 
 SEARCH: Mapping[str, tuple[float, ...]] = {
-    "learning_rate": (5e-4, 1e-3, 2e-3, 4e-3),
+    "learning_rate": (1e-3, 2e-3, 4e-3),
     "forget_bias": (-1.0, 1.0, 4.0),  # of models that have one
 }
 KEPT = 4  # one of so many goes on, at each rung of successive halving

@@ -171,7 +171,26 @@ def _chunk(terms: Terms, reset: Array | None, S: Array) -> tuple[Array, Array]:
         start = start * first
     p = jnp.einsum("bhtk,bhkv->bhtv", r * start, S)
     p = p + jnp.einsum("bhts,bhsv->bhtv", between(r, k, before), v)
-    own = -between(r, e, before)  # of the system's matrix all but its diagonal of ones
-    p = lax.linalg.triangular_solve(own, p, left_side=True, lower=True, unit_diagonal=True)
+    p = jnp.einsum("bhts,bhsv->bhtv", _inverse(-between(r, e, before)), p)
     ys = ys + jnp.einsum("bhts,bhsv->bhtv", between(q, e, decay), p)
     return end + jnp.einsum("bhsk,bhsv->bhkv", e * to_end, p), ys
+
+
+def _inverse(below: Array) -> Array:
+    """(1 + below)^-1, [.., C, C] of zeros but below the diagonal, in log2 C pairs of products.
+
+    Of blocks twice as large it is [[A, 0], [B, D]]^-1 = [[A^-1, 0], [-D^-1 B A^-1, D^-1]], as stable
+    as substitution. XLA's triangular_solve is a library's call for each matrix, which can wait for
+    ever on a CPU where a training with a vmap over it is compiled.
+    """
+    C = below.shape[-1]
+    last = below.ndim - 1
+    row, column = (lax.broadcasted_iota(jnp.int32, below.shape, n) for n in (last - 1, last))
+    inverse = (row == column).astype(below.dtype)
+    size = 1
+    while size < C:
+        left_of_it = (row // size % 2 == 1) & (column // size == row // size - 1)
+        B = below * left_of_it.astype(below.dtype)
+        inverse = inverse - inverse @ B @ inverse
+        size *= 2
+    return inverse
