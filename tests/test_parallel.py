@@ -103,6 +103,14 @@ def test_a_state_that_does_not_converge_is_that_of_the_loop():
         chex.assert_trees_all_close((carry, ys), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_memories_of_zero_behind_a_normalization_do_not_overflow():
+    cell = TensorizedLSTM(4, (2,), normalization="channel")
+    params = cell.init(jax.random.key(0), 16)
+    xs = jax.random.normal(jax.random.key(1), (512, 2, 16))
+    solved = jax.jit(functools.partial(unroll_parallel, cell))(params, cell.init_carry(2), xs)[2]
+    assert bool(solved.converged) and int(solved.iterations) <= 20
+
+
 @pytest.mark.parametrize("name", ["gru", "tlstm"])
 def test_it_is_an_engine(name):
     cell = CELLS[name]

@@ -16,7 +16,17 @@ from absl import flags
 
 from tlstm_jax.scripts import cli
 
-SECTIONS = ("training", "depth", "lstm", "maps", "memory", "generation", "sweep")
+SECTIONS = (
+    "training",
+    "depth",
+    "lstm",
+    "maps",
+    "memory",
+    "generation",
+    "sweep",
+    "chunks",
+    "parallel",
+)
 
 _SECTIONS = flags.DEFINE_list("sections", list(SECTIONS), f"Which of {', '.join(SECTIONS)}.")
 _SIZES = flags.DEFINE_list("sizes", None, "Which sizes of section training: 1,2,..; all if unset.")
@@ -49,6 +59,7 @@ def main() -> None:
 
 def _groups() -> list[tuple[str, Iterator[dict[str, Any]]]]:
     """The chosen groups of rows in order, not yet measured, each under the name of its section."""
+    from tlstm_jax.scripts.bench import modern
     from tlstm_jax.scripts.bench import sections as s
     from tlstm_jax.scripts.bench.sweeps import MODELS, sweeps
 
@@ -70,6 +81,12 @@ def _groups() -> list[tuple[str, Iterator[dict[str, Any]]]]:
         "memory": [("memory", s.memory(B, T, seconds)) for B, T in ((50, 784), (8, 8000))],
         "generation": [
             ("generation", s.generation(shape, seconds)) for shape in ((4,), (10,), (4, 4))
+        ],
+        "chunks": [("chunks", modern.chunks(name, seconds)) for name in modern.CHUNKED],
+        "parallel": [
+            ("parallel", modern.parallel(cell, size, seconds))
+            for cell in modern.CELLS
+            for size in modern.OF_CELLS
         ],
         "sweep": [("sweep", sweeps(name, settings, seconds)) for name, settings in MODELS],
     }

@@ -44,6 +44,18 @@ COLUMNS = {
         "tokens/s": lambda r: f"{r['tokens_per_second']:.0f}",
         "tensor": lambda r: "x".join(map(str, r["shape"])),
     },
+    "chunks": {
+        "ms (quartiles)": lambda r: _milliseconds(r),
+        "of the loop": lambda r: f"{r['of_first']:.2f}",
+        "compile s": lambda r: _or_blank(r["compile_seconds"], ".1f"),
+        "peak MB": lambda r: _or_blank(r["peak_mb"], ".0f"),
+    },
+    "parallel": {
+        "ms (quartiles)": lambda r: _milliseconds(r),
+        "of the loop": lambda r: f"{r['of_first']:.2f}",
+        "iterations": lambda r: _iterations(r),
+        "compile s": lambda r: _or_blank(r["compile_seconds"], ".1f"),
+    },
     "sweep": {
         "ms (quartiles)": lambda r: _milliseconds(r),
         "of in turn": lambda r: f"{r['of_in_turn']:.2f}",
@@ -56,6 +68,13 @@ COLUMNS = {
 def _milliseconds(row: Mapping[str, Any]) -> str:
     low, high = row["ms_quartiles"]
     return f"{row['ms']:.1f} ({low:.1f}-{high:.1f})"
+
+
+def _iterations(row: Mapping[str, Any]) -> str:
+    """Of Newton's method, where the row is of it."""
+    if row["iterations"] is None:
+        return ""
+    return f"{row['iterations']}{'' if row['converged'] else ', and then the loop'}"
 
 
 def _or_blank(value: float | None, form: str) -> str:

@@ -48,7 +48,7 @@ def training_steps(size: Size, peers: tuple[str, ...], seconds: float) -> Iterat
     equal = {"tLSTM 2D": rows[0], **narrow}  # the model that the others equal in parameters
     for row in [product, *rows]:
         yield {
-            **_row("training", size, row),
+            **as_row("training", size, row),
             "share_of_product": row.gflops / product.gflops,
             "equal_parameters_ms": 1e3 * equal[row.name].median if row.name in equal else None,
         }
@@ -117,7 +117,7 @@ def depths(B: int, training: bool, seconds: float) -> Iterator[dict[str, Any]]:
     for (L, name), row in rows.items():
         section = "depth, training" if training else "depth, forward"
         sequential = T + L - 1 if name.startswith("tLSTM") else T * L
-        yield {**_row(section, Size(B, M, T, L), row), "sequential_steps": sequential}
+        yield {**as_row(section, Size(B, M, T, L), row), "sequential_steps": sequential}
 
 
 def lstm_cell(size: Size, peers: tuple[str, ...], seconds: float) -> Iterator[dict[str, Any]]:
@@ -126,7 +126,7 @@ def lstm_cell(size: Size, peers: tuple[str, ...], seconds: float) -> Iterator[di
     flops = c.lstm_training_flops(B, M, T, L)
     rows = [c.ours("LSTM", as_sequence(LSTM(M)), B, M, T, flops), *_peers(B, M, T, L, peers)]
     in_turns(rows, seconds=seconds)
-    yield from (_row("LSTM", size, row) for row in rows)
+    yield from (as_row("LSTM", size, row) for row in rows)
 
 
 def maps(
@@ -146,7 +146,7 @@ def maps(
         rows.append(c.flax_conv_lstm("Flax ConvLSTMCell", features, shape, flops))
     in_turns(rows, seconds=seconds)
     for row in rows:
-        yield {**_row("maps", Size(B, features, T, 1), row), "shape": (*spatial, I)}
+        yield {**as_row("maps", Size(B, features, T, 1), row), "shape": (*spatial, I)}
 
 
 def memory(B: int, T: int, seconds: float) -> Iterator[dict[str, Any]]:
@@ -159,7 +159,7 @@ def memory(B: int, T: int, seconds: float) -> Iterator[dict[str, Any]]:
         model = as_sequence(cell, remat_every=remat_every)
         rows.append(c.ours(f"remat_every={remat_every}", model, B, M, T, flops))
     in_turns(rows, seconds=seconds)
-    yield from (_row("memory", Size(B, M, T, L), row) for row in rows)
+    yield from (as_row("memory", Size(B, M, T, L), row) for row in rows)
 
 
 def generation(shape: tuple[int, ...], seconds: float) -> Iterator[dict[str, Any]]:
@@ -190,11 +190,12 @@ def generation(shape: tuple[int, ...], seconds: float) -> Iterator[dict[str, Any
         raise AssertionError(f"the two ways differ by {difference}")
     in_turns(rows, seconds=seconds)
     for contender in rows:
-        result = _row("generation", Size(1, M, N, cell.depth), contender)
+        result = as_row("generation", Size(1, M, N, cell.depth), contender)
         yield {**result, "shape": shape, "tokens_per_second": N / contender.median}
 
 
-def _row(section: str, size: Size, row: Contender) -> dict[str, Any]:
+def as_row(section: str, size: Size, row: Contender) -> dict[str, Any]:
+    """What was measured of a contender, as the report has it."""
     low, high = row.spread
     return {
         "section": section,

@@ -63,7 +63,7 @@ class DeltaNet(MatrixRecurrence):
     key_features: int | None = None
     gated: bool = False
     beta_range: float = 1.0
-    chunk_size: int = 32
+    chunk_size: int = 16
     dtype: Any = None
 
     def __post_init__(self) -> None:

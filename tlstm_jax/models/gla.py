@@ -53,7 +53,7 @@ class GLA(MatrixRecurrence):
     _: dataclasses.KW_ONLY
     num_heads: int = 2
     key_features: int | None = None
-    chunk_size: int = 16
+    chunk_size: int = 8
     dtype: Any = None
 
     def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:

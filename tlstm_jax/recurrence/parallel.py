@@ -204,6 +204,9 @@ def _newton(
         return states, iterations + 1, residual(states, steps(before(states))[0])
 
     first = steps(jnp.broadcast_to(start[None], (T, *start.shape)))[0]
+    # Once more: a memory of zeros is divided by the root of its normalization's epsilon, and the
+    # product of such Jacobians over time overflows.
+    first = steps(before(first))[0]
     found = residual(first, steps(before(first))[0])
     states, iterations, found = lax.while_loop(going, iterate, (first, jnp.int32(0), found))
     return states, Solved(iterations, found, found <= tolerance)
