@@ -61,6 +61,8 @@ def check_names(owner: str, arrays: Arrays, axes: Mapping[str, int], accepted: s
             raise ValueError(f"{name} is a {given}; accepted are NumPy and jax arrays")
         if array.ndim != number:
             raise ValueError(f"{name} has shape {array.shape}; accepted is one of {number} axes")
+        if not array.size:
+            raise ValueError(f"{name} has shape {array.shape}; accepted are sizes of at least 1")
 
 
 def check_shapes(arrays: Arrays, shapes: Shapes, owner: str) -> None:

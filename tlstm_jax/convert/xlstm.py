@@ -1,7 +1,5 @@
 """Cells and layers of the package xlstm, by the authors of xLSTM."""
 
-from types import ModuleType
-
 import jax.numpy as jnp
 
 from tlstm_jax.cells.slstm import SLSTM
@@ -19,20 +17,18 @@ from tlstm_jax.typing import Params
 
 OPEN = 40.0  # whose sigmoid is 1 in every dtype
 
-# The names of a layer of xlstm, and the axes of their arrays; those in brackets may be missing.
+# The names of a module's arrays, and their axes.
 _S_CELL = {"_recurrent_kernel_": 3, "_bias_": 1}
 _M_CELL = {"igate.weight": 2, "igate.bias": 1, "fgate.weight": 2, "fgate.bias": 1}
 _M_CELL |= {"outnorm.weight": 1}
 _CONVOLUTION = {"conv1d.conv.weight": 3, "conv1d.conv.bias": 1}
 XLSTM = {
     "sLSTMCell": _S_CELL,
-    "mLSTMCell": _M_CELL,
     "sLSTMLayer": {
         **{f"{gate}gate.weight": 3 for gate in "fizo"},
         **{f"slstm_cell.{name}": axes for name, axes in _S_CELL.items()},
-        **{f"({name})": axes for name, axes in _CONVOLUTION.items()},
-        "(group_norm.weight)": 1,
     },
+    "mLSTMCell": _M_CELL,
     "mLSTMLayer": {
         "proj_up.weight": 2,
         **{f"{name}_proj.weight": 3 for name in "qkv"},
@@ -81,71 +77,74 @@ def from_xlstm(kind: str, state_dict: Arrays) -> tuple[SLSTM | MatrixLSTM, Param
       (6, {'bias': (24,), 'kernel': (2, 3, 12)})
     """
     check_setting("kind", kind, XLSTM)
-    names = {}
-    for name, axes in XLSTM[kind].items():
-        if not name.startswith("(") or name[1:-1] in state_dict:
-            names[name.strip("()")] = axes
-    accepted = f"that of an {kind} without bias" if kind == "mLSTMLayer" else f"that of an {kind}"
-    check_names("state_dict", state_dict, names, f"{accepted}, {', '.join(names)}")
-    xp = numpy_of(state_dict)
-    match kind:
-        case "sLSTMCell":
-            return _slstm(xp, state_dict)
-        case "sLSTMLayer":
-            cell = _below("slstm_cell.", state_dict)
-            return _slstm(xp, cell, state_dict, convolved="conv1d.conv.weight" in state_dict)
-        case "mLSTMCell":
-            return _mlstm(xp, state_dict)
-        case _:
-            return _mlstm(xp, _below("mlstm_cell.", state_dict), state_dict)
+    names = dict(XLSTM[kind])
+    if kind == "sLSTMLayer":
+        names |= _CONVOLUTION if "conv1d.conv.weight" in state_dict else {}
+        names |= {"group_norm.weight": 1} if "group_norm.weight" in state_dict else {}
+    accepted = f"that of an {kind}{' without bias' * (kind == 'mLSTMLayer')}, {', '.join(names)}"
+    check_names("state_dict", state_dict, names, accepted)
+    if kind == "sLSTMCell":
+        return _slstm(state_dict)
+    if kind == "sLSTMLayer":
+        return _slstm(_below("slstm_cell.", state_dict), state_dict)
+    if kind == "mLSTMCell":
+        return _mlstm(state_dict)
+    return _mlstm(_below("mlstm_cell.", state_dict), state_dict)
 
 
 def _below(prefix: str, arrays: Arrays) -> Arrays:
     return {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
 
 
-def _slstm(
-    xp: ModuleType, cell: Arrays, layer: Arrays | None = None, convolved: bool = False
-) -> tuple[SLSTM, Params]:
-    u, bias = cell["_recurrent_kernel_"], cell["_bias_"]
+def _slstm(cell: Arrays, layer: Arrays | None = None) -> tuple[SLSTM, Params]:
+    xp, u, bias = numpy_of(cell), cell["_recurrent_kernel_"], cell["_bias_"]
     H, width = u.shape[0], min(u.shape[1:])
-    M, own = H * width, u.shape[1] > u.shape[2]  # the backend without CUDA has the kernel turned
-    turned = (H, 4 * width, width) if own else (H, width, 4 * width)
-    shapes = {"_recurrent_kernel_": turned, "_bias_": (4 * M,)}
-    check_shapes(cell, shapes, f"{H} heads of {width}")
-    if own:
+    M, plain = H * width, u.shape[1] > u.shape[2]  # the backend "vanilla", "cuda" otherwise
+    sizes = (4 * width, width) if plain else (width, 4 * width)
+    owner = f"{H} heads of {width}"
+    check_shapes(cell, {"_recurrent_kernel_": (H, *sizes), "_bias_": (4 * M,)}, owner)
+    if plain:
         u = u.swapaxes(1, 2)
     else:
         bias = bias.reshape(H, 4, width).swapaxes(0, 1).reshape(4 * M)
-    w = xp.eye(4 * M, dtype=u.dtype)
-    if layer:
-        names = [f"{gate}gate.weight" for gate in "fizo"]  # what it calls fgate computes i
-        check_shapes(layer, dict.fromkeys(names, (H, width, width)), f"{H} heads of {width}")
-        i, f, z, o = (_diagonal(xp, layer[name]) for name in names)
-        w = _from_two([i, f], [z, o], xp) if convolved else xp.concatenate([i, f, z, o], axis=1)
+    w = xp.eye(4 * M, dtype=u.dtype) if layer is None else _of_layer(layer, H, width)
     return SLSTM(M, num_heads=H), nested(
         {"input/kernel": w, "recurrent/kernel": u, "recurrent/bias": bias}
     )
 
 
-def _mlstm(xp: ModuleType, cell: Arrays, layer: Arrays | None = None) -> tuple[MatrixLSTM, Params]:
-    H, M = cell["igate.weight"].shape[0], cell["outnorm.weight"].shape[0]
+def _of_layer(layer: Arrays, H: int, width: int) -> AnyArray:
+    """The kernel of x, or of [c, x], of an sLSTMLayer."""
+    names = [f"{gate}gate.weight" for gate in "fizo"]
+    check_shapes(layer, dict.fromkeys(names, (H, width, width)), f"{H} heads of {width}")
+    _check_left_out(layer, H * width)
+    i, f, z, o = (_diagonal(layer[name]) for name in names)  # i is of "fgate"
+    xp = numpy_of(layer)
+    if "conv1d.conv.weight" not in layer:
+        return xp.concatenate([i, f, z, o], axis=1)
+    none = xp.zeros_like(i)
+    rows = [i, f, none, none], [none, none, z, o]
+    return xp.concatenate([xp.concatenate(row, axis=1) for row in rows])
+
+
+def _mlstm(cell: Arrays, layer: Arrays | None = None) -> tuple[MatrixLSTM, Params]:
+    xp, H, M = numpy_of(cell), cell["igate.weight"].shape[0], cell["outnorm.weight"].shape[0]
     if M % H:
-        raise ValueError(f"outnorm.weight has shape {(M,)}; accepted is a multiple of {H} heads")
+        raise ValueError(f"outnorm.weight has shape ({M},); accepted is a multiple of {H} heads")
     shapes = {f"{gate}gate.weight": (H, 3 * M) for gate in "if"}
     check_shapes(cell, shapes | {f"{gate}gate.bias": (H,) for gate in "if"}, f"{M} features")
     gates = xp.concatenate([cell["igate.weight"], cell["fgate.weight"]]).T  # [3M, 2H]
-    one = xp.eye(M, dtype=gates.dtype)
-    none = xp.zeros_like(one)
-    if layer:
-        q, k, v = (_blocks(xp, layer, name, M) for name in "qkv")
+    if layer is None:
+        q, k, v = xp.split(xp.eye(3 * M, dtype=gates.dtype), 3, axis=1)
+    else:
+        _check_left_out(layer, M)
+        q, k, v = (_diagonal(_blocks(layer, f"{name}_proj.weight", M)) for name in "qkv")
         of_q, of_k, of_v = xp.split(gates, 3)
         rows = [_product(q, of_q) + _product(k, of_k), _product(v, of_v)]
         gates = xp.concatenate(rows).astype(gates.dtype)
-        q, k, v = (xp.concatenate(r) for r in ((q, none), (k, none), (none, v)))
-    else:
         q, k, v = (
-            xp.concatenate(r) for r in ((one, none, none), (none, one, none), (none, none, one))
+            xp.concatenate([xp.zeros_like(a)] * before + [a] + [xp.zeros_like(a)] * (1 - before))
+            for a, before in ((q, 0), (k, 0), (v, 1))
         )
     bias = xp.concatenate([cell["igate.bias"], cell["fgate.bias"]])
     return MatrixLSTM(M, num_heads=H), nested(
@@ -161,26 +160,34 @@ def _mlstm(xp: ModuleType, cell: Arrays, layer: Arrays | None = None) -> tuple[M
     )
 
 
-def _blocks(xp: ModuleType, layer: Arrays, name: str, M: int) -> AnyArray:
-    weight = layer[f"{name}_proj.weight"]
-    width = weight.shape[1]
-    shapes = {f"{name}_proj.weight": (M // width, width, width)}
-    check_shapes(layer, shapes, f"blocks of {width} in {M} features")
-    return _diagonal(xp, weight)
+def _check_left_out(layer: Arrays, M: int) -> None:
+    """The shapes of what is around a recurrence of M features."""
+    shapes = {"conv1d.conv.bias": (M,), "group_norm.weight": (M,), "learnable_skip": (M,)}
+    if "conv1d.conv.weight" in layer:
+        shapes["conv1d.conv.weight"] = (M, 1, layer["conv1d.conv.weight"].shape[2])
+    if "proj_up.weight" in layer:
+        width = layer["proj_up.weight"].shape[1]
+        shapes |= {"proj_up.weight": (2 * M, width), "proj_down.weight": (width, M)}
+    there = {name: shape for name, shape in shapes.items() if name in layer}
+    check_shapes(layer, there, f"{M} features")
 
 
-def _diagonal(xp: ModuleType, weight: AnyArray) -> AnyArray:
+def _blocks(layer: Arrays, name: str, M: int) -> AnyArray:
+    """Matrices on a diagonal, together [M, M]."""
+    count, width, _ = layer[name].shape
+    if layer[name].shape != (count, width, width) or count * width != M:
+        raise ValueError(
+            f"{name} has shape {layer[name].shape}; accepted for {M} features are square blocks of "
+            "as many rows"
+        )
+    return layer[name]
+
+
+def _diagonal(weight: AnyArray) -> AnyArray:
     """The matrix [M, M] with these blocks [H, out, in], transposed, on its diagonal."""
     H, width, _ = weight.shape
-    which = xp.eye(H, dtype=weight.dtype)[:, None, :, None]
+    which = numpy_of({"": weight}).eye(H, dtype=weight.dtype)[:, None, :, None]
     return (weight.swapaxes(1, 2)[:, :, None] * which).reshape(H * width, H * width)
-
-
-def _from_two(first: list[AnyArray], second: list[AnyArray], xp: ModuleType) -> AnyArray:
-    """[A, B, 0, 0] above [0, 0, C, D]."""
-    none = [xp.zeros_like(block) for block in first]
-    rows = [xp.concatenate(blocks, axis=1) for blocks in (first + none, none + second)]
-    return xp.concatenate(rows)
 
 
 def _product(a: AnyArray, b: AnyArray) -> AnyArray:
