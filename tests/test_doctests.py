@@ -33,7 +33,8 @@ def public(module):
 
 
 EXPORTED = {name: getattr(tlstm_jax, name) for name in tlstm_jax.__all__}
-EXPORTED |= {name: value for adapter in (convert, linen, nnx) for name, value in public(adapter)}
+EXPORTED |= {f"tlstm_jax.convert.{name}": getattr(convert, name) for name in convert.__all__}
+EXPORTED |= {name: value for adapter in (linen, nnx) for name, value in public(adapter)}
 
 
 @pytest.mark.parametrize("name", EXPORTED)

@@ -1,31 +1,22 @@
-"""Weights in and out: from torch's recurrent modules and from Flax's cells, and back.
-
-The functions work on mappings of names to arrays and import neither torch nor Flax. What they
-return shares no memory with what they were given.
-
-    params = from_torch("lstm", {k: v.numpy() for k, v in module.state_dict().items()})
-    module.load_state_dict({k: torch.from_numpy(v) for k, v in to_torch("lstm", params).items()})
-
-    params = from_flax("linen.LSTMCell", variables["params"])
-    nnx.update(cell, to_flax("nnx.LSTMCell", params))
-
-Activations are not converted: the peers must have their default ones.
-"""
+"""torch's recurrent modules and Flax's cells."""
 
 import re
-from collections.abc import Collection, Mapping
-from types import ModuleType
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from tlstm_jax.typing import Array, Params
-
-AnyArray = np.ndarray | Array
-Arrays = Mapping[str, AnyArray]
-Shapes = dict[str, tuple[int, ...]]
+from tlstm_jax.convert.arrays import (
+    Arrays,
+    Shapes,
+    check_names,
+    check_setting,
+    check_shapes,
+    flattened,
+    nested,
+    numpy_of,
+)
+from tlstm_jax.typing import Params
 
 GATES = {"gru": 3, "lstm": 4, "rnn": 1}
 TORCH = {"gru": "torch.nn.GRU", "lstm": "torch.nn.LSTM", "rnn": "torch.nn.RNN"}
@@ -49,6 +40,7 @@ def from_torch(kind: str, state_dict: Arrays) -> Params:
     torch has two biases where one would do; here they are summed. The GRU's candidate keeps both,
     as the recurrent one is inside the product with r.
 
+    >>> import jax
     >>> weights = {"weight_ih_l0": np.ones((12, 2)), "weight_hh_l0": np.ones((12, 3))}
     >>> jax.tree.map(np.shape, from_torch("lstm", weights))
     {'input': {'kernel': (2, 12)}, 'recurrent': {'bias': (12,), 'kernel': (3, 12)}}
@@ -69,7 +61,7 @@ def from_torch(kind: str, state_dict: Arrays) -> Params:
       ValueError: for another kind, missing or unexpected names (among them "weight_hr", which comes
         with proj_size), and shapes that do not fit.
     """
-    _check_setting("kind", kind, GATES)
+    check_setting("kind", kind, GATES)
     one_step = "weight_ih" in state_dict
     num_layers = sum(bool(re.fullmatch(r"weight_ih_l\d+", name)) for name in state_dict) or 1
     bidirectional = any(name.endswith("_reverse") for name in state_dict)
@@ -78,15 +70,15 @@ def from_torch(kind: str, state_dict: Arrays) -> Params:
     parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if has_bias else 2]
     names = [part + place.suffix for place in places for part in parts]
     module = TORCH[kind] + ("Cell" if one_step else "")
-    _check_names("state_dict", state_dict, names, f"that of {module} without proj_size")
+    check_names("state_dict", state_dict, _axes(names), f"that of {module} without proj_size")
 
     I, M = (state_dict[name].shape[1] for name in names[:2])
     Z = GATES[kind] * M
-    xp, flat = _numpy_of(state_dict), {}
+    xp, flat = numpy_of(state_dict), {}
     for path, suffix, fan_in in places:
         wanted = [(Z, fan_in * M or I), (Z, M), (Z,), (Z,)]
         shapes = {part + suffix: shape for part, shape in zip(parts, wanted, strict=False)}
-        _check_shapes(state_dict, shapes, kind)
+        check_shapes(state_dict, shapes, kind)
         w, u, *biases = (state_dict[name] for name in shapes)
         b_i, b_h = biases or 2 * [xp.zeros((Z,), w.dtype)]
         flat |= {f"{path}input/kernel": w.T, f"{path}recurrent/kernel": u.T}
@@ -96,7 +88,7 @@ def from_torch(kind: str, state_dict: Arrays) -> Params:
             flat[f"{path}recurrent/bias"] = b_h[2 * M :]
         else:
             flat[f"{path}recurrent/bias"] = b_i + b_h
-    return _nested(flat)
+    return nested(flat)
 
 
 def to_torch(kind: str, params: Params) -> dict[str, np.ndarray]:
@@ -121,20 +113,20 @@ def to_torch(kind: str, params: Params) -> dict[str, np.ndarray]:
       >>> {name: array.shape for name, array in convert.to_torch("lstm", params).items()}
       {'weight_ih_l0': (12, 2), 'weight_hh_l0': (12, 3), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
     """
-    _check_setting("kind", kind, GATES)
-    flat = _flat(params)
+    check_setting("kind", kind, GATES)
+    flat = flattened(params)
     num_layers = len({name.split("/")[0] for name in flat if name.startswith("layer_")})
     bidirectional = any({"forward", "backward"} & set(name.split("/")) for name in flat)
     places = _places(num_layers or 1, bidirectional, layered=num_layers > 0)
     names = [place.path + name for place in places for name in _cell_shapes(kind, 0, 0)]
     accepted = f"the tree of one {kind} cell, or {{forward, backward}}, {{layer_0, ..}} of it"
-    _check_names("params", flat, names, accepted)
+    check_names("params", flat, _axes(names), accepted)
 
     first, state_dict = places[0].path, {}
     I, M = (flat[f"{first}{part}/kernel"].shape[0] for part in ("input", "recurrent"))
     for path, suffix, fan_in in places:
         shapes = _cell_shapes(kind, fan_in * M or I, M, path)
-        _check_shapes(flat, shapes, kind)
+        check_shapes(flat, shapes, kind)
         cell = {name.removeprefix(path): np.asarray(flat[name]) for name in shapes}
         bias = cell["recurrent/bias"]
         if kind == "gru":
@@ -152,6 +144,7 @@ def to_torch(kind: str, params: Params) -> dict[str, np.ndarray]:
 def from_flax(cell: str, params: Params) -> Params:
     """The parameters of one of Flax's own cells.
 
+    >>> import jax
     >>> simple = {"i": {"kernel": np.ones((2, 3)), "bias": np.ones(3)}, "h": {"kernel": np.eye(3)}}
     >>> jax.tree.map(np.shape, from_flax("linen.SimpleCell", simple))
     {'input': {'kernel': (2, 3)}, 'recurrent': {'bias': (3,), 'kernel': (3, 3)}}
@@ -171,16 +164,16 @@ def from_flax(cell: str, params: Params) -> Params:
       ValueError: for another cell, missing or unexpected names, and shapes that do not fit.
     """
     kind, sources = _flax_cell(cell)
-    given, names = _flat(params), [name for source in sources.values() for name in source]
-    _check_names("params", given, names, f"that of {cell}, {', '.join(names)}")
+    given, names = flattened(params), [name for source in sources.values() for name in source]
+    check_names("params", given, _axes(names), f"that of {cell}, {', '.join(names)}")
     I, M = (given[sources[f"{part}/kernel"][0]].shape[0] for part in ("input", "recurrent"))
-    xp, flat = _numpy_of(given), {}
+    xp, flat = numpy_of(given), {}
     for entry, (*rows, width) in _cell_shapes(kind, I, M).items():
         source = sources[entry]
-        _check_shapes(given, {n: (*rows, width // len(source)) for n in source}, cell)
+        check_shapes(given, {n: (*rows, width // len(source)) for n in source}, cell)
         pieces = [given[name] for name in source] or [xp.zeros(width, given[names[0]].dtype)]
         flat[entry] = xp.concatenate(pieces, axis=-1)
-    return _nested(flat)
+    return nested(flat)
 
 
 def to_flax(cell: str, params: Params) -> Params:
@@ -206,23 +199,23 @@ def to_flax(cell: str, params: Params) -> Params:
       ['hn', 'hr', 'hz', 'in', 'ir', 'iz']
     """
     kind, sources = _flax_cell(cell)
-    flat, names = _flat(params), _cell_shapes(kind, 0, 0)
-    _check_names("params", flat, names, f"the tree of one {kind} cell, {', '.join(names)}")
+    flat, names = flattened(params), _cell_shapes(kind, 0, 0)
+    check_names("params", flat, _axes(names), f"the tree of one {kind} cell, {', '.join(names)}")
     I, M = (flat[f"{part}/kernel"].shape[0] for part in ("input", "recurrent"))
-    _check_shapes(flat, _cell_shapes(kind, I, M), kind)
-    xp, given = _numpy_of(flat), {}
+    check_shapes(flat, _cell_shapes(kind, I, M), kind)
+    xp, given = numpy_of(flat), {}
     for entry, source in sources.items():
         if source:
             pieces = xp.split(flat[entry], len(source), axis=-1)
             given |= dict(zip(source, pieces, strict=True))
         elif np.any(np.asarray(flat[entry])):
             raise ValueError(f"{entry} is not zero; accepted is zero, as {cell} has none")
-    return _nested(given)
+    return nested(given)
 
 
 def _flax_cell(cell: str) -> tuple[str, dict[str, list[str]]]:
     """Its kind, and our entries with the cell's entries that they consist of."""
-    _check_setting("cell", cell, FLAX)
+    check_setting("cell", cell, FLAX)
     kind, *layers = FLAX[cell]
     sources = {}
     for entry, names in zip(_cell_shapes(kind, 0, 0), layers, strict=True):
@@ -262,53 +255,5 @@ def _cell_shapes(kind: str, I: int, M: int, path: str = "") -> Shapes:
     return shapes | {f"{path}recurrent/bias": (Z,)}
 
 
-def _flat(tree: Params, path: str = "") -> dict[str, AnyArray]:
-    flat = {}
-    for name, node in tree.items():
-        flat |= _flat(node, f"{path}{name}/") if isinstance(node, Mapping) else {path + name: node}
-    return flat
-
-
-def _nested(flat: Arrays) -> dict[str, Any]:
-    """Nested again; NumPy's arrays are copied, as they may be views of what was given."""
-    tree = {}
-    for name, array in flat.items():
-        *path, last = name.split("/")
-        node = tree
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last] = array if isinstance(array, jax.Array) else np.array(array, order="C")
-    return tree
-
-
-def _numpy_of(arrays: Arrays) -> ModuleType:
-    return jnp if any(isinstance(array, jax.Array) for array in arrays.values()) else np
-
-
-def _check_setting(name: str, given: str, accepted: Collection[str]) -> None:
-    if given not in accepted:
-        raise ValueError(f"{name} is {given!r}; accepted are {', '.join(map(repr, accepted))}")
-
-
-def _check_names(owner: str, arrays: Arrays, names: Collection[str], accepted: str) -> None:
-    """Raises ValueError unless these are the names, of matrices or, for biases, vectors."""
-    missing = [f"lacks {name}" for name in names if name not in arrays]
-    unexpected = [f"has an unexpected {name}" for name in arrays if name not in names]
-    if missing or unexpected:
-        found = " and ".join(missing[:1] + unexpected[:1])
-        raise ValueError(f"{owner} {found}; accepted is {accepted}")
-    for name in names:
-        array, axes = arrays[name], 1 if "bias" in name else 2
-        if not isinstance(array, AnyArray):
-            given = type(array).__name__
-            raise ValueError(f"{name} is a {given}; accepted are NumPy and jax arrays")
-        if array.ndim != axes:
-            raise ValueError(f"{name} has shape {array.shape}; accepted is one of {axes} axes")
-
-
-def _check_shapes(arrays: Arrays, shapes: Shapes, owner: str) -> None:
-    for name, shape in shapes.items():
-        if arrays[name].shape != shape:
-            raise ValueError(
-                f"{name} has shape {arrays[name].shape}; accepted for {owner} is {shape}"
-            )
+def _axes(names: Iterable[str]) -> dict[str, int]:
+    return {name: 1 if "bias" in name else 2 for name in names}
