@@ -8,8 +8,14 @@ is zero.
 """
 
 import importlib
+import importlib.util
+import pathlib
+import sys
+import types
 import warnings
+from unittest import mock
 
+import numpy as np
 import torch
 from torch.func import functional_call
 
@@ -26,6 +32,48 @@ def load(module):
         except Exception as error:  # a package that compiles itself may raise anything
             text = str(error).strip().splitlines()
             raise UnavailableError(f"{module}: {text[-1] if text else repr(error)}") from error
+
+
+def load_alone(module):
+    """As `load`, but nothing that the packages around the module import when they are imported."""
+    parents = module.split(".")[:-1]
+    spec = importlib.util.find_spec(parents[0])
+    if spec is None:
+        raise UnavailableError(f"{parents[0]} is not installed")
+    folder = pathlib.Path(spec.submodule_search_locations[0])
+    empty = {}
+    for n in range(len(parents)):
+        name = ".".join(parents[: n + 1])
+        empty[name] = types.ModuleType(name)
+        empty[name].__path__ = [str(folder.joinpath(*parents[1 : n + 1]))]
+    with mock.patch.dict(sys.modules, empty):
+        return load(module)
+
+
+def from_jax(function, *inputs):
+    """The outputs of a function of JAX arrays, in the inputs' dtype, differentiable by torch."""
+    import jax
+    import jax.numpy as jnp
+
+    def to_jax(tensors):
+        return tuple(jnp.asarray(tensor.detach().numpy()) for tensor in tensors)
+
+    def to_torch(arrays):
+        return tuple(torch.from_numpy(np.array(array)) for array in arrays)
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *inputs):
+            with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+                outputs, ctx.pullback = jax.vjp(function, *to_jax(inputs))
+            return to_torch(outputs)
+
+        @staticmethod
+        def backward(ctx, *cotangents):
+            with jax.enable_x64(True):
+                return to_torch(ctx.pullback(to_jax(cotangents)))
+
+    return Function.apply(*inputs)
 
 
 def call(module, weights, *inputs):
