@@ -38,6 +38,8 @@ REFERENCES = {
     "min_gru": (("minGRU-pytorch",), {}),
     "min_lstm": (("minGRU-pytorch",), {}),
     "wavenet": (("wavenet-vocoder",), {"skip_features": 5, "dilations": (1, 2)}),
+    "s4d": (("discretax",), {"state_features": 3}),
+    "s5_square": (("discretax",), {"state_features": 3}),
     "rg_lru": (("recurrentgemma",), {"num_heads": 2}),
     "rg_lru_start": (("recurrentgemma",), {"num_heads": 2}),
     "mamba": (("mambapy",), {"state_features": 3, "step_rank": 2}),
@@ -69,6 +71,8 @@ MODELS = {
     "min_gru": ("models.min_gru", "MinGRU"),
     "min_lstm": ("models.min_lstm", "MinLSTM"),
     "wavenet": ("models.wavenet", "WaveNet"),
+    "s4d": ("models.s4d", "S4D"),
+    "s5": ("models.s5", "S5"),
     "rg_lru": ("models.rg_lru", "RGLRU"),
     "mamba2": ("models.mamba2", "Mamba2"),  # in front of its prefix
     "mamba": ("models.mamba", "Mamba"),

@@ -17,6 +17,7 @@ import torch
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import zoo_jax  # noqa: E402
 import zoo_modern  # noqa: E402
 import zoo_plain  # noqa: E402
 import zoo_special  # noqa: E402
@@ -44,10 +45,12 @@ FUNCTIONS = {
     "min_gru": zoo_special.min_gru,
     "min_lstm": zoo_special.min_lstm,
     "wavenet": zoo_special.wavenet,
+    "s4d": zoo_jax.s4d,
+    "s5_square": zoo_jax.s5,
     "rg_lru": zoo_modern.rg_lru,
     "rg_lru_start": functools.partial(zoo_modern.rg_lru, begun=False),
     "mamba": zoo_modern.mamba,
-    "mamba2": zoo_modern.mamba2,
+    "mamba2": zoo_jax.mamba2,
     "slstm": zoo_modern.slstm,
     "slstm_start": functools.partial(zoo_modern.slstm, begun=False),
     "matrix_lstm": zoo_modern.matrix_lstm,

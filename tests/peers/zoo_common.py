@@ -15,7 +15,6 @@ import types
 import warnings
 from unittest import mock
 
-import numpy as np
 import torch
 from torch.func import functional_call
 
@@ -48,32 +47,6 @@ def load_alone(module):
         empty[name].__path__ = [str(folder.joinpath(*parents[1 : n + 1]))]
     with mock.patch.dict(sys.modules, empty):
         return load(module)
-
-
-def from_jax(function, *inputs):
-    """The outputs of a function of JAX arrays, in the inputs' dtype, differentiable by torch."""
-    import jax
-    import jax.numpy as jnp
-
-    def to_jax(tensors):
-        return tuple(jnp.asarray(tensor.detach().numpy()) for tensor in tensors)
-
-    def to_torch(arrays):
-        return tuple(torch.from_numpy(np.array(array)) for array in arrays)
-
-    class Function(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, *inputs):
-            with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-                outputs, ctx.pullback = jax.vjp(function, *to_jax(inputs))
-            return to_torch(outputs)
-
-        @staticmethod
-        def backward(ctx, *cotangents):
-            with jax.enable_x64(True):
-                return to_torch(ctx.pullback(to_jax(cotangents)))
-
-    return Function.apply(*inputs)
 
 
 def call(module, weights, *inputs):
@@ -115,3 +88,24 @@ def plain_weights(p):
         "bias_ih": bias,
         "bias_hh": torch.zeros_like(bias),
     }
+
+
+def kernels(I, biased=(), **widths):
+    """The shapes of kernels [I, width] and, of those that are `biased`, of their biases."""
+    shapes = {f"{name}/kernel": (I, width) for name, width in widths.items()}
+    return shapes | {f"{name}/bias": (widths[name],) for name in biased}
+
+
+def linear(p, name, xs):
+    """x W + b of the parameters `name`, where there is a b."""
+    return xs @ p[f"{name}/kernel"] + p.get(f"{name}/bias", 0)
+
+
+def heads(p, name, xs, H):
+    """The same for each head: [B, T, H, n], of xs [T, B, I]."""
+    return linear(p, name, xs).transpose(0, 1).unflatten(-1, (H, -1))
+
+
+def together(o):
+    """[B, T, H, V] to [T, B, H V]."""
+    return o.transpose(0, 1).flatten(2)

@@ -1,4 +1,4 @@
-"""References of the models of 2023 and later: recurrentgemma, mambapy, mamba2-jax, xlstm, fla-core.
+"""References of the models of 2023 and later: recurrentgemma, mambapy, xlstm and fla-core.
 
 Of packages whose layers have more around the recurrence than ours, the recurrence is called, and
 the linear maps and activations in front of it are written here. fla's are the loops that its
@@ -8,32 +8,11 @@ kernels are tested with.
 import math
 
 import torch
-from zoo_common import call, from_jax, load, load_alone
-
-
-def _map(p, name, xs):
-    """x W + b of the parameters `name`, where there is a b."""
-    return xs @ p[f"{name}/kernel"] + p.get(f"{name}/bias", 0)
-
-
-def _heads(p, name, xs, H):
-    """The same for each head: [B, T, H, n], of xs [T, B, I]."""
-    return _map(p, name, xs).transpose(0, 1).unflatten(-1, (H, -1))
-
-
-def _together(o):
-    """[B, T, H, V] to [T, B, H V]."""
-    return o.transpose(0, 1).flatten(2)
+from zoo_common import call, heads, kernels, linear, load, load_alone, together
 
 
 def _unit(a):
     return a * torch.rsqrt(a.square().sum(-1, keepdim=True) + 1e-6)
-
-
-def _kernels(I, biased=(), **widths):
-    """The shapes of kernels [I, width] and, of those that are `biased`, of their biases."""
-    shapes = {f"{name}/kernel": (I, width) for name, width in widths.items()}
-    return shapes | {f"{name}/bias": (widths[name],) for name in biased}
 
 
 def rg_lru(I, M, dtype, num_heads, begun=True):
@@ -53,11 +32,11 @@ def rg_lru(I, M, dtype, num_heads, begun=True):
         }
         T, B, _ = xs.shape
         positions = (torch.arange(T) + begun).expand(B, T)
-        u = _map(p, "input", xs).transpose(0, 1)
+        u = linear(p, "input", xs).transpose(0, 1)
         ys, h = call(module, weights, u, positions, *states)
         return ys.transpose(0, 1), (h,) if begun else ()
 
-    shapes = _kernels(I, biased=["input"], input=M)
+    shapes = kernels(I, biased=["input"], input=M)
     shapes |= {"gates/kernel": (H, M // H, 2 * M // H), "gates/bias": (2 * M,)}
     return shapes | {"decay/bias": (M,)}, (M,) if begun else (), run
 
@@ -80,7 +59,7 @@ def mamba(I, M, dtype, state_features, step_rank):
             "D": p["skip/scale"],
         }
         h, ys = states[0].unflatten(-1, (M, N)), []
-        for u in _map(p, "input", xs):
+        for u in linear(p, "input", xs):
             y, h = call(module, weights, u, h)
             ys.append(y)
         return torch.stack(ys), (h.flatten(1),)
@@ -88,26 +67,6 @@ def mamba(I, M, dtype, state_features, step_rank):
     shapes = {"input/kernel": (I, M), "selection/kernel": (M, R + 2 * N), "step/kernel": (R, M)}
     shapes |= {"step/bias": (M,), "transition/log_rate": (M, N), "skip/scale": (M,)}
     return shapes, (M * N,), run
-
-
-def mamba2(I, M, dtype, num_heads, key_features):
-    """In chunks of 4 steps."""
-    H, K = num_heads, key_features
-    ssd = load("mamba2_jax").ssd_forward
-
-    def in_jax(u, dt, A, k, q, D, bias, S):
-        return ssd(u, dt, A, k, q, 4, D, bias, 0.0, math.inf, S[:, None], True)
-
-    def run(p, xs, states):
-        T, B, _ = xs.shape
-        k, q = (_heads(p, name, xs, 1).expand(B, T, H, K) for name in ("key", "query"))
-        u, dt = _heads(p, "input", xs, H), (xs @ p["decay/kernel"]).transpose(0, 1)
-        A, bias, D = -p["decay/log_a"].exp(), p["decay/bias"], p["skip/scale"]
-        o, S = from_jax(in_jax, u, dt, A, k, q, D, bias, states[0].mT)
-        return _together(o), (S.mT,)
-
-    shapes = _kernels(I, biased=["decay"], input=M, key=K, query=K, decay=H)
-    return shapes | {"decay/log_a": (H,), "skip/scale": (H,)}, ((H, K, M // H),), run
 
 
 def slstm(I, M, dtype, num_heads, begun=True):
@@ -130,7 +89,7 @@ def slstm(I, M, dtype, num_heads, begun=True):
         if begun:
             h, memory = states
             first = torch.stack([h, *memory.chunk(3, -1)])
-        ys, last = call(module, weights, _map(p, "input", xs), first)
+        ys, last = call(module, weights, linear(p, "input", xs), first)
         h, *memory = last
         return ys, (h, torch.cat(memory, -1)) if begun else ()
 
@@ -145,7 +104,7 @@ def matrix_lstm(I, M, dtype, num_heads, key_features, parallel=False):
 
     def run(p, xs, states):
         q, k, v, gates = (
-            _heads(p, name, xs, n).transpose(1, 2)
+            heads(p, name, xs, n).transpose(1, 2)
             for name, n in (("query", H), ("key", H), ("value", H), ("gates", 2 * H))
         )
         i, f = gates.chunk(2, 1)  # [B, H, T, 1]
@@ -161,9 +120,9 @@ def matrix_lstm(I, M, dtype, num_heads, key_features, parallel=False):
                 os.append(o)
             o, (C, n, m) = torch.cat(os, 2), of_state
             last = torch.cat([C, n], -1), m[..., 0, 0]
-        return _map(p, "output", xs).sigmoid() * _together(o.transpose(1, 2)), last
+        return linear(p, "output", xs).sigmoid() * together(o.transpose(1, 2)), last
 
-    shapes = _kernels(
+    shapes = kernels(
         I, biased=["gates", "output"], query=H * K, key=H * K, value=M, gates=2 * H, output=M
     )
     return shapes, () if parallel else ((H, K, V + 1), (H,)), run
@@ -178,12 +137,12 @@ def gla(I, M, dtype, num_heads, key_features):
     recurrence = _fla("gla", "naive_recurrent_gla")
 
     def run(p, xs, states):
-        q, k, v, a = (_heads(p, name, xs, H) for name in ("query", "key", "value", "decay"))
+        q, k, v, a = (heads(p, name, xs, H) for name in ("query", "key", "value", "decay"))
         gk = torch.nn.functional.logsigmoid(a) / 16
         o, S = recurrence(q, k, v, gk, states[0], output_final_state=True)
-        return _together(o), (S,)
+        return together(o), (S,)
 
-    shapes = _kernels(I, biased=["decay"], query=HK, key=HK, value=M, decay=HK)
+    shapes = kernels(I, biased=["decay"], query=HK, key=HK, value=M, decay=HK)
     return shapes, ((H, key_features, M // H),), run
 
 
@@ -193,13 +152,13 @@ def hgrn2(I, M, dtype, num_heads, key_features, lower_bound):
     recurrence = _fla("gla", "naive_recurrent_gla")
 
     def run(p, xs, states):
-        q, v, a = (_heads(p, name, xs, H) for name in ("query", "value", "decay"))
+        q, v, a = (heads(p, name, xs, H) for name in ("query", "value", "decay"))
         q = torch.nn.functional.silu(q) * key_features**0.5
         alpha = lower_bound + (1 - lower_bound) * a.sigmoid()
         o, S = recurrence(q, 1 - alpha, v, alpha.log(), states[0], output_final_state=True)
-        return _together(o), (S,)
+        return together(o), (S,)
 
-    shapes = _kernels(I, biased=["decay"], query=HK, value=M, decay=HK)
+    shapes = kernels(I, biased=["decay"], query=HK, value=M, decay=HK)
     return shapes, ((H, key_features, M // H),), run
 
 
@@ -209,10 +168,10 @@ def retnet(I, M, dtype, num_heads, key_features):
     retention = _fla("retention", "naive_retention")
 
     def run(p, xs, states):
-        each = (_heads(p, name, xs, H).transpose(1, 2) for name in ("query", "key", "value"))
-        return _together(retention(*each).transpose(1, 2)), states
+        each = (heads(p, name, xs, H).transpose(1, 2) for name in ("query", "key", "value"))
+        return together(retention(*each).transpose(1, 2)), states
 
-    return _kernels(I, query=HK, key=HK, value=M), (), run
+    return kernels(I, query=HK, key=HK, value=M), (), run
 
 
 def delta_net(I, M, dtype, num_heads, key_features, gated=False, beta_range=1.0):
@@ -224,21 +183,21 @@ def delta_net(I, M, dtype, num_heads, key_features, gated=False, beta_range=1.0)
 
     def run(p, xs, states):
         q, k, v = (
-            torch.nn.functional.silu(_heads(p, name, xs, H)) for name in ("query", "key", "value")
+            torch.nn.functional.silu(heads(p, name, xs, H)) for name in ("query", "key", "value")
         )
-        q, k, beta = _unit(q), _unit(k), beta_range * _heads(p, "beta", xs, H)[..., 0].sigmoid()
+        q, k, beta = _unit(q), _unit(k), beta_range * heads(p, "beta", xs, H)[..., 0].sigmoid()
         settings = {"initial_state": states[0], "output_final_state": True}
         if gated:
-            step = torch.nn.functional.softplus(_heads(p, "decay", xs, H)[..., 0])
+            step = torch.nn.functional.softplus(heads(p, "decay", xs, H)[..., 0])
             o, S = recurrence(q, k, v, beta, -p["decay/log_a"].exp() * step, **settings)
         else:
             o, S = recurrence(*(a.transpose(1, 2) for a in (q, k, v, beta)), **settings)
             o = o.transpose(1, 2)
-        return _together(o), (S,)
+        return together(o), (S,)
 
-    shapes = _kernels(I, biased=["beta"], query=HK, key=HK, value=M, beta=H)
+    shapes = kernels(I, biased=["beta"], query=HK, key=HK, value=M, beta=H)
     if gated:
-        shapes |= {**_kernels(I, biased=["decay"], decay=H), "decay/log_a": (H,)}
+        shapes |= {**kernels(I, biased=["decay"], decay=H), "decay/log_a": (H,)}
     return shapes, ((H, key_features, M // H),), run
 
 
@@ -249,7 +208,7 @@ def rwkv7(I, M, dtype, num_heads, key_features):
 
     def run(p, xs, states):
         names = ("query", "key", "value", "decay", "replace")
-        q, k, v, decay, a = (_heads(p, name, xs, H).transpose(1, 2) for name in names)
+        q, k, v, decay, a = (heads(p, name, xs, H).transpose(1, 2) for name in names)
         xi, alpha, rho = (
             p[f"{name}/scale"].reshape(H, 1, K) for name in ("removed", "written", "bonus")
         )
@@ -257,9 +216,9 @@ def rwkv7(I, M, dtype, num_heads, key_features):
         kappa, written = _unit(k * xi), k * (1 + (a - 1) * alpha)
         o, S = recurrence(q * K**0.5, written, v, kappa, -kappa * a, gk, states[0])
         o = o + (q * rho * written).sum(-1, keepdim=True) * v
-        return _together(o.transpose(1, 2)), (S,)
+        return together(o.transpose(1, 2)), (S,)
 
     widths = dict.fromkeys(("query", "key", "decay", "replace"), H * K)
-    shapes = _kernels(I, biased=["decay", "replace"], value=M, **widths)
+    shapes = kernels(I, biased=["decay", "replace"], value=M, **widths)
     shapes |= {f"{name}/scale": (H * K,) for name in ("removed", "written", "bonus")}
     return shapes, ((H, K, M // H),), run

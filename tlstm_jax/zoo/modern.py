@@ -46,12 +46,14 @@ MODERN: Mapping[str, Entry] = {
         S4D,
         "Diagonal state space for each channel",
         'Gu et al., "On the Parameterization and Initialization of Diagonal State Space", NeurIPS 2022',
+        checked="discretax 0.3.0",
         defaults={"num_layers": 2},
     ),
     "s5": Entry(
         S5,
         "Simplified state space layer",
         'Smith, Warrington and Linderman, "Simplified State Space Layers for Sequence Modeling", ICLR 2023',
+        checked="discretax 0.3.0",
         defaults={"num_layers": 2},
     ),
     "rg_lru": Entry(
