@@ -287,13 +287,16 @@ def random_carry(cell, batch=B, seed=5):
     return jax.tree.map(lambda leaf: jnp.asarray(np.tanh(rng.normal(size=leaf.shape))), carry)
 
 
+KEPT = ("memory", "stabilizer", "boundary", "held")
+
+
 def assert_narrow(carry):
     """What computes in bfloat16 has states in it, but for memory, which keeps init_carry's dtype."""
 
     def is_memory(path, leaf):  # as inputs are that a residual connection holds back
         name = getattr(path[-1], "name", "") if path else ""
         is_past = any(getattr(step, "name", "") == "past" for step in path)
-        return isinstance(leaf, GRUCarry) or is_past or name in ("memory", "boundary", "held")
+        return isinstance(leaf, GRUCarry) or is_past or name in KEPT
 
     leaves = jax.tree_util.tree_leaves_with_path(carry, is_leaf=lambda x: isinstance(x, GRUCarry))
     for path, leaf in leaves:

@@ -287,10 +287,8 @@ SKIPPING = [
 def _of_heads(name, model, **settings):
     """A model of two heads of two features, their keys of three, in chunks of four steps."""
     made = model(4, key_features=3, chunk_size=4, **settings)
-    known = {"lower": settings.get("lower_bound")} if "lower_bound" in settings else settings
-    return ModelCase(
-        name, made, _of(getattr(matrix_oracles, name.split("-")[0]), num_heads=2, size=2, **known)
-    )
+    oracle = getattr(matrix_oracles, name.split("-")[0])
+    return ModelCase(name, made, _of(oracle, num_heads=2, size=2, **settings))
 
 
 HEADS = [

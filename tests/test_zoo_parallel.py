@@ -1,4 +1,4 @@
-"""QRNN, SRU, minGRU, minLSTM and WaveNet, in parallel over time: what they are identical to and depend on."""
+"""Models that are parallel over time: what they are identical to, and what they depend on."""
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,11 @@ from cases import B, I, M, T, assert_close, cell_params, jit, on_device, random_
 
 from tlstm_jax import LSTM
 from tlstm_jax.cells.sru import SRUCell
+from tlstm_jax.models.hgrn2 import HGRN2
 from tlstm_jax.models.min_gru import MinGRU
 from tlstm_jax.models.min_lstm import MinLSTM
 from tlstm_jax.models.qrnn import QRNN
+from tlstm_jax.models.rg_lru import RGLRU, RGLRUCarry
 from tlstm_jax.models.sru import SRU
 from tlstm_jax.models.wavenet import WaveNet
 
@@ -176,3 +178,41 @@ def test_a_min_lstm_whose_gates_are_both_shut_still_averages(x64):
     _, ys, *_ = model.apply(params, (), model.init_carry(B), jnp.asarray(xs))
     halves = 1.5 * (1 - 0.5 ** np.arange(1, T + 1))
     assert_close(ys, np.broadcast_to(halves[:, None, None], (T, B, M)), 1e-6)
+
+
+def test_an_rg_lru_whose_gate_is_shut_keeps_its_state_and_can_learn_to_open_it():
+    model, xs = RGLRU(M), jnp.asarray(vectors(), jnp.float32)
+    params = jax.tree.map(jnp.float32, model_params(model))
+    params["gates"]["bias"] = params["gates"]["bias"].at[:M].set(-25.0)  # a is 1 in float32
+    first = RGLRUCarry(jnp.ones((B, M)), jnp.ones((B,), jnp.int32))
+
+    def total(bias):
+        gates = params["gates"] | {"bias": bias}
+        ys = model.apply(params | {"gates": gates}, (), first, xs)[1]
+        return jnp.sum(ys), ys
+
+    grad, ys = jit(jax.grad(total, has_aux=True))(params["gates"]["bias"])
+    np.testing.assert_array_equal(ys, np.ones((T, B, M)))
+    assert np.isfinite(grad).all()
+    assert np.abs(grad[:M]).min() > 0
+
+
+@pytest.mark.parametrize("lower", [0.0, 0.25])
+def test_an_hgrn2_whose_decay_is_shut_keeps_its_lower_bound(lower):
+    """Its pre-activation's exponential is infinite in float32."""
+    model, xs = HGRN2(M, num_heads=1, lower_bound=lower), jnp.asarray(vectors(), jnp.float32)
+    params = jax.tree.map(jnp.float32, model_params(model))
+    params["decay"] = {"kernel": jnp.zeros((I, M)), "bias": jnp.full((M,), -200.0)}
+
+    def total(params):
+        ys = model.apply(params, (), model.init_carry(B), xs)[1]
+        return jnp.sum(ys), ys
+
+    grads, ys = jit(jax.grad(total, has_aux=True))(params)
+    assert all(np.isfinite(grad).all() for grad in jax.tree.leaves(grads))
+    q, v = (np.asarray(xs @ params[name]["kernel"]) for name in ("query", "value"))
+    q, S, expected = q / (1 + np.exp(-q)), 0.0, []
+    for t in range(T):
+        S = lower * S + (1 - lower) * v[t]  # the same for each key
+        expected.append(q[t].sum(-1, keepdims=True) * S)
+    assert_close(ys, np.stack(expected), 1e-5)

@@ -15,6 +15,7 @@ from cases import jit
 
 from tlstm_jax import as_sequence
 
+HEADS = {"num_heads": 2, "key_features": 3}
 # name -> (packages compared with, settings of our model)
 REFERENCES = {
     "lstm_1997": (("torchrecurrent",), {}),
@@ -37,6 +38,22 @@ REFERENCES = {
     "min_gru": (("minGRU-pytorch",), {}),
     "min_lstm": (("minGRU-pytorch",), {}),
     "wavenet": (("wavenet-vocoder",), {"skip_features": 5, "dilations": (1, 2)}),
+    "s4d": (("discretax",), {"state_features": 3}),
+    "s5_square": (("discretax",), {"state_features": 3}),
+    "rg_lru": (("recurrentgemma",), {"num_heads": 2}),
+    "rg_lru_start": (("recurrentgemma",), {"num_heads": 2}),
+    "mamba": (("mambapy",), {"state_features": 3, "step_rank": 2}),
+    "mamba2": (("mamba2-jax",), HEADS),
+    "slstm": (("xlstm",), {"num_heads": 2}),
+    "slstm_start": (("xlstm",), {"num_heads": 2}),
+    "matrix_lstm": (("xlstm",), HEADS),
+    "matrix_lstm_parallel": (("xlstm",), HEADS),
+    "gla": (("fla-core",), HEADS),
+    "hgrn2": (("fla-core",), {**HEADS, "lower_bound": 0.25}),
+    "retnet": (("fla-core",), HEADS),
+    "delta_net": (("fla-core",), HEADS),
+    "delta_net_gated": (("fla-core",), {**HEADS, "gated": True, "beta_range": 2.0}),
+    "rwkv7": (("fla-core",), HEADS),
 }
 MODELS = {
     "lstm_1997": ("cells.lstm", "LSTM1997"),
@@ -54,6 +71,18 @@ MODELS = {
     "min_gru": ("models.min_gru", "MinGRU"),
     "min_lstm": ("models.min_lstm", "MinLSTM"),
     "wavenet": ("models.wavenet", "WaveNet"),
+    "s4d": ("models.s4d", "S4D"),
+    "s5": ("models.s5", "S5"),
+    "rg_lru": ("models.rg_lru", "RGLRU"),
+    "mamba2": ("models.mamba2", "Mamba2"),  # in front of its prefix
+    "mamba": ("models.mamba", "Mamba"),
+    "slstm": ("cells.slstm", "SLSTM"),
+    "matrix_lstm": ("models.matrix_lstm", "MatrixLSTM"),
+    "gla": ("models.gla", "GLA"),
+    "hgrn2": ("models.hgrn2", "HGRN2"),
+    "retnet": ("models.retnet", "RetNet"),
+    "delta_net": ("models.delta_net", "DeltaNet"),
+    "rwkv7": ("models.rwkv7", "RWKV7"),
 }
 # Of float64 and float32 runs, relative to an array's largest number: how much two orders of the
 # same sums differ in an array's small numbers depends on the machine.
@@ -88,6 +117,18 @@ def states(arrays, prefix):
     return [arrays[key] for key in sorted(arrays) if key.startswith(f"{prefix}/")]
 
 
+def is_float(leaf):
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def begun(carry, first):
+    """The carry with recorded states; what counts steps says that there was one before."""
+    leaves, first = jax.tree.leaves(carry), iter(first)
+    leaves = [next(first) if is_float(leaf) else jnp.ones_like(leaf) for leaf in leaves]
+    assert next(first, None) is None
+    return jax.tree.unflatten(jax.tree.structure(carry), leaves)
+
+
 def shapes(params):
     return jax.tree.map(lambda leaf: tuple(leaf.shape), params)
 
@@ -111,9 +152,9 @@ def check(name, arrays):
     def loss(params, first, xs):
         carry = model.init_carry(xs.shape[1], xs.dtype)
         if first:
-            carry = jax.tree.unflatten(jax.tree.structure(carry), first)
+            carry = begun(carry, first)
         carry, ys, *_ = model.apply(params, (), carry, xs)
-        last = jax.tree.leaves(carry) if first else []
+        last = list(filter(is_float, jax.tree.leaves(carry))) if first else []
         total = jnp.sum(ys * arrays["wanted_ys"])
         total += sum(map(jnp.vdot, last, states(arrays, "wanted_stateN")))
         return total, (last, ys)

@@ -6,6 +6,7 @@ writes tests/data/zoo_references.npz, with which tests/test_zoo_recorded.py comp
 reference is installed. The names of the arrays are explained in tests/zoo_form.py.
 """
 
+import functools
 import importlib.metadata
 import pathlib
 import sys
@@ -16,6 +17,8 @@ import torch
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import zoo_jax  # noqa: E402
+import zoo_modern  # noqa: E402
 import zoo_plain  # noqa: E402
 import zoo_special  # noqa: E402
 from zoo_form import REFERENCES  # noqa: E402
@@ -42,11 +45,30 @@ FUNCTIONS = {
     "min_gru": zoo_special.min_gru,
     "min_lstm": zoo_special.min_lstm,
     "wavenet": zoo_special.wavenet,
+    "s4d": zoo_jax.s4d,
+    "s5_square": zoo_jax.s5,
+    "rg_lru": zoo_modern.rg_lru,
+    "rg_lru_start": functools.partial(zoo_modern.rg_lru, begun=False),
+    "mamba": zoo_modern.mamba,
+    "mamba2": zoo_jax.mamba2,
+    "slstm": zoo_modern.slstm,
+    "slstm_start": functools.partial(zoo_modern.slstm, begun=False),
+    "matrix_lstm": zoo_modern.matrix_lstm,
+    "matrix_lstm_parallel": functools.partial(zoo_modern.matrix_lstm, parallel=True),
+    "gla": zoo_modern.gla,
+    "hgrn2": zoo_modern.hgrn2,
+    "retnet": zoo_modern.retnet,
+    "delta_net": zoo_modern.delta_net,
+    "delta_net_gated": zoo_modern.delta_net,
+    "rwkv7": zoo_modern.rwkv7,
 }
 # Biases that keep most units in front of wavenet's rectifiers alive, but not all.
 BEFORE_RELU = ("skip/bias", "post/bias")
-# Keras' matmul makes float32 of float64; lru-pytorch keeps its outputs in float32.
-FLOAT32_ONLY = ("gru_before", "lru")
+# Keras' matmul makes float32 of float64; lru-pytorch keeps its outputs in float32, recurrentgemma
+# its states, mambapy A and D, and fla's loops everything.
+FLOAT32_ONLY = ("gru_before", "lru", "rg_lru", "rg_lru_start", "mamba", "gla", "hgrn2", "retnet")
+FLOAT32_ONLY += ("delta_net", "delta_net_gated", "rwkv7")
+POSITIVE_STATES = ("slstm",)  # it divides by one
 
 
 def run_reference(name, *, steps=6, batch=2, inputs=3, features=4, dtype=torch.float64, seed=0):
@@ -73,7 +95,9 @@ def run_reference(name, *, steps=6, batch=2, inputs=3, features=4, dtype=torch.f
     params = {key: draw_parameter(key, shape) for key, shape in shapes.items()}
     spatial = REFERENCES[name][1].get("spatial_shape", ())
     xs = draw(steps, batch, *spatial, inputs).requires_grad_()
-    first = tuple(draw(batch, *spatial, width).requires_grad_() for width in widths)
+    first = [draw(batch, *spatial, *np.atleast_1d(width).tolist()) for width in widths]
+    first = [state.abs() if name in POSITIVE_STATES else state for state in first]
+    first = tuple(state.requires_grad_() for state in first)
     ys, last = run(params, xs, first)
 
     wanted_ys, wanted = draw(*ys.shape), [draw(*state.shape) for state in last]

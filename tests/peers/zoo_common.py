@@ -8,7 +8,12 @@ is zero.
 """
 
 import importlib
+import importlib.util
+import pathlib
+import sys
+import types
 import warnings
+from unittest import mock
 
 import torch
 from torch.func import functional_call
@@ -26,6 +31,22 @@ def load(module):
         except Exception as error:  # a package that compiles itself may raise anything
             text = str(error).strip().splitlines()
             raise UnavailableError(f"{module}: {text[-1] if text else repr(error)}") from error
+
+
+def load_alone(module):
+    """As `load`, but nothing that the packages around the module import when they are imported."""
+    parents = module.split(".")[:-1]
+    spec = importlib.util.find_spec(parents[0])
+    if spec is None:
+        raise UnavailableError(f"{parents[0]} is not installed")
+    folder = pathlib.Path(spec.submodule_search_locations[0])
+    empty = {}
+    for n in range(len(parents)):
+        name = ".".join(parents[: n + 1])
+        empty[name] = types.ModuleType(name)
+        empty[name].__path__ = [str(folder.joinpath(*parents[1 : n + 1]))]
+    with mock.patch.dict(sys.modules, empty):
+        return load(module)
 
 
 def call(module, weights, *inputs):
@@ -67,3 +88,24 @@ def plain_weights(p):
         "bias_ih": bias,
         "bias_hh": torch.zeros_like(bias),
     }
+
+
+def kernels(I, biased=(), **widths):
+    """The shapes of kernels [I, width] and, of those that are `biased`, of their biases."""
+    shapes = {f"{name}/kernel": (I, width) for name, width in widths.items()}
+    return shapes | {f"{name}/bias": (widths[name],) for name in biased}
+
+
+def linear(p, name, xs):
+    """x W + b of the parameters `name`, where there is a b."""
+    return xs @ p[f"{name}/kernel"] + p.get(f"{name}/bias", 0)
+
+
+def heads(p, name, xs, H):
+    """The same for each head: [B, T, H, n], of xs [T, B, I]."""
+    return linear(p, name, xs).transpose(0, 1).unflatten(-1, (H, -1))
+
+
+def together(o):
+    """[B, T, H, V] to [T, B, H V]."""
+    return o.transpose(0, 1).flatten(2)

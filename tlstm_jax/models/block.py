@@ -33,7 +33,7 @@ EPSILON = 1e-6  # added to mean squares
 
 class BlockCarry(NamedTuple):
     model: Carry
-    held: Array  # the last inputs of the convolution, oldest first [B, conv_size - 1, E]
+    window: Array  # the last inputs of the convolution, oldest first [B, conv_size - 1, E]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Block:
       >>> model = Block(GLA(8), features=4, embed=False)
       >>> params, state = model.init(jax.random.key(0), input_shape=4)
       >>> carry, ys, *_ = model.apply(params, state, model.init_carry(2), jnp.ones((5, 2, 4)))
-      >>> ys.shape, carry.held.shape
+      >>> ys.shape, carry.window.shape
       ((5, 2, 4), (2, 3, 8))
     """
 
@@ -150,7 +150,7 @@ class Block:
         lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
         xs, lengths = widened(xs), widened(lengths)
         x, n = self._read(params, zero_beyond(xs, lengths))
-        held, us = self._convolved(params, carry.held, n, lengths, reset)
+        held, us = self._convolved(params, carry.window, n, lengths, reset)
         options |= {"lengths": lengths, "reset": reset}
         inner, os, state, aux = self._model.apply(
             params["model"], state, carry.model, us, **options
@@ -164,7 +164,7 @@ class Block:
         self, params: Params, state: State, carry: BlockCarry, x: Array
     ) -> tuple[BlockCarry, Array]:
         x, n = self._read(params, x)
-        held, us = self._convolved(params, carry.held, n[None], None, None)
+        held, us = self._convolved(params, carry.window, n[None], None, None)
         inner, o = self._model.token_step(params["model"], state, carry.model, us[0])
         return BlockCarry(inner, held), self._written(params, x, n, o)
 

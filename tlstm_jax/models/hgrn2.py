@@ -72,5 +72,5 @@ class HGRN2(MatrixRecurrence):
         lower = jnp.asarray(self.lower_bound, decay.dtype)
         k = (1 - lower) * jax.nn.sigmoid(-decay)  # 1 - alpha, without a difference
         # log(lower + (1 - lower) sigm(a)) = log sigm(a) + log(1 + lower e^-a).
-        log_decay = jax.nn.log_sigmoid(decay) + jnp.log1p(lower * jnp.exp(-decay))
+        log_decay = jax.nn.log_sigmoid(decay) + jax.nn.softplus(jnp.log(lower) - decay)
         return Terms(jax.nn.silu(q), k, v, log_decay)

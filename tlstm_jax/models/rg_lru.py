@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, scaled_normal
 from tlstm_jax.cells.shapes import vector_size
@@ -31,7 +32,7 @@ SHARPNESS = 8.0
 
 
 class RGLRUCarry(NamedTuple):
-    hidden: Array  # h [B, M]
+    memory: Array  # h [B, M]
     age: Array  # int32 [B], steps since the sequence began
 
 
@@ -97,8 +98,8 @@ class RGLRU(LinearRecurrence):
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
     ) -> RGLRUCarry:
-        (hidden,) = super().init_carry(batch_size, dtype, params=params)
-        return RGLRUCarry(hidden, jnp.zeros((batch_size,), jnp.int32))
+        (memory,) = super().init_carry(batch_size, dtype, params=params)
+        return RGLRUCarry(memory, jnp.zeros((batch_size,), jnp.int32))
 
     def coefficients(self, params: Params, x: Array, dtype: Any) -> tuple[Array, Array, Array]:
         """With the square root."""
@@ -146,10 +147,13 @@ class RGLRU(LinearRecurrence):
 
 
 def _rest(a: Array) -> Array:
-    """sqrt(1 - a^2), whose slope is bounded at a = 1."""
+    """sqrt(1 - a^2), whose slope by 1 - a^2 is 1000 where that of the root is more."""
     squared = 1 - jnp.square(a)
-    least = jnp.asarray(2.5e-7, a.dtype)  # where the slope of the root is 1000
-    return jnp.sqrt(jnp.maximum(squared, least))
+    least = jnp.asarray(2.5e-7, a.dtype)
+    root = jnp.sqrt(jnp.maximum(squared, least))
+    fixed = lax.stop_gradient(squared)
+    steep = jnp.sqrt(jnp.maximum(fixed, 0)) + 1000 * (squared - fixed)
+    return jnp.where(squared < least, steep, root)
 
 
 def _driven(a: Array, gated: Array, first: Array) -> Array:
