@@ -157,6 +157,9 @@ def test_only_what_is_missing_is_trained_of_models_that_a_task_is_for(tmp_path, 
     ]
     with pytest.raises(ValueError, match="model is conv_lstm; accepted on pdigits are"):
         call(tmp_path, "conv_lstm", tasks=("pdigits",))
+    asked.clear()
+    program.compare(None, tmp_path, tasks=["pdigits"], parameters=500, budget=1.0, jobs=1)
+    assert {path.stem for path, _ in asked} == set(compare.COLUMNS[2].models) - {"gru"}
 
 
 @pytest.mark.parametrize(

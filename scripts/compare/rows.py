@@ -67,7 +67,7 @@ def compare(
     """Trains what is not there yet; makes the page and the curves of all that is there.
 
     Args:
-      models: names of the zoo that are to be trained; None: all.
+      models: names of the zoo that are to be trained; None: all that a task is for.
       workdir: see `Folder`.
       tasks: of `members.COLUMNS`, each with those of the models that it is for.
       parameters: of every model, about.
@@ -79,11 +79,11 @@ def compare(
         rows of other conditions.
     """
     _check("task", tasks, [column.task for column in members.COLUMNS])
-    models = list(zoo.MODELS) if models is None else models
-    _check("model", models, zoo.MODELS)
     folder = Folder(workdir)
     columns = [column for column in members.COLUMNS if column.task in tasks]
     suited = {name for column in columns for name in column.models}
+    models = [name for name in zoo.MODELS if name in suited] if models is None else models
+    _check("model", models, zoo.MODELS)
     for name in models:
         if name not in suited:
             raise ValueError(
