@@ -254,7 +254,11 @@ def gallery_page(name: str) -> str:
             rows[name],
         ]
     else:
-        lines += ["It has no row in [the comparison of all models](../results/zoo/comparison.md)."]
+        lines += [
+            "It has no row in [the comparison of all models](../results/zoo/comparison.md) yet;",
+            f"`python -m scripts.compare --models={name} --workdir=docs/results/zoo` makes it, and its",
+            "learning curves.",
+        ]
     lines += zoo_curves.shown(DOCS, name, entry.title)
     if name in CURVES:
         lines += ["", "Longer trainings, with commands in [the results](../results.md):"]

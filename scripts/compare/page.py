@@ -66,9 +66,7 @@ def _spread(metric: str, tests: Iterable[float | None]) -> str:
     return f"{test.mean():{form}} ± {test.std(ddof=1):{form}}"
 
 
-def _cell(row: Row | None) -> str:
-    if row is None:
-        return ""
+def _cell(row: Row) -> str:
     longer = row["longer"].get(LONGER)
     return reached(row) + (f"; {_spread(row['metric'], longer)}" if longer else "")
 
@@ -116,7 +114,11 @@ def render(
     for name, found in rows.items():
         first = next(iter(found.values()))
         cells = [f"`{name}`", str(first["features"]), f"{first['parameters']:,}"]
-        cells += [*_timed(times[name]), *(_cell(found.get(column.task)) for column in columns)]
+        cells += _timed(times[name])
+        cells += [
+            _cell(found[c.task]) if c.task in found else "not yet" * (name in c.models)
+            for c in columns
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     seen = _listed(
         f"{some[column.task]['units'][-1]:,} "
