@@ -113,7 +113,7 @@ class Images(BaseTask):
         Raises:
           ValueError: they are not those of a square.
         """
-        pixels = np.asarray(inputs).reshape(-1, self.input_size).mean(axis=1)
+        pixels = np.asarray(inputs).reshape(self.side**2, -1).mean(axis=1)
         image = np.empty_like(pixels, shape=self.side**2)
         image[_order(image.size, self.permutation_seed)] = pixels
         return image.reshape(self.side, self.side)
