@@ -307,6 +307,7 @@ def test_refuses_an_unknown_engine():
     cell = BY_NAME["lstm"].cell
     inputs = inputs_of(cell, jnp.float32, vectors())
     with pytest.raises(
-        ValueError, match="engine is 'fast'; accepted are auto, deferred, cudnn, fused, parallel, scan"
+        ValueError,
+        match="engine is 'fast'; accepted are auto, deferred, cudnn, fused, parallel, scan",
     ):
         unroll(cell, *inputs, engine="fast")

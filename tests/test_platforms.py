@@ -14,6 +14,7 @@ from test_engine import OPTIONS, compare, inputs_of, jaxpr_of_gradient, loops
 from tlstm_jax import GRU, LSTM, TensorizedLSTM, unroll
 from tlstm_jax.cells.tensorized import memory as memory_cells
 from tlstm_jax.devices import platforms
+from tlstm_jax.recurrence.linear_scan import linear_recurrence
 from tlstm_jax.recurrence.packing import pack, unpack
 
 CHOICES = {
@@ -135,3 +136,27 @@ def test_integers_alone_are_packed_as_they_are():
     tree = (jnp.array([3, -4], jnp.int32), jnp.zeros((2, 1), jnp.bfloat16))
     assert set(pack(tree).arrays) == {"int32", "bfloat16"}
     assert_close(unpack(pack(tree))[0], tree[0])
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_linear_recurrence_is_the_same_as_a_loop_and_as_a_scan(restarts, pairs, x64, monkeypatch):
+    rng = np.random.default_rng(0)
+    f, u = (jnp.asarray(rng.normal(size=(17, B, 2 * M))) for _ in range(2))
+    c = jnp.asarray(rng.normal(size=(B, 2 * M)))
+    lengths = jnp.asarray(rng.integers(0, 18, B)) if restarts else None
+    reset = jnp.asarray(rng.random((17, B)) < 0.2) if restarts else None
+
+    def computed(in_parallel):
+        monkeypatch.setattr(platforms, "choose_linear", lambda run, *args: run(in_parallel, *args))
+
+        def loss(f, u, c):
+            last, cs = linear_recurrence(f, u, c, lengths, reset, pairs=pairs)
+            return jnp.sum(jnp.sin(cs)) + jnp.sum(last**2), (last, cs)
+
+        run = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)
+        return jit(run)(f, u, c), jax.make_jaxpr(run)(f, u, c)
+
+    (scan, of_scan), (loop, of_loop) = computed(True), computed(False)
+    assert_close(scan, loop)
+    assert ("scan[" in str(of_loop), "scan[" in str(of_scan)) == (True, False)
