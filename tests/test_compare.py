@@ -194,7 +194,11 @@ def test_the_page_has_both_lengths_and_says_what_diverged_and_what_is_not_there(
     assert head.endswith(f"| {columns['state_tracking'].title}: % | permuted 8x8 digits: % |")
     assert lstm.endswith("| 2.0 (0.5) | 1,200 | 55.0 ± 7.1; 50.0 ± 35.4 | diverged (1 of 2) |")
     assert gru.endswith("| 2.0 (0.5) |  | not yet | 55.0 ± 7.1 |")
-    assert "of sequences 8 times as long" in " ".join(page.split())
+    words = " ".join(page.split())
+    assert "of sequences 8 times as long" in words
+    absent = words.partition("Not begun: ")[2]
+    assert "`tlstm`, " in absent and "8x8 digits row by row." in absent
+    assert "`gru`" not in absent and "permuted" not in absent
 
 
 @pytest.mark.slow

@@ -151,11 +151,14 @@ def render(
         f"{' and '.join(sorted({row['device'] for row in every}))}"
         f"{f' at {_listed(commits)}' if commits else ''}. Timed on: {measured_on}."
     )
+    suited = {name: None for c in members.COLUMNS for name in c.models}
+    absent = [f"`{name}`" for name in suited if name not in rows]
+    absent += [c.title for c in members.COLUMNS if c.task not in conditions]
     return PAGE.format(
         command=COMMAND,
         introduction="\n\n".join(map(wrapped, introduction.strip().split("\n\n"))),
         table="\n".join(lines),
-        measured=wrapped(measured),
+        measured=wrapped(measured + (f" Not begun: {', '.join(absent)}." if absent else "")),
     )
 
 
