@@ -1,12 +1,12 @@
 # make train        a virtual environment, the installation, and the quickstart
 # make test         the tests (no torch needed), without the slow ones
-# make test-slow    the slow ones: more models and settings, several devices, longer trainings
+# make test-slow    the slow ones: more models and settings, several devices, longer trainings; PART=1/2 is half of them, 2/2 the other
 # make test-peers   the tests against torch and other libraries; TORCH_PIP_ARGS chooses torch's build
 # make test-accelerators   compiles every model for a GPU and a TPU that you need not have; ONLY chooses tests
 # make docs         the site, in docs/_build/html; no network is needed once its libraries are installed
 # make lint         ruff
 #
-# PYTHON, VENV, TORCH_PIP_ARGS and ONLY can be set: make test PYTHON=python3.12 VENV=.venv-312
+# PYTHON, VENV, TORCH_PIP_ARGS, ONLY and PART can be set: make test PYTHON=python3.12 VENV=.venv-312
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,6 +15,7 @@ VENV ?= .venv
 TORCH_PIP_ARGS ?= torch==2.13.0
 # Of the tests that compile for accelerators, as pytest's -k has it: "figures or footprint".
 ONLY ?=
+PART ?= 1/1
 
 BIN := $(VENV)/bin
 CONSTRAINTS = constraints/py$(shell $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
@@ -29,7 +30,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not peers and not accelerators"
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not peers and not accelerators"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not peers and not accelerators" --part=$(PART)
 
 test-peers: $(VENV)/.peers
 	$(BIN)/python -m pytest -rs -m peers tests/peers

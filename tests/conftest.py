@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import warnings
+import zlib
 
 import hypothesis
 import jax
@@ -44,9 +45,19 @@ for number, handler in (
         signal.signal(number, handler)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--part", default="1/1", help="A part of the tests: 1/2 and 2/2 are all.")
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """`slow(but=[..])` leaves out of a short run all cases of a test but those whose ids begin or end so."""
+    part, parts = map(int, config.getoption("part").split("/"))
+    of_part = [zlib.crc32(item.nodeid.encode()) % parts == part - 1 for item in items]
+    config.hook.pytest_deselected(
+        items=[item for item, kept in zip(items, of_part, strict=True) if not kept]
+    )
+    items[:] = [item for item, kept in zip(items, of_part, strict=True) if kept]
     for item in items:
         mark = item.get_closest_marker("slow")
         if mark and any(
