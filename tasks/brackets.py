@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from tlstm_jax.tasks.base import BaseTask
 from tlstm_jax.tasks.scoring import CROSS_ENTROPY, score
+from tlstm_jax.tasks.synthetic import check_sizes
 from tlstm_jax.typing import Array, Batch, Sums
 
 OPENING, CLOSING = "([{<", ")]}>"
@@ -64,9 +65,7 @@ class Dyck(BaseTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(self)
-        for name in ("max_depth", "sequence_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; accepted are integers >= 1")
+        check_sizes(max_depth=self.max_depth, sequence_length=self.sequence_length)
 
     @property
     def input_size(self) -> int:

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlstm_jax.tasks.base import BaseTask
+from tlstm_jax.tasks.synthetic import check_sizes
 from tlstm_jax.tasks.words import numerals
 from tlstm_jax.typing import Array, Batch
 
@@ -51,10 +52,7 @@ class Automaton(BaseTask, abc.ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sequence_length < 1:
-            raise ValueError(
-                f"sequence_length is {self.sequence_length}; accepted are integers >= 1"
-            )
+        check_sizes(sequence_length=self.sequence_length)
 
     @property
     @abc.abstractmethod

@@ -33,6 +33,13 @@ def check_size(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value}; accepted are integers >= 1")
 
 
+def check_heads(num_heads: Any, features: int) -> None:
+    """Raises ValueError unless `features` can be divided among so many heads."""
+    check_size("num_heads", num_heads)
+    if features % num_heads:
+        raise ValueError(f"num_heads is {num_heads}; accepted are divisors of features, {features}")
+
+
 def check_rate(name: str, value: Any) -> None:
     """Raises ValueError unless `value`, a probability of dropping, is in [0, 1)."""
     if not 0 <= value < 1:

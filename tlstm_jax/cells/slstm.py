@@ -18,7 +18,14 @@ import jax
 import jax.numpy as jnp
 
 from tlstm_jax.cells.base import DelayFree, SplitStep
-from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, recurrent_kernel
+from tlstm_jax.cells.linear import (
+    add_bias,
+    check_heads,
+    check_size,
+    input_kernel,
+    linear,
+    recurrent_kernel,
+)
 from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.overrides import plain
 from tlstm_jax.typing import Array, InputShape, Params
@@ -63,11 +70,7 @@ class SLSTM(SplitStep, DelayFree):
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
-        check_size("num_heads", self.num_heads)
-        if self.features % self.num_heads:
-            raise ValueError(
-                f"num_heads is {self.num_heads}; accepted are divisors of features, {self.features}"
-            )
+        check_heads(self.num_heads, self.features)
 
     def init(self, key: Array, input_shape: InputShape) -> Params:
         I = vector_size(self, input_shape)

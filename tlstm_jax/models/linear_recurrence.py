@@ -6,17 +6,14 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from tlstm_jax.cells.gru import GRUCarry
-from tlstm_jax.cells.linear import linear, widened
-from tlstm_jax.checks import check_call
-from tlstm_jax.devices.layout import on_any_mesh
-from tlstm_jax.models.base import DelayFreeModel
+from tlstm_jax.cells.linear import check_size, linear
+from tlstm_jax.models.base import AllStepsModel
+from tlstm_jax.overrides import plain
 from tlstm_jax.recurrence.linear_scan import complex_times, linear_recurrence
-from tlstm_jax.recurrence.loop import select
-from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, Params, State
+from tlstm_jax.typing import Array, Carry, Params, State
 
 
-class LinearRecurrence(DelayFreeModel, abc.ABC):
+class LinearRecurrence(AllStepsModel):
     """One layer whose f_t and u_t depend on x_t alone: an associative scan over time.
 
     The scan runs in the dtype of the carry, whatever that of the products with the weights is.
@@ -43,47 +40,19 @@ class LinearRecurrence(DelayFreeModel, abc.ABC):
         del params
         return GRUCarry(jnp.zeros((batch_size, self.state_size), dtype))
 
-    @on_any_mesh
-    def apply(
-        self,
-        params: Params,
-        state: State,
-        carry: Carry,
-        xs: Array,
-        *,
-        flush: bool = True,
-        lengths: Array | None = None,
-        reset: Array | None = None,
-        key: Array | None = None,
-        train: bool = False,
-    ) -> tuple[Carry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M]."""
-        del flush, key, train
-        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
-        xs, lengths = widened(xs), widened(lengths)
-        carry, ys = self.run(params, carry, zero_beyond(xs, lengths), lengths, reset)
-        if lengths is not None:
-            ys = select(sequence_mask(xs, lengths), ys, jnp.zeros_like(ys))
-        return carry, ys, state, {}
-
-    def token_step(
-        self, params: Params, state: State, carry: Carry, x: Array
-    ) -> tuple[Carry, Array]:
-        del state
-        return self.one_step(params, carry, x)
-
     def run(
         self, params: Params, carry: Carry, xs: Array, lengths: Array | None, reset: Array | None
     ) -> tuple[Carry, Array]:
-        """(the carry behind xs, y [T, B, M])."""
         (h,) = carry
         f, u, a = self.coefficients(params, xs, h.dtype)
         f = jnp.broadcast_to(f, u.shape)
         h, hs = linear_recurrence(f, u, h, lengths, reset, pairs=self.pairs)
         return GRUCarry(h), self.output(params, hs, a)
 
-    def one_step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        """The same for one x: (the next carry, [B, M])."""
+    def token_step(
+        self, params: Params, state: State, carry: Carry, x: Array
+    ) -> tuple[Carry, Array]:
+        del state
         (h,) = carry
         f, u, a = self.coefficients(params, x, h.dtype)
         f = jnp.broadcast_to(f, u.shape)
@@ -96,6 +65,10 @@ class GatedLinearRecurrence(LinearRecurrence):
 
     features: int
     dtype: Any
+
+    def __post_init__(self) -> None:
+        plain(self)
+        check_size("features", self.features)
 
     @property
     def state_size(self) -> int:

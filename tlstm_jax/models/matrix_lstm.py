@@ -102,7 +102,7 @@ class MatrixLSTM(MatrixRecurrence):
         gate = jax.nn.sigmoid(linear(x, params["output"], self.dtype))
         return gate * super().output(params, o, x)
 
-    def run(
+    def all_steps(
         self,
         params: Params,
         carry: MatrixLSTMCarry,

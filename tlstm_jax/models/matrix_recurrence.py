@@ -7,23 +7,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import check_size, input_kernel, linear, widened
+from tlstm_jax.cells.linear import check_heads, check_size, input_kernel, linear
 from tlstm_jax.cells.shapes import vector_size
-from tlstm_jax.checks import check_call
-from tlstm_jax.devices.layout import on_any_mesh
-from tlstm_jax.models.base import DelayFreeModel
+from tlstm_jax.models.base import AllStepsModel
 from tlstm_jax.overrides import plain
-from tlstm_jax.recurrence.loop import select
 from tlstm_jax.recurrence.matrix_recurrence import Terms, matrix_recurrence, matrix_step
-from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
-from tlstm_jax.typing import Array, Aux, Carry, InputShape, Params, State
+from tlstm_jax.typing import Array, Carry, InputShape, Params, State
 
 
 class MatrixCarry(NamedTuple):
     memory: Array  # S [B, H, K, V]
 
 
-class MatrixRecurrence(DelayFreeModel, abc.ABC):
+class MatrixRecurrence(AllStepsModel):
     """One layer of heads, of `recurrence.matrix_recurrence`; y_t has the heads' outputs in a row.
 
     The recurrence is computed in the dtype of the carry, whatever that of the products with the
@@ -38,14 +34,11 @@ class MatrixRecurrence(DelayFreeModel, abc.ABC):
 
     def __post_init__(self) -> None:
         plain(self)
-        for name in ("features", "num_heads", "chunk_size"):
+        check_heads(self.num_heads, self.features)
+        for name in ("features", "chunk_size"):
             check_size(name, getattr(self, name))
         if self.key_features is not None:
             check_size("key_features", self.key_features)
-        if self.features % self.num_heads:
-            raise ValueError(
-                f"num_heads is {self.num_heads}; accepted are divisors of features, {self.features}"
-            )
 
     @property
     def value_size(self) -> int:
@@ -86,30 +79,11 @@ class MatrixRecurrence(DelayFreeModel, abc.ABC):
         shape = (batch_size, self.num_heads, self.key_size, self.value_size)
         return MatrixCarry(jnp.zeros(shape, dtype))
 
-    @on_any_mesh
-    def apply(
-        self,
-        params: Params,
-        state: State,
-        carry: Carry,
-        xs: Array,
-        *,
-        flush: bool = True,
-        lengths: Array | None = None,
-        reset: Array | None = None,
-        key: Array | None = None,
-        train: bool = False,
-    ) -> tuple[Carry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M]."""
-        del flush, key, train
-        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
-        xs, lengths = widened(xs), widened(lengths)
-        xs = zero_beyond(xs, lengths)
-        carry, os = self.run(params, carry, xs, lengths, reset)
-        ys = self.output(params, os, xs)
-        if lengths is not None:
-            ys = select(sequence_mask(xs, lengths), ys, jnp.zeros_like(ys))
-        return carry, ys, state, {}
+    def run(
+        self, params: Params, carry: Carry, xs: Array, lengths: Array | None, reset: Array | None
+    ) -> tuple[Carry, Array]:
+        carry, os = self.all_steps(params, carry, xs, lengths, reset)
+        return carry, self.output(params, os, xs)
 
     def token_step(
         self, params: Params, state: State, carry: Carry, x: Array
@@ -118,7 +92,7 @@ class MatrixRecurrence(DelayFreeModel, abc.ABC):
         carry, o = self.one_step(params, carry, x)
         return carry, self.output(params, o, x)
 
-    def run(
+    def all_steps(
         self, params: Params, carry: Carry, xs: Array, lengths: Array | None, reset: Array | None
     ) -> tuple[Carry, Array]:
         """(the carry behind xs, the heads' outputs [T, B, H, V])."""

@@ -16,10 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import check_size, input_kernel
+from tlstm_jax.cells.linear import input_kernel
 from tlstm_jax.cells.shapes import vector_size
 from tlstm_jax.models.linear_recurrence import GatedLinearRecurrence
-from tlstm_jax.overrides import plain
 from tlstm_jax.typing import Array, InputShape, Params, State
 
 
@@ -50,10 +49,6 @@ class MinGRU(GatedLinearRecurrence):
     positive: bool = True
     input_scale: float | None = None
     dtype: Any = None
-
-    def __post_init__(self) -> None:
-        plain(self)
-        check_size("features", self.features)
 
     def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
         I = vector_size(self, input_shape)

@@ -15,16 +15,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal, widened
+from tlstm_jax.cells.linear import add_bias, check_size, linear, scaled_normal
 from tlstm_jax.cells.shapes import vector_size
-from tlstm_jax.checks import check_call
-from tlstm_jax.devices.layout import on_any_mesh
-from tlstm_jax.models.base import DelayFreeModel
+from tlstm_jax.models.base import AllStepsModel
 from tlstm_jax.overrides import plain
 from tlstm_jax.recurrence.linear_scan import linear_recurrence, segment_ids
 from tlstm_jax.recurrence.loop import select
-from tlstm_jax.recurrence.unrolling import sequence_mask, zero_beyond
-from tlstm_jax.typing import Array, Aux, InputShape, Params, State
+from tlstm_jax.typing import Array, InputShape, Params, State
 
 POOLINGS = ("f", "fo", "ifo")
 
@@ -35,7 +32,7 @@ class QRNNCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class QRNN(DelayFreeModel):
+class QRNN(AllStepsModel):
     """One layer of QRNN, in parallel over time; a SequenceModel. Blocks in the order z, f, o, i.
 
     Parameters: {"input": {"kernel" [k, I, n M], "bias" [n M]}}, n = 2, 3, 4 for f, fo, ifo pooling;
@@ -96,31 +93,18 @@ class QRNN(DelayFreeModel):
         pending = jnp.zeros((B, self.width - 1, self._blocks * M), self.dtype or dtype)
         return QRNNCarry(pending, jnp.zeros((B, M), dtype))
 
-    @on_any_mesh
-    def apply(
+    def run(
         self,
         params: Params,
-        state: State,
         carry: QRNNCarry,
         xs: Array,
-        *,
-        flush: bool = True,
-        lengths: Array | None = None,
-        reset: Array | None = None,
-        key: Array | None = None,
-        train: bool = False,
-    ) -> tuple[QRNNCarry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M]."""
-        del flush, key, train
-        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
-        xs, lengths = widened(xs), widened(lengths)
-        pending, sums = self._convolve(params, carry, zero_beyond(xs, lengths), lengths, reset)
+        lengths: Array | None,
+        reset: Array | None,
+    ) -> tuple[QRNNCarry, Array]:
+        pending, sums = self._convolve(params, carry, xs, lengths, reset)
         z, f, o, i = self._gates(params, sums, carry.memory.dtype)
         c, cs = linear_recurrence(f, i * z, carry.memory, lengths, reset)
-        ys = (o * cs).astype(sums.dtype)
-        if lengths is not None:
-            ys = select(sequence_mask(xs, lengths), ys, jnp.zeros_like(ys))
-        return QRNNCarry(pending, c), ys, state, {}
+        return QRNNCarry(pending, c), (o * cs).astype(sums.dtype)
 
     def _convolve(
         self,

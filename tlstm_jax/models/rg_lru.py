@@ -20,9 +20,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tlstm_jax.cells.linear import add_bias, check_size, input_kernel, linear, scaled_normal
+from tlstm_jax.cells.linear import (
+    add_bias,
+    check_heads,
+    check_size,
+    input_kernel,
+    linear,
+    scaled_normal,
+)
 from tlstm_jax.cells.shapes import vector_size
-from tlstm_jax.models.linear_recurrence import LinearRecurrence
+from tlstm_jax.models.base import AllStepsModel
 from tlstm_jax.overrides import plain
 from tlstm_jax.recurrence.linear_scan import linear_recurrence
 from tlstm_jax.typing import Array, InputShape, Params, State
@@ -37,7 +44,7 @@ class RGLRUCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class RGLRU(LinearRecurrence):
+class RGLRU(AllStepsModel):
     """One layer of RG-LRU, in parallel over time; a SequenceModel.
 
     Parameters: {"input": {"kernel" [I, M], "bias" [M]}, "gates": {"kernel" [H, M / H, 2 M / H],
@@ -66,15 +73,7 @@ class RGLRU(LinearRecurrence):
     def __post_init__(self) -> None:
         plain(self)
         check_size("features", self.features)
-        check_size("num_heads", self.num_heads)
-        if self.features % self.num_heads:
-            raise ValueError(
-                f"num_heads is {self.num_heads}; accepted are divisors of features, {self.features}"
-            )
-
-    @property
-    def state_size(self) -> int:
-        return self.features
+        check_heads(self.num_heads, self.features)
 
     def init(self, key: Array, input_shape: InputShape) -> tuple[Params, State]:
         I = vector_size(self, input_shape)
@@ -98,17 +97,9 @@ class RGLRU(LinearRecurrence):
     def init_carry(
         self, batch_size: int, dtype: Any = jnp.float32, *, params: Params | None = None
     ) -> RGLRUCarry:
-        (memory,) = super().init_carry(batch_size, dtype, params=params)
-        return RGLRUCarry(memory, jnp.zeros((batch_size,), jnp.int32))
-
-    def coefficients(self, params: Params, x: Array, dtype: Any) -> tuple[Array, Array, Array]:
-        """With the square root."""
-        a, gated, u = self._gated(params, x, dtype)
-        return a, _rest(a) * gated, u
-
-    def output(self, params: Params, h: Array, a: Array) -> Array:
         del params
-        return h.astype(a.dtype)
+        memory = jnp.zeros((batch_size, self.features), dtype)
+        return RGLRUCarry(memory, jnp.zeros((batch_size,), jnp.int32))
 
     def run(
         self,
@@ -124,13 +115,16 @@ class RGLRU(LinearRecurrence):
         first = first if reset is None else first | reset
         h, hs = linear_recurrence(a, _driven(a, gated, first), h, lengths, reset)
         steps = jnp.full_like(age, len(xs)) if lengths is None else lengths
-        return RGLRUCarry(h, age + steps), self.output(params, hs, u)
+        return RGLRUCarry(h, age + steps), hs.astype(u.dtype)
 
-    def one_step(self, params: Params, carry: RGLRUCarry, x: Array) -> tuple[RGLRUCarry, Array]:
+    def token_step(
+        self, params: Params, state: State, carry: RGLRUCarry, x: Array
+    ) -> tuple[RGLRUCarry, Array]:
+        del state
         h, age = carry
         a, gated, u = self._gated(params, x, h.dtype)
         h = a * h + _driven(a, gated, age == 0)
-        return RGLRUCarry(h, age + 1), self.output(params, h, u)
+        return RGLRUCarry(h, age + 1), h.astype(u.dtype)
 
     def _gated(self, params: Params, x: Array, dtype: Any) -> tuple[Array, Array, Array]:
         """a_t, i_t * u_t in `dtype`, and u_t."""

@@ -11,20 +11,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlstm_jax.cells.linear import widened
 from tlstm_jax.cells.sru import SRUCarry, SRUCell
-from tlstm_jax.checks import check_call
-from tlstm_jax.models.base import DelayFreeModel
+from tlstm_jax.models.base import AllStepsModel
 from tlstm_jax.overrides import STATIC, plain
 from tlstm_jax.recurrence.engine import check_engine
 from tlstm_jax.recurrence.linear_scan import linear_recurrence
-from tlstm_jax.recurrence.loop import select
-from tlstm_jax.recurrence.unrolling import check_remat, sequence_mask, unroll, zero_beyond
-from tlstm_jax.typing import Array, Aux, InputShape, Params, State
+from tlstm_jax.recurrence.unrolling import check_remat, unroll
+from tlstm_jax.typing import Array, InputShape, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
-class SRU(DelayFreeModel):
+class SRU(AllStepsModel):
     """One layer of SRU; a SequenceModel with the parameters, carry and numbers of `SRUCell`.
 
     Attributes:
@@ -82,37 +79,17 @@ class SRU(DelayFreeModel):
         del params
         return self.cell.init_carry(batch_size, dtype)
 
-    def apply(
-        self,
-        params: Params,
-        state: State,
-        carry: SRUCarry,
-        xs: Array,
-        *,
-        flush: bool = True,
-        lengths: Array | None = None,
-        reset: Array | None = None,
-        key: Array | None = None,
-        train: bool = False,
-    ) -> tuple[SRUCarry, Array, State, Aux]:
-        """[T, B, I] or tokens [T, B] to [T, B, M]."""
-        del flush, key, train
-        lengths, reset = check_call(self, params, carry, xs, lengths, reset, state=state)
-        xs, lengths = widened(xs), widened(lengths)
+    def run(
+        self, params: Params, carry: SRUCarry, xs: Array, lengths: Array | None, reset: Array | None
+    ) -> tuple[SRUCarry, Array]:
         if self.version == 2018:
             options = {"remat_every": self.remat_every, "engine": self.engine}
-            carry, ys = unroll(
-                self.cell, params, carry, xs, lengths=lengths, reset=reset, **options
-            )
-            return carry, ys, state, {}
-        zs = self.cell.project(params, zero_beyond(xs, lengths))
+            return unroll(self.cell, params, carry, xs, lengths=lengths, reset=reset, **options)
+        zs = self.cell.project(params, xs)
         u, f, r, x = jnp.split(zs.astype(carry.memory.dtype), 4, axis=-1)
         f = jax.nn.sigmoid(f)
         c, cs = linear_recurrence(f, (1 - f) * u, carry.memory, lengths, reset)
-        ys = self.cell.output(r, cs, x).astype(zs.dtype)
-        if lengths is not None:
-            ys = select(sequence_mask(xs, lengths), ys, jnp.zeros_like(ys))
-        return SRUCarry(c), ys, state, {}
+        return SRUCarry(c), self.cell.output(r, cs, x).astype(zs.dtype)
 
     def token_step(
         self, params: Params, state: State, carry: SRUCarry, x: Array
