@@ -210,6 +210,10 @@ def test_a_training_that_diverges_is_not_chosen(small, monkeypatch):
     with jax.debug_nans(False):
         column = compare.train_members("irnn", network, task, 20)
     assert column["settings"] == {"learning_rate": 1e-3}
+    monkeypatch.setattr(compare, "SEARCH", {"learning_rate": (1e30,)})
+    with jax.debug_nans(False):
+        column = compare.train_members("irnn", network, task, 20)
+    assert column["test"] == [None] * 3 and column["longer"] == {}
 
 
 def test_all_models_get_the_same_search():

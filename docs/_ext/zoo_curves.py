@@ -4,7 +4,7 @@ import pathlib
 from typing import Any
 
 from tlstm_jax.pictures import label
-from tlstm_jax.scripts.compare.members import COLUMNS
+from tlstm_jax.scripts.compare.members import TITLES
 from tlstm_jax.scripts.compare.page import reached
 from tlstm_jax.scripts.compare.rows import Folder
 
@@ -22,8 +22,7 @@ def shown(docs: pathlib.Path, name: str, title: str) -> list[str]:
 
 
 def _caption(name: str, rows: dict[str, dict[str, Any]]) -> str:
-    titles = {column.task: column.title for column in COLUMNS}
-    of_tasks = ". ".join(_about(titles[task], row) for task, row in rows.items())
+    of_tasks = ". ".join(_about(TITLES[task], row) for task, row in rows.items())
     first = next(iter(rows.values()))
     grey = "" if name == "lstm" else ", the grey one that of the LSTM"
     return (

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
 
 from tlstm_jax import zoo
 from tlstm_jax.cells.gru import GRU
@@ -54,7 +53,7 @@ def parallel(cell: Cell, size: Size, seconds: float) -> Iterator[dict[str, Any]]
             rows.append(c.ours(label, model, B, I, T, flops=0.0, training=training))
         for found in _beside_first("parallel", size, rows, seconds):
             newton = found["name"].endswith("parallel")
-            iterations = int(np.asarray(solved.iterations)) if newton else None
+            iterations = int(solved.iterations) if newton else None
             yield {**found, "iterations": iterations, "converged": bool(solved.converged)}
 
 

@@ -92,6 +92,7 @@ COLUMNS = (
     Column("8x8 digits row by row", "rows_digits", {"batch_size": 16}, 600, maps=True),
 )
 LONGER = "8"  # times the length that was trained on, in the table
+TITLES: Mapping[str, str] = {column.task: column.title for column in COLUMNS}
 # Where a default does not suit such short sequences, or such a short training.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "tlstm": {"normalization": "channel", "init": "spread"},
@@ -251,27 +252,26 @@ def train_members(name: str, network: Network, task: Task, num_steps: int) -> di
     best = ranked(over_seeds(points, scores))[0]
     data = jax.device_put(task.data)
 
-    def test(n: int) -> dict[str, float | None]:
-        """The metric by how many times as long sequences are."""
+    def tested(task: Task) -> dict[str, float]:
+        """The metric of each of the best setting's members."""
+        return {str(n): test(n, task) for n in best.members}
+
+    def test(n: int, task: Task) -> float:
+        if np.isnan(scores[n]):  # it diverged
+            return float("nan")
         state, _ = last[n]
+        metrics = training.evaluate(
+            network,
+            task,
+            state.params,
+            state.model_state,
+            data,
+            split="test",
+            key=training.eval_key(state),
+        )
+        return metrics[task.metric]
 
-        def evaluate(task: Task) -> dict[str, float]:
-            return training.evaluate(
-                network,
-                task,
-                state.params,
-                state.model_state,
-                data,
-                split="test",
-                key=training.eval_key(state),
-            )
-
-        longer = of_longer(task, evaluate).get("longer", {})
-        each = {"1": or_none(evaluate(task)), **longer}
-        return {times: None if np.isnan(scores[n]) else m[task.metric] for times, m in each.items()}
-
-    tests = [test(n) for n in best.members]
-    by_length = {times: [each[times] for each in tests] for times in tests[0]}
+    longer = of_longer(task, tested).get("longer", {})
     return {
         "metric": task.metric,
         "settings": best.point,
@@ -279,8 +279,8 @@ def train_members(name: str, network: Network, task: Task, num_steps: int) -> di
         "valid": [
             _or_none([curves.valid[n].get(step, np.nan) for step in steps]) for n in best.members
         ],
-        "test": by_length.pop("1"),
-        "longer": by_length,
+        "test": list(or_none(tested(task)).values()),
+        "longer": {times: list(of_members.values()) for times, of_members in longer.items()},
     }
 
 

@@ -13,6 +13,7 @@ from tlstm_jax.scripts.compare.members import (
     LONGER,
     SETTINGS,
     STEPS_PER_CALL,
+    TITLES,
     WIDTHS,
     WRITTEN,
 )
@@ -73,9 +74,8 @@ def _cell(row: Row) -> str:
 
 def line(name: str, rows: Mapping[str, Row], times: Row | None = None) -> str:
     """A model's rows on the screen."""
-    titles = {column.task: column.title for column in members.COLUMNS}
     minutes = sum(row["seconds"] for row in rows.values()) / 60
-    cells = [f"{titles.get(task, task)} {_cell(row)}" for task, row in rows.items()]
+    cells = [f"{TITLES.get(task, task)} {_cell(row)}" for task, row in rows.items()]
     return (
         f"{name}: "
         + ", ".join([*cells, *(_timed(times) if times else [])])

@@ -9,7 +9,7 @@ import numpy as np
 
 from tlstm_jax.pictures import format_metric, format_units, label, make_figure
 from tlstm_jax.runs.files import replacing
-from tlstm_jax.scripts.compare.members import COLUMNS
+from tlstm_jax.scripts.compare.members import TITLES
 
 COLOURS = 64  # of a file
 
@@ -30,7 +30,6 @@ def plot_rows(
     Returns:
       A matplotlib Figure: a thin line for each seed, and their mean where no seed has diverged.
     """
-    titles = {column.task: column.title for column in COLUMNS}
     across = min(2, len(rows))
     down = -(-len(rows) // across)
     figure = make_figure((1 + 3.2 * across, 0.5 + 2.3 * down))
@@ -41,7 +40,7 @@ def plot_rows(
         for n, seed in enumerate(np.array(row["valid"], float)):
             axis.plot(row["units"], seed, color="C0", lw=0.8, alpha=0.6, label=_first(n, "a seed"))
         _mean(axis, row, color="C0", lw=1.8, marker=".", label="mean")
-        axis.set_title(titles.get(task, task), fontsize="medium")
+        axis.set_title(TITLES.get(task, task), fontsize="medium")
         axis.set_xlabel(f"{'characters' if row['metric'] == 'bpc' else 'samples'} seen")
         axis.set_ylabel(f"{label(row['metric'])}, validation")
         axis.set_xlim(0)
